@@ -1,0 +1,5 @@
+"""The store in memory."""
+
+from .store import MemoryStore, Snapshot
+
+__all__ = ["MemoryStore", "Snapshot"]
