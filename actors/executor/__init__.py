@@ -1,0 +1,1 @@
+"""The executor: the actor, its port to the world (the runner), and the pools behind it."""

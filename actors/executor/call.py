@@ -1,0 +1,215 @@
+"""Calling a job's function: the same steps in a thread, on the loop and in a worker process.
+
+    decode the arguments → handed results first → `ctx` before all, if wanted → call → encode the result
+                                         whatever is raised, by whom ever → an error as data
+
+What a function answered is a fact: an attempt that was told to stop and returned all the same has `succeeded`. What it raised
+after it was told to stop is the stop's doing: the outcome is `cancelled` or `timed_out`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Callable
+from types import CoroutineType
+from typing import Any, Final
+
+from ...data import pack, unpack, unpack_call
+from ...errors import DataError, DefinitionError
+from ..records import MAX_RESULT_BYTES, AttemptOutcome, ErrorInfo
+from .capture import current
+from .context import Cancelled, Context, Retry, Snooze, duration_us
+from .functions import Backoff
+from .live import LiveAttempt
+from .runner import Order, Outcome, StopReason
+
+MAX_ERROR_CHARACTERS: Final = 4_000
+MAX_TRACEBACK_CHARACTERS: Final = 16_000
+MAX_BASES: Final = 32
+
+Wall = Callable[[], int]
+"""Reads UTC in nanoseconds, as `time.time_ns` does."""
+
+_NOTHING: Final = pack(None)
+_OUTCOME_OF: Final[dict[StopReason, AttemptOutcome]] = {
+    "cancelled": "cancelled",
+    "timed_out": "timed_out",
+    "shutdown": "cancelled",
+}
+
+
+def call(live: LiveAttempt, wall: Wall = time.time_ns) -> Outcome:
+    """Call the function of an attempt that has begun, in this thread; never raises."""
+    function = live.function
+    assert function is not None
+    current.set(live)
+    try:
+        if live.order.arguments or live.order.handed or function.wants_context:
+            args, kwargs = prepare(live)
+            value = function.call(*args, **kwargs)
+        else:
+            value = function.call()
+        if type(value) is CoroutineType:
+            value = asyncio.run(value)
+    except BaseException as error:  # noqa: BLE001 - SystemExit and all: it is the job's, not ours
+        return failed(live, error, wall() // 1_000)
+    return succeeded(live, value, wall() // 1_000)
+
+
+async def call_async(live: LiveAttempt, wall: Wall = time.time_ns) -> Outcome:
+    """Call the function of an attempt that has begun, and wait for it, on this event loop; never raises."""
+    function = live.function
+    assert function is not None
+    current.set(live)
+    try:
+        args, kwargs = prepare(live)
+        value = function.call(*args, **kwargs)
+        if asyncio.iscoroutine(value) or asyncio.isfuture(value):
+            value = await value
+    except BaseException as error:  # noqa: BLE001 - likewise; also the CancelledError of a stop
+        return failed(live, error, wall() // 1_000)
+    return succeeded(live, value, wall() // 1_000)
+
+
+def prepare(live: LiveAttempt) -> tuple[list[Any], dict[str, Any]]:
+    """Answer what to call the function with: the context, the upstreams' results, the arguments."""
+    order = live.order
+    args, kwargs = unpack_call(order.arguments)
+    if order.handed:
+        args = [*map(unpack, order.handed), *args]
+    if live.function is not None and live.function.wants_context:
+        args.insert(0, Context(live))
+    return args, kwargs
+
+
+def succeeded(live: LiveAttempt, value: Any, now: int) -> Outcome:
+    """The outcome of a function that answered; `failed` if its answer is not data, or too much of it."""
+    order = live.order
+    if value is None:
+        result = _NOTHING
+    else:
+        try:
+            result = pack(value, what=f"the result of job {order.job!r}", limit=MAX_RESULT_BYTES)
+        except DataError as error:
+            return failed(live, error, now)
+    logs = b"" if live.log is None else live.log.content()
+    return Outcome(order.fence, order.run_id, order.attempt, "succeeded", live.started_at, now, result, None, logs)
+
+
+def failed(live: LiveAttempt, error: BaseException, now: int) -> Outcome:
+    """The outcome of a function that raised."""
+    outcome: AttemptOutcome = "failed"
+    info: ErrorInfo | None = None
+    wait: int | None = None
+    if isinstance(error, Snooze) and live.stop is None:
+        outcome, wait = "snoozed", error.after_us
+    else:
+        info = describe(_clearer(live, error))
+        wait = error.after_us if isinstance(error, Retry) else None
+        if live.stop is not None:
+            outcome = _OUTCOME_OF[live.stop]
+            if isinstance(error, Cancelled | asyncio.CancelledError):
+                info = None
+    return ended(live, outcome, now, error=info, retry_after_us=wait)
+
+
+def ended(
+    live: LiveAttempt,
+    outcome: AttemptOutcome,
+    now: int,
+    *,
+    error: ErrorInfo | None = None,
+    retry_after_us: int | None = None,
+    stuck: bool = False,
+) -> Outcome:
+    """An outcome without a result; a failure asks the job's own backoff, if it has one."""
+    order = live.order
+    if outcome in {"failed", "timed_out", "crashed"} and retry_after_us is None and live.function is not None:
+        retry_after_us = ask_backoff(live.function.backoff, order)
+    return Outcome(
+        fence=order.fence,
+        run_id=order.run_id,
+        attempt=order.attempt,
+        outcome=outcome,
+        started_at=live.started_at,
+        ended_at=max(now, live.started_at),
+        error=error,
+        logs=live.logs(),
+        retry_after_us=retry_after_us,
+        stuck=stuck,
+    )
+
+
+def stopped(live: LiveAttempt, now: int, *, stuck: bool = False) -> Outcome:
+    """The outcome of an attempt that was ended, or given up, from outside."""
+    assert live.stop is not None
+    return ended(live, _OUTCOME_OF[live.stop], now, stuck=stuck)
+
+
+def not_started(order: Order, now: int) -> Outcome:
+    """The outcome of an order that was given back: its function was not called."""
+    return Outcome(order.fence, order.run_id, order.attempt, "not_started", 0, now)
+
+
+def ask_backoff(backoff: Backoff | None, order: Order) -> int | None:
+    """Ask a job's own backoff how long to wait (µs); None if it has none, or if it fails itself."""
+    if backoff is None:
+        return None
+    try:
+        return duration_us(backoff(order.attempt))
+    except BaseException:  # noqa: BLE001 - the user's code: the policy's own curve is used instead
+        return None
+
+
+def describe(error: BaseException) -> ErrorInfo:
+    """Turn an exception into data: names and text, of limited size."""
+    kind = type(error)
+    bases = tuple(qualified(base) for base in kind.__mro__[1:-1][:MAX_BASES])
+    try:
+        text = str(error)
+    except BaseException as worse:  # noqa: BLE001 - the user's code
+        text = f"(its text could not be made: {type(worse).__name__})"
+    try:
+        lines = "".join(traceback.format_exception(kind, error, _users_part(error)))
+    except BaseException as worse:  # noqa: BLE001 - likewise
+        lines = f"(its traceback could not be made: {type(worse).__name__})"
+    return ErrorInfo(
+        qualified(kind), bases, shorten(text, MAX_ERROR_CHARACTERS), shorten(lines, MAX_TRACEBACK_CHARACTERS)
+    )
+
+
+def qualified(kind: type) -> str:
+    """A type's name with its module, the module left out for builtins."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def shorten(text: str, limit: int) -> str:
+    """Keep the beginning and the end of a text, and make it encodable."""
+    if len(text) > limit:
+        half = limit // 2
+        text = f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _users_part(error: BaseException) -> Any:
+    """The traceback without our own frame at its top."""
+    trace = error.__traceback__
+    ours = trace is not None and trace.tb_frame.f_code.co_filename == __file__
+    return trace.tb_next if trace is not None and ours and trace.tb_next is not None else trace
+
+
+def _clearer(live: LiveAttempt, error: BaseException) -> BaseException:
+    """Of a call that did not even enter the function, say which job and what does not fit."""
+    trace = error.__traceback__
+    if not isinstance(error, TypeError) or trace is None or trace.tb_next is not None or live.function is None:
+        return error
+    try:
+        args, kwargs = unpack_call(live.order.arguments)
+        live.function.check_call(args, kwargs, handed=len(live.order.handed))
+    except DefinitionError as clearer:
+        return clearer
+    except Exception:  # noqa: BLE001 - then the first error says more
+        return error
+    return error

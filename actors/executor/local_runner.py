@@ -1,0 +1,186 @@
+"""The runner of a node: threads, the event loop, worker processes and commands behind the one port.
+
+`start` sorts orders by kind and hands each pool its part in one piece. Pools cost nothing until they are needed: threads are
+started one by one, the loop with the first coroutine, worker processes with the first order for one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from ..records import AttemptOutcome, ErrorInfo, ExecutorKind
+from . import capture
+from .call import Wall, call, not_started
+from .functions import Functions
+from .ledger import DEFAULT_GRACE_US, Ledger
+from .live import LiveAttempt
+from .marks import Marks, read_begun, remove_marks
+from .pool import Pool
+from .reporter import Reporter
+from .runner import Begun, Capacity, Order, Outcome, Report, StopReason
+from .threads import ThreadPool
+from .watch import Watch
+
+DEFAULT_THREADS: Final = 8
+DEFAULT_ASYNCHRONOUS: Final = 1_000
+DEFAULT_COMMANDS: Final = 8
+
+_POLL_S: Final = 0.002
+"""How often `close` looks whether all attempts have ended."""
+
+
+class LocalRunner:
+    """Runs orders in this process and in worker processes of its own.
+
+    `threads`, `processes`, `asynchronous` and `commands` are how many attempts of each kind run at once. Start marks are
+    kept in `marks_folder` under the name of `incarnation`; without a folder they go with the process. `wall` reads UTC in
+    nanoseconds. `grace_us` is what an attempt has to end by itself when its own time-out is over.
+    """
+
+    def __init__(
+        self,
+        functions: Functions,
+        *,
+        incarnation: str,
+        marks_folder: Path | None = None,
+        threads: int = DEFAULT_THREADS,
+        asynchronous: int = DEFAULT_ASYNCHRONOUS,
+        processes: int | None = None,
+        commands: int = DEFAULT_COMMANDS,
+        allow_commands: bool = False,
+        grace_us: int = DEFAULT_GRACE_US,
+        wall: Wall = time.time_ns,
+    ) -> None:
+        workers = (os.cpu_count() or 1) if processes is None else processes
+        self.capacity = Capacity(thread=threads, asynchronous=asynchronous, process=workers, command=commands)
+        self._functions = functions
+        self._incarnation = incarnation
+        self._folder = marks_folder
+        self._allow_commands = allow_commands
+        self._grace_us = grace_us
+        self._wall = wall
+        self._watch = Watch()
+        self._pools: dict[ExecutorKind, Pool] = {}
+        self._making = threading.Lock()
+        self._is_open = False
+        self._marks: Marks
+        self._reporter: Reporter
+
+    def open(self, report: Report) -> None:
+        """Begin; from now on outcomes go to `report`, in batches, from any thread.
+
+        Raises:
+            OSError: the folder for the start marks cannot be written.
+        """
+        assert not self._is_open, "a runner is opened once"
+        self._marks = Marks(self._folder, self._incarnation)
+        self._reporter = Reporter(report, self._watch)
+        capture.install()
+        self._is_open = True
+
+    def start(self, orders: Sequence[Order]) -> None:
+        """Take orders, in order of urgency. Never blocks."""
+        if not self._is_open:
+            self._give_back(orders)
+            return
+        capture.refresh()
+        sorted_orders: dict[ExecutorKind, list[LiveAttempt]] = {}
+        find, progress = self._functions.find, self._reporter.progress
+        for order in orders:
+            function = find(order.target) if order.command is None else None
+            if function is None and (fault := self._fault(order)) is not None:
+                self._reporter.put(fault, more=True)
+                continue
+            sorted_orders.setdefault(order.kind, []).append(LiveAttempt(order, function, progress))
+        for kind, lives in sorted_orders.items():
+            self._pool(kind).start(lives)
+        self._reporter.flush()
+
+    def stop(self, fence: int, reason: StopReason, grace_us: int) -> None:
+        """End one attempt; one that has ended already is no error."""
+        for pool in list(self._pools.values()):
+            pool.stop(fence, reason, grace_us)
+
+    def withdraw(self, fences: Sequence[int]) -> None:
+        """Give back those of these that have not begun (`not_started`)."""
+        for pool in list(self._pools.values()):
+            pool.withdraw(fences)
+
+    def forget(self, fences: Sequence[int]) -> None:
+        """These outcomes are durable: their marks may be reused."""
+        if self._is_open:
+            self._marks.forget(fences)
+
+    def begun(self, incarnation: str) -> Begun:
+        """Read the marks that another incarnation left (or this one)."""
+        if incarnation == self._incarnation and self._is_open:
+            return Begun(incarnation, readable=True, fences=self._marks.fences())
+        return read_begun(self._folder, incarnation)
+
+    def clear(self, incarnation: str) -> None:
+        """Remove the marks of a dead incarnation."""
+        if incarnation != self._incarnation:
+            remove_marks(self._folder, incarnation)
+
+    def close(self, timeout_us: int) -> None:
+        """Stop all attempts, wait for their outcomes, end all pools, within the time-out. Twice is harmless."""
+        if not self._is_open:
+            return
+        deadline_ns = time.monotonic_ns() + timeout_us * 1_000
+        with self._making:
+            self._is_open = False
+            pools = list(self._pools.values())
+        for pool in pools:
+            pool.stop_all("shutdown", timeout_us // 2)
+        while time.monotonic_ns() < deadline_ns and not all(pool.idle() for pool in pools):
+            time.sleep(_POLL_S)
+        for pool in pools:
+            pool.close(deadline_ns)
+        self._reporter.flush()
+        self._watch.close()
+        self._marks.close()
+        capture.remove()
+
+    def _fault(self, order: Order) -> Outcome | None:
+        """Answer the outcome of an order that cannot be run here, None if it can."""
+        now = self._wall() // 1_000
+        if order.kind != "command":
+            return _refused(
+                order, now, "unknown_target", f"job {order.job!r}: no function is registered as {order.target!r}"
+            )
+        if order.command is None:
+            return _refused(order, now, "failed", f"job {order.job!r}: it is to run a command, but has none")
+        if not self._allow_commands:
+            text = (
+                f"job {order.job!r}: this node does not run commands; start it with commands allowed, or change the job"
+            )
+            return _refused(order, now, "failed", text)
+        return None
+
+    def _give_back(self, orders: Sequence[Order]) -> None:
+        now = self._wall() // 1_000
+        for order in orders:
+            self._reporter.put(not_started(order, now), more=True)
+        self._reporter.flush()
+
+    def _pool(self, kind: ExecutorKind) -> Pool:
+        pool = self._pools.get(kind)
+        if pool is None:
+            with self._making:
+                pool = self._pools.get(kind) or self._make_pool(kind)
+                self._pools[kind] = pool
+        return pool
+
+    def _make_pool(self, kind: ExecutorKind) -> Pool:
+        ledger = Ledger(kind, self._marks, self._reporter, self._watch, self._wall, self._grace_us)
+        return ThreadPool(self.capacity.thread, ledger, self._watch, self._wall, call)
+
+
+def _refused(order: Order, now: int, outcome: AttemptOutcome, text: str) -> Outcome:
+    error = ErrorInfo("callsheet.errors.DefinitionError", ("callsheet.errors.CallsheetError", "ValueError"), text, "")
+    return Outcome(order.fence, order.run_id, order.attempt, outcome, now, now, error=error)

@@ -1,0 +1,90 @@
+"""Outcomes on their way to the actor: gathered into batches, never held back for long.
+
+A batch goes out when whoever finished has nothing more at hand, at `FULL` outcomes, or `HOLD_US` after the first that is
+unreported, whichever is first. Progress is not a fact but a picture: of one attempt only the newest is kept, and the pictures
+go out every `PROGRESS_US`.
+
+Reports are made by one thread at a time, in the order of `put`: a `Freed` never overtakes the outcome before it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from .runner import Freed, Outcome, Progress, Report
+from .watch import Watch
+
+FULL: Final = 64
+HOLD_US: Final = 1_000
+PROGRESS_US: Final = 50_000
+
+logger: Final = logging.getLogger(__name__)
+
+
+class Reporter:
+    """Carries outcomes to `report` in batches. Safe to use from any thread."""
+
+    def __init__(self, report: Report, watch: Watch) -> None:
+        self._report = report
+        self._watch = watch
+        self._waiting: deque[Outcome | Freed] = deque()
+        self._progress: dict[int, Progress] = {}
+        self._reporting = threading.Lock()
+        self._hold_armed = False
+        self._progress_armed = False
+
+    def put(self, item: Outcome | Freed, *, more: bool = False) -> None:
+        """Take an outcome; `more` says that another will follow at once, so that this one may wait for it."""
+        self._waiting.append(item)
+        if not more or len(self._waiting) >= FULL:
+            self.flush()
+        elif not self._hold_armed:
+            self._hold_armed = True
+            self._watch.after(HOLD_US, self._end_hold)
+
+    def progress(self, progress: Progress) -> None:
+        """Take a picture; it replaces the one of the same attempt."""
+        self._progress[progress.fence] = progress
+        if not self._progress_armed:
+            self._progress_armed = True
+            self._watch.after(PROGRESS_US, self._end_progress)
+
+    def flush(self) -> None:
+        """Report what waits. What another thread puts while this one reports goes out with the next round."""
+        while self._waiting and self._reporting.acquire(blocking=False):
+            try:
+                self._send()
+            finally:
+                self._reporting.release()
+
+    def _end_hold(self) -> None:
+        self._hold_armed = False
+        self.flush()
+
+    def _end_progress(self) -> None:
+        self._progress_armed = False
+        with self._reporting:
+            pictures = [self._progress.pop(fence) for fence in list(self._progress)]
+            if pictures:
+                self._call(pictures)
+        self.flush()
+
+    def _send(self) -> None:
+        batch: list[Outcome | Progress | Freed] = []
+        while self._waiting and len(batch) < 4 * FULL:
+            item = self._waiting.popleft()
+            picture = self._progress.pop(item.fence, None) if self._progress else None
+            if picture is not None:
+                batch.append(picture)
+            batch.append(item)
+        self._call(batch)
+
+    def _call(self, batch: Sequence[Outcome | Progress | Freed]) -> None:
+        try:
+            self._report(batch)
+        except Exception:
+            logger.exception("runner.report_failed items=%d", len(batch))

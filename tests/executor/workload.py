@@ -1,0 +1,211 @@
+"""Functions that the tests run as jobs: a module of its own, so that worker processes can load it by its file."""
+
+# ruff: noqa: T201, BLE001, ASYNC110, ASYNC240 - jobs print, wait for files and misbehave
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+IMPORTED_AS = __name__
+
+
+class Teapot(ValueError):
+    pass
+
+
+def noop() -> None:
+    pass
+
+
+async def noop_async() -> None:
+    pass
+
+
+def add(a: int, b: int = 1, *, c: int = 0) -> int:
+    return a + b + c
+
+
+async def add_async(a: int, b: int = 1, *, c: int = 0) -> int:
+    await asyncio.sleep(0)
+    return a + b + c
+
+
+def fail(text: str) -> None:
+    raise Teapot(text)
+
+
+async def fail_async(text: str) -> None:
+    raise Teapot(text)
+
+
+def leave(kind: str) -> None:
+    raise {"SystemExit": SystemExit(3), "KeyboardInterrupt": KeyboardInterrupt(), "GeneratorExit": GeneratorExit()}[
+        kind
+    ]
+
+
+async def leave_async(kind: str) -> None:
+    leave(kind)
+
+
+def answer_no_data() -> Any:
+    return object()
+
+
+async def answer_no_data_async() -> Any:
+    return object()
+
+
+def answer_much() -> bytes:
+    return bytes(2 * 1024 * 1024)
+
+
+async def answer_much_async() -> bytes:
+    return answer_much()
+
+
+def recurse(n: int = 0) -> int:
+    return recurse(n + 1) + 1
+
+
+async def recurse_async() -> int:
+    return recurse()
+
+
+def talk(lines: int) -> None:
+    for number in range(lines):
+        print(f"line {number} " + "x" * 80)
+    print("the last one", file=sys.stderr)
+
+
+async def talk_async(lines: int) -> None:
+    talk(lines)
+
+
+def who(ctx: Any) -> dict[str, Any]:
+    ctx.log("asked")
+    ctx.progress(3, 10, "rows")
+    return {
+        "run_id": ctx.run_id,
+        "job": ctx.job,
+        "tenant": ctx.tenant,
+        "attempt": ctx.attempt,
+        "slot": ctx.slot,
+        "fence": ctx.fence,
+        "key": ctx.idempotency_key,
+        "cancelled": ctx.cancelled,
+    }
+
+
+async def who_async(ctx: Any) -> dict[str, Any]:
+    return who(ctx)
+
+
+def touch(path: str) -> None:
+    with Path(path).open("a") as file:
+        file.write("called\n")
+
+
+async def touch_async(path: str) -> None:
+    touch(path)
+
+
+def wait_for(path: str) -> None:
+    """Run until a file is there."""
+    touch(path + ".begun")
+    while not Path(path).exists():
+        time.sleep(0.002)
+
+
+async def wait_for_async(path: str) -> None:
+    touch(path + ".begun")
+    while not Path(path).exists():
+        await asyncio.sleep(0.002)
+
+
+def ignore_stop(path: str) -> None:
+    """Run until a file is there, whatever anybody says."""
+    touch(path + ".begun")
+    while not Path(path).exists():
+        try:
+            time.sleep(0.002)
+        except BaseException:
+            touch(path + ".asked")
+
+
+async def ignore_stop_async(path: str) -> None:
+    touch(path + ".begun")
+    while not Path(path).exists():
+        try:
+            await asyncio.sleep(0.002)
+        except BaseException:
+            touch(path + ".asked")
+
+
+def clean_up(ctx: Any, path: str) -> None:
+    """Run until told to stop, and clean up behind."""
+    touch(path + ".begun")
+    try:
+        while True:
+            ctx.raise_if_cancelled()
+            time.sleep(0.002)
+    finally:
+        touch(path + ".cleaned")
+
+
+async def clean_up_async(ctx: Any, path: str) -> None:
+    touch(path + ".begun")
+    try:
+        while True:
+            await asyncio.sleep(0.002)
+    finally:
+        touch(path + ".cleaned")
+
+
+def die(how: str) -> None:
+    if how == "exit":
+        os._exit(7)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def my_process() -> int:
+    return os.getpid()
+
+
+def spawn(path: str) -> None:
+    """Start a child of its own, that ignores TERM, and wait for it."""
+    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    Path(path + ".pid").write_text(str(child.pid))
+    touch(path + ".begun")
+    child.wait()
+
+
+def fork() -> int:
+    """Fork, and answer the child's exit status."""
+    child = os.fork()
+    if child == 0:
+        os._exit(5)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def context_of_thread() -> str:
+    return threading.current_thread().name
+
+
+def imported_as() -> str:
+    return IMPORTED_AS
+
+
+def allocate(size: int) -> int:
+    return len(bytearray(size))
