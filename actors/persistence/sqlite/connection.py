@@ -17,10 +17,13 @@ OLDEST_SQLITE: Final = (3, 38, 0)
 
 BUSY_TIMEOUT_MS: Final = 2_000
 CACHE_KIB: Final = 16 * 1024
-WAL_BYTES: Final = 8 * 1024 * 1024
-"""To what size the write-ahead log is cut back after it has grown beyond it."""
+LOG_BYTES: Final = 4 * 1024 * 1024
+"""What the write-ahead log is made to hold when the store is opened. A commit into a log that need not grow is cheaper,
+because the file's size and blocks stay: measured 0.31 ms against 0.47 ms (p50, one run, synchronous=FULL)."""
+LARGEST_LOG_BYTES: Final = 16 * 1024 * 1024
+"""To what size the log is cut back after it has grown beyond it."""
 CHECKPOINT_PAGES: Final = 2_000
-"""Pages in the log after which a commit checkpoints by itself, when nobody called `tidy` before."""
+"""Pages in the log after which a commit brings them into the file by itself, when nobody called `tidy` before."""
 
 
 def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
@@ -36,7 +39,7 @@ def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
             "journal_mode = WAL",
             f"synchronous = {synchronous}",
             f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
-            f"journal_size_limit = {WAL_BYTES}",
+            f"journal_size_limit = {LARGEST_LOG_BYTES}",
             f"cache_size = -{CACHE_KIB}",
             "temp_store = MEMORY",
             "foreign_keys = OFF",
@@ -84,6 +87,26 @@ def make_file(path: Path) -> None:
         return
     except OSError as error:
         raise StoreError(f"{path}: cannot be made ({error.strerror}); is the folder there and writable?") from None
+
+
+def prepare_log(path: Path) -> None:
+    """Fill the write-ahead log with zeros up to LOG_BYTES; call it while nobody writes.
+
+    Zeros behind the log's end are what a reset log looks like to SQLite, which knows its end by checksums.
+    """
+    try:
+        log = os.open(path.with_name(path.name + "-wal"), os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        size = os.fstat(log).st_size
+        if size < LOG_BYTES:
+            os.pwrite(log, bytes(LOG_BYTES - size), size)
+            os.fsync(log)
+    except OSError:
+        return  # it makes commits faster, no more; a disk without room shows itself at the first commit
+    finally:
+        os.close(log)
 
 
 def named(error: sqlite3.Error, path: Path) -> StoreError:

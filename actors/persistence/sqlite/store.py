@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 from ....errors import Fenced, StoreBusy, StoreError, StoreForeign, StoreFull, StoreUnknown
 from ..process_lock import ProcessLock
 from ..store import Capabilities, Committed, Lease, Question, Write
-from .connection import Synchronous, check_version, connect_reader, connect_writer, make_file, named
+from .connection import Synchronous, check_version, connect_reader, connect_writer, make_file, named, prepare_log
 from .queries import LEASE, answer, read_lease
 from .reader import SQLiteReader
 from .schema import MIGRATIONS, Migration, check_owner, migrate
@@ -50,6 +50,7 @@ class SQLiteStore:
         self._lock = ProcessLock(self._path)
         self._open: sqlite3.Connection | None = None
         self._suspect = False
+        self._untidy = True
         self._found = Committed()
         self.capabilities = Capabilities(
             durable=True, many_processes=False, many_hosts=False, promise=_PROMISES[synchronous]
@@ -73,6 +74,7 @@ class SQLiteStore:
         try:
             make_file(self._path)
             self._open = self._connect()
+            prepare_log(self._path)
         except BaseException:
             self._lock.release()
             raise
@@ -216,6 +218,7 @@ class SQLiteStore:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._failed_commit(error) from error
+        self._untidy = True
         return self._found
 
     def found_before(self, writes: Sequence[Write]) -> Committed:
@@ -244,6 +247,17 @@ class SQLiteStore:
             return meaning
         self._suspect = True
         return StoreUnknown(f"{self._path}: the commit was cut off ({error}); whether it took effect must be read back")
+
+    def tidy(self) -> bool:
+        """Bring what stands in the log into the file, so that a later commit need not; True if there was anything.
+
+        Takes some milliseconds: to be called when nothing else waits. A reader may keep a part for the next time.
+        """
+        if not self._untidy:
+            return False
+        self._ask(lambda connection: connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall())
+        self._untidy = False
+        return True
 
     # ---- reading --------------------------------------------------------------------------------------------------------
 
