@@ -36,7 +36,11 @@ Interrupt = Callable[[LiveAttempt, int], None]
 
 
 class Ledger:
-    """The attempts of one kind that this runner holds. Safe to use from any thread."""
+    """The attempts of one kind that this runner holds. Safe to use from any thread.
+
+    `interrupt` is the pool's way to ask a running attempt to end. An attempt is given up `slack_us` after its grace: where
+    it can be killed, the kill comes first, and needs a moment.
+    """
 
     def __init__(
         self,
@@ -46,6 +50,8 @@ class Ledger:
         watch: Watch,
         wall: Wall,
         grace_us: int = DEFAULT_GRACE_US,
+        *,
+        slack_us: int = 0,
     ) -> None:
         self.kind = kind
         self.waiting: dict[int, LiveAttempt] = {}
@@ -57,6 +63,7 @@ class Ledger:
         self._watch = watch
         self._wall = wall
         self._grace_us = grace_us
+        self._slack_us = slack_us
         self._lock = threading.Lock()
         self._next_deadline = 0
 
@@ -108,13 +115,17 @@ class Ledger:
         live.stop = live.stop or reason
         if self.interrupt is not None:
             self.interrupt(live, grace_us)
-        self._watch.after(grace_us, lambda: self._give_up(live))
+        self._watch.after(grace_us + self._slack_us, lambda: self._give_up(live))
 
     def stop_all(self, reason: StopReason, grace_us: int) -> None:
         """Stop everything."""
         self.withdraw(list(self.waiting))
         for fence in list(self.running):
             self.stop(fence, reason, grace_us)
+
+    def held(self) -> list[int]:
+        """The fences of those whose outcome is owed."""
+        return [*self.waiting, *self.running]
 
     def idle(self) -> bool:
         """Whether nothing waits or runs."""

@@ -16,6 +16,8 @@ from typing import Final
 from ..records import AttemptOutcome, ErrorInfo, ExecutorKind
 from . import capture
 from .call import Wall, call, not_started
+from .commands import SLACK_US, CommandInterrupt, run_command
+from .event_loop import EventLoopPool
 from .functions import Functions
 from .ledger import DEFAULT_GRACE_US, Ledger
 from .live import LiveAttempt
@@ -116,6 +118,10 @@ class LocalRunner:
         if self._is_open:
             self._marks.forget(fences)
 
+    def held(self) -> Sequence[int]:
+        """The fences of orders that have not yielded their outcome yet."""
+        return [fence for pool in list(self._pools.values()) for fence in pool.held()]
+
     def begun(self, incarnation: str) -> Begun:
         """Read the marks that another incarnation left (or this one)."""
         if incarnation == self._incarnation and self._is_open:
@@ -177,8 +183,19 @@ class LocalRunner:
         return pool
 
     def _make_pool(self, kind: ExecutorKind) -> Pool:
-        ledger = Ledger(kind, self._marks, self._reporter, self._watch, self._wall, self._grace_us)
-        return ThreadPool(self.capacity.thread, ledger, self._watch, self._wall, call)
+        places = self.capacity.of(kind)
+        slack_us = SLACK_US if kind == "command" else 0
+        ledger = Ledger(kind, self._marks, self._reporter, self._watch, self._wall, self._grace_us, slack_us=slack_us)
+        match kind:
+            case "thread":
+                return ThreadPool(places, ledger, self._watch, self._wall, call)
+            case "command":
+                ledger.interrupt = CommandInterrupt(self._watch)
+                return ThreadPool(places, ledger, self._watch, self._wall, run_command)
+            case "async":
+                return EventLoopPool(places, ledger, self._reporter, self._watch, self._wall)
+            case "process":
+                raise NotImplementedError
 
 
 def _refused(order: Order, now: int, outcome: AttemptOutcome, text: str) -> Outcome:

@@ -1,0 +1,1 @@
+"""The actors: independent objects that talk only by messages."""

@@ -1,0 +1,1 @@
+"""The clock: the heap of next due instants."""

@@ -1,0 +1,283 @@
+"""The clock: fires each slot of each job once, however late it wakes.
+
+It holds the jobs that are due within a horizon, in a heap; the rest waits in the store, which is asked again every half
+horizon. A slot that has passed is decided by the trigger's arithmetic (`callsheet.triggers.decide`) and sent on as `Due`; it
+stays with the clock until `Decided` says that decision, run and high-water mark are stored together. So a clock that dies
+loses nothing: the next one begins at the stored marks.
+
+    Lead ─▶ Read(DueJobs) ─▶ Found ─▶ heap ──timer──▶ Due ─▶ (dependencies, coordinator, persistence) ─▶ Decided
+
+A clock that is set back fires nothing twice, because slots up to the mark are done. A jump forward of more than a minute is
+downtime like any other, decided by each job's catch-up policy, and reported.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Final, assert_never
+
+from ...triggers import Schedule
+from ..actor import DEPENDENCIES, MINUTE, PERSISTENCE, SECOND, Turn
+from ..messages import (
+    Arm,
+    Decided,
+    Disarm,
+    Due,
+    DueSlot,
+    Found,
+    Gauged,
+    Happened,
+    JobEnded,
+    Lead,
+    Read,
+    ReadRejected,
+    Started,
+    StepDown,
+    TimerFired,
+)
+from ..persistence.store import MAX_PAGE, DueJobs, GetJobs
+from ..records import Event, JobRecord
+from ..schedule import compile_job, step_job
+
+HORIZON_US: Final = 10 * MINUTE
+"""How far ahead jobs are held in memory."""
+
+JUMP_US: Final = 60 * SECOND
+"""A step of the wall clock against the steady one that is reported."""
+
+DUE_BATCH: Final = 256
+"""Jobs that one `Due` carries at most."""
+
+MAX_UNDECIDED: Final = 64
+"""`Due` messages that may be on their way; the clock waits for `Decided` before it sends more."""
+
+RESEND_US: Final = 2 * SECOND
+"""After how long an undecided `Due` is sent again."""
+
+Accepted = Started | Lead | StepDown | Arm | Disarm | JobEnded | Decided | Found | ReadRejected | TimerFired
+JobKey = tuple[str, str]
+
+
+class _Entry:
+    """A job that the clock watches."""
+
+    __slots__ = ("fires", "mark", "next_due", "record", "schedule", "ticket", "undecided")
+
+    def __init__(self, record: JobRecord, schedule: Schedule) -> None:
+        self.record = record
+        self.schedule = schedule
+        self.mark = record.state.mark
+        self.fires = record.state.fires
+        self.next_due: int | None = record.state.next_due
+        self.ticket = 0
+        self.undecided = 0
+
+
+class Clock:
+    """Owns the heap of next due instants, and nothing further than a horizon."""
+
+    def __init__(self) -> None:
+        self._forget_all()
+        self._offset: int | None = None
+
+    def _forget_all(self) -> None:
+        self._epoch = 0
+        self._entries: dict[JobKey, _Entry] = {}
+        self._heap: list[tuple[int, int, JobKey]] = []
+        self._ticket = 0
+        self._undecided: dict[str, tuple[int, Due]] = {}
+        self._sent = 0
+        self._scan = 0
+        self._dropped: dict[JobKey, int] = {}
+        self._timer_at: int | None = None
+
+    def receive(self, message: Accepted, turn: Turn) -> None:
+        """Take a message."""
+        self._watch_jumps(turn)
+        match message:
+            case TimerFired():
+                self._on_timer_fired(message, turn)
+            case Decided():
+                self._on_decided(message, turn)
+            case Arm():
+                self._on_arm(message)
+            case Disarm():
+                for name in message.names:
+                    self._drop(name)
+            case JobEnded():
+                self._on_job_ended(message, turn)
+            case Found():
+                self._on_found(message, turn)
+            case Lead():
+                self._forget_all()
+                self._epoch = message.epoch
+                self._ask(turn, after=None)
+            case StepDown():
+                self._forget_all()
+            case Started():
+                pass
+            case ReadRejected():
+                turn.set_timer("horizon", turn.now + SECOND)
+            case _:
+                assert_never(message)
+
+    def settle(self, turn: Turn) -> None:
+        """Fire what is due, and wake again for the next."""
+        if self._epoch:
+            self._fire(turn)
+            self._arm_timer(turn)
+
+    # ---- what is watched ------------------------------------------------------------------------------------------------
+
+    def _on_arm(self, message: Arm) -> None:
+        if self._epoch:
+            for record in message.records:
+                self._dropped.pop(record.job.key, None)
+                self._enter(record)
+
+    def _enter(self, record: JobRecord) -> None:
+        """Watch a job from its stored state on, if it is due within the horizon at all."""
+        key = record.job.key
+        self._drop(key)
+        if record.state.status != "active" or record.state.next_due is None:
+            return
+        entry = _Entry(record, compile_job(record.job, record.state))
+        self._entries[key] = entry
+        self._push(key, entry)
+
+    def _push(self, key: JobKey, entry: _Entry) -> None:
+        assert entry.next_due is not None
+        self._ticket += 1
+        entry.ticket = self._ticket
+        heappush(self._heap, (entry.next_due, self._ticket, key))
+
+    def _drop(self, key: JobKey) -> None:
+        self._entries.pop(key, None)
+
+    def _on_job_ended(self, message: JobEnded, turn: Turn) -> None:
+        """The next slot of this job counts from now; what is stored already says so too."""
+        key = (message.tenant, message.job)
+        if self._epoch and message.next_due <= turn.now + HORIZON_US:
+            turn.send(PERSISTENCE, Read(f"job/{self._epoch}", GetJobs((key,))))
+
+    # ---- the horizon ----------------------------------------------------------------------------------------------------
+
+    def _ask(self, turn: Turn, after: tuple[int, str, str] | None) -> None:
+        if after is None:
+            self._scan += 1
+            self._dropped.clear()
+        question = DueJobs(until=turn.now + HORIZON_US, after=after, limit=MAX_PAGE)
+        turn.send(PERSISTENCE, Read(f"due/{self._epoch}/{self._scan}", question))
+        turn.set_timer("horizon", turn.now + HORIZON_US // 2)
+
+    def _on_found(self, message: Found, turn: Turn) -> None:
+        records: tuple[JobRecord, ...] = message.rows
+        if message.key == f"job/{self._epoch}":
+            for record in records:
+                known = self._entries.get(record.job.key)
+                if known is None or (known.next_due is None and not known.undecided):
+                    self._enter(record)
+            return
+        if message.key != f"due/{self._epoch}/{self._scan}":
+            return
+        for record in records:
+            key = record.job.key
+            # what is watched, or was decided since the question was put, is newer here than in the answer
+            if key not in self._entries and self._dropped.get(key, record.state.mark) <= record.state.mark:
+                self._enter(record)
+        if len(records) == MAX_PAGE:
+            last = records[-1]
+            assert last.state.next_due is not None
+            self._ask(turn, after=(last.state.next_due, last.job.tenant, last.job.name))
+        turn.emit(Gauged({"armed": float(len(self._entries))}))
+
+    # ---- firing ---------------------------------------------------------------------------------------------------------
+
+    def _on_timer_fired(self, message: TimerFired, turn: Turn) -> None:
+        if not self._epoch:
+            return
+        if message.key == "next":
+            self._timer_at = None
+        elif message.key == "horizon":
+            self._ask(turn, after=None)
+        elif message.key == "resend":
+            for key, (sent_at, due) in self._undecided.items():
+                if sent_at + RESEND_US <= turn.elapsed:
+                    self._undecided[key] = (turn.elapsed, due)
+                    turn.send(DEPENDENCIES, due)
+            if self._undecided:
+                turn.set_timer("resend", turn.elapsed + RESEND_US, steady=True)
+
+    def _fire(self, turn: Turn) -> None:
+        slots: list[DueSlot] = []
+        heap = self._heap
+        while heap and heap[0][0] <= turn.now and len(self._undecided) < MAX_UNDECIDED:
+            _, ticket, key = heappop(heap)
+            entry = self._entries.get(key)
+            if entry is None or entry.ticket != ticket:
+                continue
+            slots.append(self._decide(key, entry, turn.now))
+            if len(slots) == DUE_BATCH:
+                self._send(slots, turn)
+                slots = []
+        if slots:
+            self._send(slots, turn)
+
+    def _decide(self, key: JobKey, entry: _Entry, now: int) -> DueSlot:
+        """Decide what has passed of a job, and move it on."""
+        job = entry.record.job
+        step = step_job(job, entry.schedule, entry.mark, entry.fires, now)
+        entry.mark, entry.fires, entry.next_due = step.mark, step.fires, step.next_due
+        entry.undecided += 1
+        if entry.next_due is not None:
+            self._push(key, entry)
+        return DueSlot(job, step.decisions, step.mark, step.fires, step.next_due, step.exhausted)
+
+    def _send(self, slots: list[DueSlot], turn: Turn) -> None:
+        self._sent += 1
+        due = Due(f"due/{self._epoch}/{self._sent}", tuple(slots))
+        if not self._undecided:
+            turn.set_timer("resend", turn.elapsed + RESEND_US, steady=True)
+        self._undecided[due.key] = (turn.elapsed, due)
+        turn.send(DEPENDENCIES, due)
+
+    def _on_decided(self, message: Decided, turn: Turn) -> None:
+        _, due = self._undecided.pop(message.key, (0, None))
+        if due is None:
+            return
+        for slot in due.slots:
+            key = slot.job.key
+            entry = self._entries.get(key)
+            if entry is None or entry.record.job.version != slot.job.version:
+                continue
+            entry.undecided -= 1
+            if not entry.undecided and (entry.next_due is None or entry.next_due > turn.now + HORIZON_US):
+                self._dropped[key] = entry.mark
+                self._drop(key)
+
+    # ---- time -----------------------------------------------------------------------------------------------------------
+
+    def _arm_timer(self, turn: Turn) -> None:
+        heap = self._heap
+        while heap and not self._is_current(heap[0]):
+            heappop(heap)
+        if not heap or len(self._undecided) >= MAX_UNDECIDED:
+            return
+        at = heap[0][0]
+        if self._timer_at is None or at < self._timer_at or self._timer_at <= turn.now:
+            self._timer_at = at
+            turn.set_timer("next", at)
+
+    def _is_current(self, item: tuple[int, int, JobKey]) -> bool:
+        entry = self._entries.get(item[2])
+        return entry is not None and entry.ticket == item[1]
+
+    def _watch_jumps(self, turn: Turn) -> None:
+        offset = turn.now - turn.elapsed
+        before, self._offset = self._offset, offset
+        if before is None or abs(offset - before) < JUMP_US:
+            return
+        step = (offset - before) / SECOND
+        text = f"the wall clock jumped by {step:+.1f} s; what was missed is decided by each job's catch-up policy"
+        turn.emit(Happened(Event(turn.now, "clock_jumped", text=text), "warning"))
+        self._timer_at = None

@@ -1,0 +1,1 @@
+"""The coordinator: election, and on the leader the life of every run."""

@@ -1,0 +1,219 @@
+"""Admission: how drafts become stored runs, for clients and for slots.
+
+A slot's overlap is decided here, where the live runs are known: `skip` when an earlier run of the job has not ended, else a
+run. Of several slots that one catch-up fires, the later ones wait for the earlier, so they do not overlap either. The
+decision, the runs of its workflow and the new high-water mark go into one transaction.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from msgspec.structs import replace
+
+from ..actor import Address, Turn
+from ..messages import (
+    Accepted,
+    Admit,
+    AdmitSlot,
+    AdmitSlots,
+    Decided,
+    Draft,
+    MadeRun,
+    RequestRejected,
+    SlotsDecided,
+)
+from ..persistence.store import AdvanceJob
+from ..records import Decision, Run, RunState
+from .batch import Admitted
+from .book import Live
+from .hooks import tell_run, tell_skip
+from .reign import MAX_QUEUED, Reign
+
+REMEMBERED_KEYS: Final = 4_096
+"""Submissions and slots whose answers are remembered, for those that ask again."""
+
+
+class Admission:
+    """Makes runs."""
+
+    def __init__(self, reign: Reign) -> None:
+        self._reign = reign
+        self._in_hand: set[str] = set()
+        self._answers: OrderedDict[str, Accepted | Decided] = OrderedDict()
+
+    # ---- clients --------------------------------------------------------------------------------------------------------
+
+    def on_admit(self, message: Admit, turn: Turn) -> None:
+        """Make the runs of a client's submission."""
+        reign = self._reign
+        if message.key in self._in_hand:
+            return
+        answer = self._answers.get(message.key)
+        if answer is not None:
+            turn.send(message.client, answer)
+            return
+        refusal = self._refusal(message)
+        if refusal is not None:
+            turn.send(message.client, refusal)
+            return
+        self._in_hand.add(message.key)
+        now = turn.now
+        lives = [self._make(draft, now) for draft in message.drafts]
+        watchers = (message.client,)
+        for live in lives[: message.asked]:
+            live.watchers = watchers
+        asked = [live.run.run_id for live in lives[: message.asked]]
+        reign.batch.admitted.append(Admitted(message.key, message.client, asked, lives))
+
+    def _refusal(self, message: Admit) -> RequestRejected | None:
+        reign = self._reign
+        if reign.quiet:
+            return RequestRejected(message.key, "stopping", "the scheduler is shutting down and takes nothing new")
+        if reign.store_full:
+            return RequestRejected(message.key, "store_full", reign.store_full)
+        if len(reign.book.live) + len(message.drafts) > MAX_QUEUED:
+            text = f"{len(reign.book.live):,} runs have not ended, the limit is {MAX_QUEUED:,}; submit more when some have"
+            return RequestRejected(message.key, "too_many_queued", text)
+        return None
+
+    def answered(self, key: str, answer: Accepted | Decided | None) -> None:
+        """A submission or a batch of slots is stored (or was refused): remember what was said."""
+        self._in_hand.discard(key)
+        if answer is not None:
+            self._answers[key] = answer
+            if len(self._answers) > REMEMBERED_KEYS:
+                self._answers.popitem(last=False)
+
+    # ---- slots ----------------------------------------------------------------------------------------------------------
+
+    def on_admit_slots(self, message: AdmitSlots, turn: Turn) -> None:
+        """Decide overlap and make the runs of due slots."""
+        if message.key in self._in_hand or self._reign.quiet:
+            return
+        answer = self._answers.get(message.key)
+        if answer is not None:
+            turn.send("clock", answer)
+            return
+        self._in_hand.add(message.key)
+        kinds: dict[str, int] = {}
+        late: list[int] = []
+        for slot in message.slots:
+            self._admit_slot(slot, turn, kinds, late)
+        self._reign.batch.decided.append(("clock", message.key))
+        turn.emit(SlotsDecided(kinds, tuple(late)))
+
+    def _admit_slot(self, slot: AdmitSlot, turn: Turn, kinds: dict[str, int], late: list[int]) -> None:
+        reign, due, now = self._reign, slot.due, turn.now
+        batch = reign.batch
+        earlier = None if due.job.overlap == "allow_all" else reign.book.last_slot_run(due.job.key)
+        blocked_by = self._running(due.job.key) if due.job.overlap == "skip" else None
+        drafts = iter(slot.drafts)
+        for decision in due.decisions:
+            if decision.kind != "FIRED":
+                batch.decisions.append(decision)
+                if decision.kind.startswith(("SKIPPED", "DROPPED")) and reign.hooks:
+                    reign.call_hooks("on_skip", due.job, tell_skip(decision), now)
+            elif blocked_by is not None:
+                next(drafts)
+                self._skip_overlap(decision, blocked_by, due.job, now)
+                decision = replace(decision, kind="SKIPPED_OVERLAP")
+            else:
+                earlier = self._fire(decision, next(drafts), earlier, now)
+                late.append(now - decision.slot)
+            kinds[decision.kind] = kinds.get(decision.kind, 0) + decision.count
+        batch.advances.append(
+            AdvanceJob(due.job.tenant, due.job.name, due.job.version, due.mark, due.fires, due.next_due, due.exhausted)
+        )
+
+    def _running(self, key: tuple[str, str]) -> Live | None:
+        """The oldest live run of a job: what the next slot would overlap."""
+        runs = self._reign.book.by_job.get(key)
+        return next(iter(runs.values())) if runs else None
+
+    def _skip_overlap(self, decision: Decision, by: Live, job: object, now: int) -> None:
+        reign = self._reign
+        skipped = replace(decision, kind="SKIPPED_OVERLAP", run_id=by.run.run_id)
+        reign.batch.decisions.append(skipped)
+        reign.rearm(by.job, decision.slot, now)
+        if reign.hooks:
+            reign.call_hooks("on_skip", by.job, tell_skip(skipped), now)
+
+    def _fire(self, decision: Decision, drafts: tuple[Draft, ...], earlier: Live | None, now: int) -> Live:
+        """Make the runs of one slot's workflow; those its group has already are not made again."""
+        reign = self._reign
+        first: Live | None = None
+        for draft in drafts:
+            present = reign.book.by_group.get((draft.job.tenant, draft.group, draft.job.name)) if draft.group else None
+            if present is not None:
+                live = reign.book.live[present]
+            else:
+                behind = earlier if first is None else self._earlier(draft)
+                live = self._make(draft, now, behind)
+            first = first or live
+        assert first is not None, "a slot that fired has at least its own draft"
+        reign.batch.decisions.append(replace(decision, run_id=first.run.run_id))
+        return first
+
+    def _earlier(self, draft: Draft) -> Live | None:
+        """The run of a companion's job that it must not overlap."""
+        return None if draft.job.overlap == "allow_all" else self._reign.book.last_slot_run(draft.job.key)
+
+    # ---- making ---------------------------------------------------------------------------------------------------------
+
+    def _make(self, draft: Draft, now: int, behind: Live | None = None) -> Live:
+        """Make a run and queue it, or let it wait for what it waits for."""
+        reign = self._reign
+        job = draft.job
+        run = Run(
+            reign.next_run_id(),
+            job.tenant,
+            job.name,
+            job.version,
+            draft.cause,
+            draft.slot,
+            draft.group,
+            now,
+            draft.not_before if draft.not_before > now else now,
+            job.priority if draft.priority is None else draft.priority,
+            draft.arguments,
+            draft.token,
+        )
+        live = Live(run, job, RunState.READY)
+        reign.batch.runs.append(run)
+        reign.book.enter(live)
+        if run.group:
+            deadline_at = now + job.wait_deadline_us
+            reign.batch.made.append(
+                MadeRun(run.run_id, run.tenant, run.job, run.group, draft.waits, run.slot, deadline_at)
+            )
+        if behind is not None:
+            reign.book.gate(live, behind.run.run_id)
+        if reign.hooks:
+            self._call_before(live, now)
+        if job.run_deadline_us is not None:
+            reign.look(now + job.run_deadline_us, "run_deadline", live)
+        live.waits = draft.waits
+        reign.make_ready(live, now)
+        return live
+
+    def _call_before(self, live: Live, now: int) -> None:
+        """The hooks that come before a run: it waits until they have ended, well or not."""
+        run = live.run
+        told = tell_run("before", run, state="", attempt=1, error=None, reason="")
+        for hook in self._reign.call_hooks("before", live.job, told, now, parent=run.run_id):
+            self._reign.book.gate(live, hook.run.run_id)
+
+
+def accepted(admitted: Admitted, durable: bool, replaced: dict[int, int]) -> Accepted:
+    """What a client is told; a run that was there before by its token stands in place of the new one."""
+    run_ids = admitted.run_ids
+    if replaced:
+        run_ids = [replaced.get(run_id, run_id) for run_id in run_ids]
+    return Accepted(admitted.key, tuple(run_ids), durable)
+
+
+def clients_of(admitted: list[Admitted]) -> list[Address]:
+    """Who submitted."""
+    return [it.client for it in admitted]

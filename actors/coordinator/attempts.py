@@ -1,0 +1,284 @@
+"""Attempts: claiming runs for executors, and what becomes of a run when its attempt has ended.
+
+A claim is durable before its order leaves; the fence in it names the attempt for ever, and an outcome with another fence than
+the run has now changes nothing. What the executor gives back unspent (`not_started`) is claimed again with a new fence.
+
+    READY ─claim─▶ CLAIMED ─Saved─▶ Assign ─▶ executor ─AttemptsEnded─▶ ended, retried, parked or given back
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..actor import SECOND, Turn
+from ..executor.runner import Order, Outcome, StopReason
+from ..messages import Assign, AttemptsBegun, AttemptsEnded, AttemptsRetried, AttemptsStarted, Recorded, StopAttempts
+from ..records import EXECUTOR_KINDS, Attempt, Condition, RunState
+from .backoff import backoff_us, is_retried
+from .book import Live
+from .hooks import tell_run
+from .reign import Reign
+
+CANCEL_GRACE_US: Final = 5 * SECOND
+"""How long a running attempt has, after it was asked to stop, before it is made to."""
+
+CRASH_WAIT_US: Final = SECOND
+"""The wait after an attempt whose process died, times the crashes so far."""
+
+SEND_AGAIN_US: Final = 10 * SECOND
+"""After how long an order is sent again whose attempt has not been seen to begin."""
+
+ORDERS_A_MESSAGE: Final = 256
+
+
+class Attempts:
+    """Claims, orders and outcomes."""
+
+    def __init__(self, reign: Reign) -> None:
+        self._reign = reign
+
+    # ---- claiming -------------------------------------------------------------------------------------------------------
+
+    def claim(self, turn: Turn) -> None:
+        """Claim the most urgent ready runs for executors that have room, into the batch in hand."""
+        reign = self._reign
+        if reign.quiet:
+            return
+        count = waited = 0
+        for kind in EXECUTOR_KINDS:
+            while reign.book.ready.waiting(kind):
+                place = reign.places.best(kind)
+                if place is None:
+                    break
+                room = place.free(kind)
+                claimed = reign.batch.claimed.setdefault(place.node, [])
+                taken = self._claim_for(kind, room, place.node, claimed)
+                if not claimed:
+                    del reign.batch.claimed[place.node]
+                count += len(taken)
+                waited += sum(turn.now - live.ready_at for live in taken)
+                if len(taken) < room:
+                    break
+        if count:
+            turn.emit(AttemptsStarted(count, waited))
+
+    def _claim_for(self, kind: str, room: int, node: str, claimed: list[Live]) -> list[Live]:
+        """Take up to `room` runs, those of paused jobs aside."""
+        reign = self._reign
+        taken: list[Live] = []
+        held = reign.held
+        while len(taken) < room:
+            live = reign.book.ready.pop(kind)
+            if live is None:
+                break
+            if held and live.key in held:
+                live.reason = "its job is paused"
+                reign.book.held.setdefault(live.key, []).append(live)
+            else:
+                live.move(RunState.CLAIMED, "claimed; its function has not been seen to begin")
+                live.fence = reign.next_fence()
+                live.node = node
+                live.begun = False
+                taken.append(live)
+        if taken:
+            reign.places.take(node, taken[0].job.executor, len(taken))
+            claimed.extend(taken)
+        return taken
+
+    def assign(self, claimed: dict[str, list[Live]], turn: Turn) -> None:
+        """The claims are durable: send the orders. What was cancelled meanwhile is not sent."""
+        reign = self._reign
+        for node, lives in claimed.items():
+            place = reign.places.of(node)
+            assert place is not None
+            orders = [self._order(live) for live in lives if live.state is RunState.CLAIMED]
+            for start in range(0, len(orders), ORDERS_A_MESSAGE):
+                turn.send(place.address, Assign(reign.epoch, tuple(orders[start : start + ORDERS_A_MESSAGE])))
+
+    @staticmethod
+    def _order(live: Live) -> Order:
+        run, job = live.run, live.job
+        return Order(
+            live.fence,
+            run.run_id,
+            live.attempts + live.crashes + 1,
+            run.tenant,
+            run.job,
+            job.executor,
+            job.target,
+            run.arguments or job.arguments,
+            live.handed,
+            job.command,
+            run.slot,
+            run.token or f"run-{run.run_id}",
+            job.attempt_timeout_us,
+        )
+
+    def send_again(self, turn: Turn) -> None:
+        """Send the orders of attempts again that have not been seen to begin, in case the first were lost."""
+        waiting: dict[str, list[Live]] = {}
+        for live in self._reign.book.live.values():
+            if live.state is RunState.CLAIMED and live.fence and turn.now - live.ready_at > SEND_AGAIN_US:
+                waiting.setdefault(live.node, []).append(live)
+        self.assign(waiting, turn)
+
+    # ---- outcomes -------------------------------------------------------------------------------------------------------
+
+    def on_attempts_begun(self, message: AttemptsBegun) -> None:
+        """These attempts run for a while already."""
+        fences = set(message.fences)
+        for live in self._reign.book.live.values():
+            if live.fence in fences and live.state is RunState.CLAIMED:
+                live.move(RunState.RUNNING, "running")
+                live.begun = True
+
+    def on_attempts_ended(self, message: AttemptsEnded, turn: Turn) -> None:
+        """Take outcomes; what they say becomes durable with the batch in hand, and then the executor may forget it."""
+        reign = self._reign
+        stale: list[int] = []
+        for outcome in message.outcomes:
+            live = reign.book.live.get(outcome.run_id)
+            if live is None or live.fence != outcome.fence:
+                # a stale fence changes nothing; if its end is in a batch on its way, that batch acknowledges it
+                stale.append(outcome.fence)
+                continue
+            reign.places.give_back(live.node, live.job.executor)
+            reign.batch.record(live.node, outcome.fence)
+            self._take(live, outcome, turn)
+        if stale:
+            turn.reply(Recorded(tuple(stale)))
+
+    def _take(self, live: Live, outcome: Outcome, turn: Turn) -> None:
+        reign, now = self._reign, turn.now
+        match outcome.outcome:
+            case "succeeded":
+                live.attempts += 1
+                reign.end(live, RunState.SUCCEEDED, now, outcome)
+            case "failed" | "timed_out":
+                live.attempts += 1
+                state = RunState.FAILED if outcome.outcome == "failed" else RunState.TIMED_OUT
+                self._fail(live, state, outcome, turn)
+            case "snoozed":
+                self._wait(live, outcome, now + (outcome.retry_after_us or 0), "snoozed by the job", now)
+            case "cancelled":
+                self._cancelled(live, outcome, now)
+            case "crashed":
+                self.crashed(live, outcome, now)
+            case "not_started":
+                self.give_back(live, now)
+            case "unknown_target":
+                self._unknown_target(live, outcome, turn)
+
+    def _fail(self, live: Live, state: RunState, outcome: Outcome, turn: Turn) -> None:
+        reign, job, now = self._reign, live.job, turn.now
+        asked = outcome.retry_after_us is not None and (job.retry is None or live.attempts < job.retry.attempts)
+        again = (asked and job.retry is not None) or is_retried(job.retry, live.attempts, outcome.error)
+        if not again or live.state is RunState.CANCELLING:
+            reign.end(live, state, now, outcome, reason=_text(outcome))
+            return
+        assert job.retry is not None
+        wait = outcome.retry_after_us
+        if wait is None:
+            wait = backoff_us(job.retry, live.attempts, live.run.run_id)
+        self._wait(live, outcome, now + wait, f"attempt {live.attempts} of {job.retry.attempts}: {_text(outcome)}", now)
+        turn.emit(AttemptsRetried(1))
+        if reign.hooks and live.run.cause != "hook":
+            run = live.run
+            told = tell_run("on_retry", run, state=state, attempt=live.attempts, error=outcome.error, reason="")
+            reign.call_hooks("on_retry", job, told, now, parent=run.run_id)
+
+    def _wait(self, live: Live, outcome: Outcome, until: int, reason: str, now: int) -> None:
+        """Store an attempt that did not end its run, and let the run wait for the next."""
+        if live.state is RunState.CANCELLING:
+            self._reign.end(live, RunState.CANCELLED, now, outcome)
+            return
+        self._reign.batch.attempts.append(
+            Attempt(
+                live.run.run_id,
+                outcome.attempt,
+                outcome.fence,
+                live.node,
+                outcome.outcome,
+                outcome.started_at,
+                outcome.ended_at,
+                live.attempts,
+                live.crashes,
+                until,
+                outcome.error,
+                outcome.logs,
+            )
+        )
+        self._let_go(live)
+        self._reign.delay(live, until, reason)
+
+    @staticmethod
+    def _let_go(live: Live) -> None:
+        live.fence = 0
+        live.node = ""
+        live.begun = False
+
+    def give_back(self, live: Live, now: int) -> None:
+        """An attempt never began: nothing is spent, and the run is ready again."""
+        self._let_go(live)
+        if live.state is RunState.CANCELLING:
+            self._reign.end(live, RunState.CANCELLED, now, reason="cancelled before it began")
+        else:
+            self._reign.make_ready(live, now, "given back before it began; waits for a free place")
+
+    def _cancelled(self, live: Live, outcome: Outcome, now: int) -> None:
+        """An attempt was made to stop: for a cancel, or because its node shuts down."""
+        if live.state is RunState.CANCELLING or live.job.delivery == "at_most_once":
+            reason = live.reason if live.state is RunState.CANCELLING else "stopped when its node shut down"
+            self._reign.end(live, RunState.CANCELLED, now, outcome, reason=reason)
+        else:
+            self._wait(live, outcome, now, "released when its node shut down", now)
+
+    def crashed(self, live: Live, outcome: Outcome, now: int) -> None:
+        """The process that ran an attempt died: LOST if it may run once only, else tried again, up to the limit."""
+        live.crashes += 1
+        reign = self._reign
+        if live.job.delivery == "at_most_once":
+            reason = f"its process died while it ran, and it may begin only once: {_text(outcome)}"
+            reign.end(live, RunState.LOST, now, outcome, reason=reason)
+        elif live.crashes >= live.job.max_crashes:
+            reason = f"its process died {live.crashes} times: {_text(outcome)}"
+            reign.end(live, RunState.QUARANTINED, now, outcome, reason=reason)
+        else:
+            self._wait(live, outcome, now + CRASH_WAIT_US * live.crashes, f"its process died: {_text(outcome)}", now)
+
+    def _unknown_target(self, live: Live, outcome: Outcome, turn: Turn) -> None:
+        self._let_go(live)
+        if live.state is RunState.CANCELLING:
+            self._reign.end(live, RunState.CANCELLED, turn.now, reason="cancelled before it began")
+            return
+        self._reign.park(live, _text(outcome) or f"no node knows the function {live.job.target!r}", turn.now)
+
+    # ---- stopping -------------------------------------------------------------------------------------------------------
+
+    def stop(self, live: Live, turn: Turn, *, timed_out: bool) -> None:
+        """Ask the executor to end the attempt in hand; it answers with the outcome."""
+        place = self._reign.places.of(live.node)
+        if place is not None:
+            reason: StopReason = "timed_out" if timed_out else "cancelled"
+            turn.send(place.address, StopAttempts(self._reign.epoch, (live.fence,), reason, CANCEL_GRACE_US))
+
+    def cancel(self, live: Live, reason: str, turn: Turn) -> RunState:
+        """Cancel a run: at once if no attempt is in hand, else the attempt is asked to stop. A stored fact either way."""
+        reign, now = self._reign, turn.now
+        if live.fence == 0:
+            reign.end(live, RunState.CANCELLED, now, reason=reason)
+            return RunState.CANCELLED
+        if live.state is not RunState.CANCELLING:
+            live.move(RunState.CANCELLING, reason, now + CANCEL_GRACE_US)
+            reign.batch.conditions.append(Condition(live.run.run_id, RunState.CANCELLING, now, reason))
+            place = reign.places.of(live.node)
+            if place is not None:
+                stop = StopAttempts(reign.epoch, (live.fence,), "cancelled", CANCEL_GRACE_US)
+                reign.batch.send(place.address, stop)
+        return RunState.CANCELLING
+
+
+def _text(outcome: Outcome) -> str:
+    if outcome.error is None:
+        return "" if outcome.outcome != "timed_out" else "its attempt took longer than its time-out"
+    return f"{outcome.error.type.rpartition('.')[2]}: {outcome.error.text}"[:500]

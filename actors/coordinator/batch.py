@@ -1,0 +1,115 @@
+"""One transaction in the making: what is to be written, and what follows once it is durable.
+
+Handlers append facts to the batch in hand; when the coordinator settles, the batch goes to persistence as one `Save`. Only
+one is on its way at a time: what comes meanwhile gathers in the next, so the batches are durable in their order, and under
+load they grow by themselves. Nothing leaves the coordinator before its facts are saved.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ..actor import Address
+from ..messages import GroupEnd, MadeRun
+from ..persistence.store import (
+    AddAttempts,
+    AddClaim,
+    AddDecisions,
+    AddEnds,
+    AddEvents,
+    AddRuns,
+    AddSubmissions,
+    AdvanceJob,
+    PutConditions,
+    PutSettled,
+    Write,
+)
+from ..records import Attempt, Claim, ClaimEntry, Condition, Decision, End, Event, Run, Submission
+from .book import Live
+
+
+class Admitted(Struct):
+    """A client's submission within a batch: whom to tell, and which runs it made (asked for, and all)."""
+
+    key: str
+    client: Address
+    run_ids: list[int]
+    lives: list[Live]
+
+
+class Batch:
+    """Facts to be written in one transaction, with their consequences."""
+
+    def __init__(self) -> None:
+        # what is written
+        self.runs: list[Run] = []
+        self.decisions: list[Decision] = []
+        self.advances: list[AdvanceJob] = []
+        self.ends: list[End] = []
+        self.attempts: list[Attempt] = []
+        self.conditions: list[Condition] = []
+        self.events: list[Event] = []
+        self.claimed: dict[str, list[Live]] = {}
+        self.settled: int | None = None
+        # what follows
+        self.admitted: list[Admitted] = []
+        self.ended: list[tuple[Live, End]] = []
+        self.recorded: dict[str, list[int]] = {}
+        self.made: list[MadeRun] = []
+        self.moved: list[GroupEnd] = []
+        self.decided: list[tuple[Address, str]] = []
+        self.sends: list[tuple[Address, Struct]] = []
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.runs
+            or self.ends
+            or self.claimed
+            or self.attempts
+            or self.decisions
+            or self.advances
+            or self.conditions
+            or self.events
+            or self.admitted
+            or self.decided
+            or self.sends
+            or self.recorded
+        )
+
+    def send(self, to: Address, message: Struct) -> None:
+        """Send `message` once the batch is durable."""
+        self.sends.append((to, message))
+
+    def record(self, node: str, fence: int) -> None:
+        """Let the executor of `node` forget this attempt once the batch is durable."""
+        self.recorded.setdefault(node, []).append(fence)
+
+    def writes(self, epoch: int, now: int, incarnations: dict[str, str]) -> tuple[Write, ...]:
+        """The facts as the store takes them; a claim a node."""
+        writes: list[Write] = []
+        if self.runs:
+            writes.append(AddRuns(tuple(self.runs)))
+        if self.admitted:
+            found = (Submission(it.key, it.run_ids[0], len(it.run_ids), now) for it in self.admitted if it.key)
+            writes.append(AddSubmissions(tuple(found)))
+        if self.decisions:
+            writes.append(AddDecisions(tuple(self.decisions)))
+        writes.extend(self.advances)
+        for node, lives in self.claimed.items():
+            entries = tuple(_entry(live) for live in lives)
+            writes.append(AddClaim(Claim(node, incarnations[node], epoch, now, entries)))
+        if self.attempts:
+            writes.append(AddAttempts(tuple(self.attempts)))
+        if self.ends:
+            writes.append(AddEnds(tuple(self.ends)))
+        if self.conditions:
+            writes.append(PutConditions(tuple(self.conditions)))
+        if self.events:
+            writes.append(AddEvents(tuple(self.events)))
+        if self.settled is not None:
+            writes.append(PutSettled(self.settled))
+        return tuple(writes)
+
+
+def _entry(live: Live) -> ClaimEntry:
+    return ClaimEntry(live.run.run_id, live.attempts + live.crashes + 1, live.fence)

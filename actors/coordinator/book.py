@@ -1,0 +1,177 @@
+"""What the leader remembers of the runs that have not ended: the book of live runs, and the queues of those that are ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+from typing import Final
+
+from ..actor import MINUTE, Address
+from ..lifecycle import check_move
+from ..records import EXECUTOR_KINDS, Job, Run, RunState
+
+JobKey = tuple[str, str]
+
+PRIORITY_STEP_US: Final = MINUTE
+"""Waiting this long is worth one step of priority, so the lowest priority starts within a stated bound."""
+
+
+class Live:
+    """A run that has not ended.
+
+    `attempts` and `crashes` are spent ones; `fence` names the attempt in hand, 0 when none is. It begins when it neither
+    `waits` for upstreams nor stands behind `gates`, which are runs of hooks and earlier runs of its job.
+    """
+
+    __slots__ = (
+        "attempts",
+        "begun",
+        "crashes",
+        "fence",
+        "gates",
+        "handed",
+        "job",
+        "look_at",
+        "node",
+        "ready_at",
+        "reason",
+        "run",
+        "state",
+        "ticket",
+        "waits",
+        "watchers",
+    )
+
+    def __init__(self, run: Run, job: Job, state: RunState, reason: str = "") -> None:
+        self.run = run
+        self.job = job
+        self.state = state
+        self.reason = reason
+        self.look_at: int | None = None
+        self.attempts = 0
+        self.crashes = 0
+        self.fence = 0
+        self.node = ""
+        self.begun = False
+        self.ready_at = 0
+        self.ticket = 0
+        self.waits = False
+        self.gates = 0
+        self.handed: tuple[bytes, ...] = ()
+        self.watchers: tuple[Address, ...] = ()
+
+    def move(self, state: RunState, reason: str = "", look_at: int | None = None) -> None:
+        """Go to another state, by a legal move, with the reason why it is not further and when somebody looks again."""
+        check_move(self.run.run_id, self.state, state)
+        self.state = state
+        self.reason = reason
+        self.look_at = look_at
+
+    @property
+    def key(self) -> JobKey:
+        """The job's tenant and name."""
+        return (self.run.tenant, self.run.job)
+
+
+class Ready:
+    """Runs that wait for a place, most urgent first, a queue for each kind of executor.
+
+    Urgency is the priority, raised by waiting: one step a minute. Since all waits grow alike, the order of two runs never
+    changes, and a heap on (ready since − priority in minutes) keeps it. A retry goes behind first attempts of its priority,
+    by a step.
+    """
+
+    def __init__(self) -> None:
+        self._heaps: dict[str, list[tuple[int, int, int, Live]]] = {kind: [] for kind in EXECUTOR_KINDS}
+        self._ticket = 0
+
+    def push(self, live: Live, now: int) -> None:
+        """Queue a run that has just become ready."""
+        self._ticket += 1
+        live.ticket = self._ticket
+        live.ready_at = now
+        rank = now - live.run.priority * PRIORITY_STEP_US
+        if live.attempts:
+            rank += PRIORITY_STEP_US
+        heappush(self._heaps[live.job.executor], (rank, live.run.run_id, self._ticket, live))
+
+    def pop(self, kind: str) -> Live | None:
+        """Take the most urgent run that is still ready."""
+        heap = self._heaps[kind]
+        while heap:
+            _, _, ticket, live = heappop(heap)
+            if live.ticket == ticket and live.state is RunState.READY:
+                return live
+        return None
+
+    def waiting(self, kind: str) -> bool:
+        """Tell whether anything may be queued for this kind."""
+        return bool(self._heaps[kind])
+
+    def tidy(self) -> None:
+        """Throw out what is no longer ready."""
+        for heap in self._heaps.values():
+            heap[:] = [item for item in heap if item[3].ticket == item[2] and item[3].state is RunState.READY]
+            heapify(heap)
+
+
+class Book:
+    """All live runs, by number, by job, and those of groups by their job's name."""
+
+    def __init__(self) -> None:
+        self.live: dict[int, Live] = {}
+        self.by_job: dict[JobKey, dict[int, Live]] = {}
+        self.by_group: dict[tuple[str, str, str], int] = {}
+        self.ready = Ready()
+        self.gated: dict[int, list[int]] = {}
+        self.held: dict[JobKey, list[Live]] = {}
+
+    def enter(self, live: Live) -> None:
+        """Add a run."""
+        run = live.run
+        self.live[run.run_id] = live
+        key = (run.tenant, run.job)
+        runs = self.by_job.get(key)
+        if runs is None:
+            self.by_job[key] = {run.run_id: live}
+        else:
+            runs[run.run_id] = live
+        if run.group:
+            self.by_group[(run.tenant, run.group, run.job)] = run.run_id
+
+    def leave(self, live: Live) -> None:
+        """Remove a run that has ended, or that was never stored."""
+        run = live.run
+        del self.live[run.run_id]
+        key = (run.tenant, run.job)
+        runs = self.by_job[key]
+        del runs[run.run_id]
+        if not runs:
+            del self.by_job[key]
+        if run.group:
+            self.by_group.pop((run.tenant, run.group, run.job), None)
+
+    def gate(self, live: Live, behind: int) -> None:
+        """Let a run wait until run `behind` has ended."""
+        live.gates += 1
+        self.gated.setdefault(behind, []).append(live.run.run_id)
+
+    def open_gates(self, run_id: int) -> Iterator[Live]:
+        """The runs that waited for this one alone."""
+        for waiting in self.gated.pop(run_id, ()):
+            live = self.live.get(waiting)
+            if live is not None:
+                live.gates -= 1
+                if not live.gates:
+                    yield live
+
+    def last_slot_run(self, key: JobKey) -> Live | None:
+        """The newest live run of a job that a slot made."""
+        runs = self.by_job.get(key)
+        if runs is None:
+            return None
+        return next((live for live in reversed(runs.values()) if live.run.slot is not None), None)
+
+    def oldest(self) -> int | None:
+        """The least number of a live run; None when nothing lives. Numbers are entered in ascending order."""
+        return next(iter(self.live), None)

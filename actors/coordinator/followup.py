@@ -1,0 +1,180 @@
+"""What follows when a batch is durable: answers, orders, acknowledgements, news of ends. And what when it was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from ..actor import DEPENDENCIES, Turn
+from ..messages import (
+    Decided,
+    GroupsMoved,
+    Recorded,
+    RequestRejected,
+    RunsCreated,
+    RunsEnded,
+    RunsFinished,
+    RunsMade,
+)
+from ..persistence.store import Committed
+from ..records import End, Run
+from .admission import Admission, accepted
+from .attempts import Attempts
+from .batch import Admitted, Batch
+from .book import Live
+from .reign import Reign
+
+ENDS_A_MESSAGE: Final = 256
+BYTES_A_MESSAGE: Final = 512 * 1024
+
+
+class Followup:
+    """Performs the consequences of batches."""
+
+    def __init__(self, reign: Reign, attempts: Attempts, admission: Admission, *, durable: bool) -> None:
+        self._reign = reign
+        self._attempts = attempts
+        self._admission = admission
+        self._durable = durable
+        self._sent = 0
+
+    def perform(self, batch: Batch, committed: Committed | None, turn: Turn) -> None:
+        """Let out what waited for this batch."""
+        replaced = self._replace(batch, committed, turn) if committed is not None and committed.tokens else {}
+        for admitted in batch.admitted:
+            if admitted.key in self._refused:
+                continue
+            answer = accepted(admitted, self._durable, replaced)
+            self._admission.answered(admitted.key, answer)
+            turn.send(admitted.client, answer)
+        if batch.claimed:
+            self._attempts.assign(batch.claimed, turn)
+        for to, key in batch.decided:
+            self._admission.answered(key, Decided(key))
+            turn.send(to, Decided(key))
+        if batch.ended:
+            self._tell_ends(batch.ended, turn)
+        for node, fences in batch.recorded.items():
+            place = self._reign.places.of(node)
+            if place is not None:
+                turn.send(place.address, Recorded(tuple(fences)))
+        self._tell_dependencies(batch, turn)
+        for to, message in batch.sends:
+            turn.send(to, message)
+        if batch.runs:
+            turn.emit(RunsCreated(len(batch.runs)))
+
+    # ---- idempotency keys -----------------------------------------------------------------------------------------------
+
+    _refused: frozenset[str] = frozenset()
+
+    def _replace(self, batch: Batch, committed: Committed, turn: Turn) -> dict[int, int]:
+        """Runs that were there before by their token: the new ones never were. Answers new number → number that counts."""
+        replaced: dict[int, int] = {}
+        conflicts: dict[int, Run] = {}
+        for run_id, old in committed.tokens:
+            live = self._reign.book.live.get(run_id)
+            if live is None:
+                continue
+            if (old.job, old.arguments) != (live.run.job, live.run.arguments):
+                conflicts[run_id] = old
+            replaced[run_id] = old.run_id
+            self._withdraw(live, batch)
+        refused = set()
+        for admitted in batch.admitted:
+            found = next((run_id for run_id in admitted.run_ids if run_id in conflicts), None)
+            if found is not None:
+                refused.add(admitted.key)
+                self._refuse_token(admitted, found, conflicts[found], turn)
+        self._refused = frozenset(refused)
+        return replaced
+
+    def _refuse_token(self, admitted: Admitted, run_id: int, old: Run, turn: Turn) -> None:
+        text = (
+            f"the idempotency key {old.token!r} belongs to run {old.run_id} of job {old.job!r}, which was submitted with "
+            "other arguments; use another key, or submit the same job with the same arguments"
+        )
+        index = admitted.run_ids.index(run_id)
+        self._admission.answered(admitted.key, None)
+        turn.send(admitted.client, RequestRejected(admitted.key, "token_conflict", text, index))
+
+    def _withdraw(self, live: Live, batch: Batch) -> None:
+        """Forget a run that the store did not take; if it was claimed in the same batch, the claim is void."""
+        if live.fence:
+            self._reign.places.give_back(live.node, live.job.executor)
+            batch.claimed[live.node] = [it for it in batch.claimed.get(live.node, ()) if it is not live]
+        live.ticket = 0
+        self._reign.book.leave(live)
+
+    # ---- ends -----------------------------------------------------------------------------------------------------------
+
+    def _tell_ends(self, ended: list[tuple[Live, End]], turn: Turn) -> None:
+        states: dict[str, int] = {}
+        ran_us = 0
+        told: dict[str, list[End]] = {}
+        for live, end in ended:
+            state = end.state
+            states[state] = states.get(state, 0) + 1
+            if end.started_at:
+                ran_us += end.ended_at - end.started_at
+            for watcher in live.watchers:
+                ends = told.get(watcher)
+                if ends is None:
+                    told[watcher] = [end]
+                else:
+                    ends.append(end)
+        for watcher, ends in told.items():
+            for portion in _portions(ends):
+                turn.send(watcher, RunsEnded(portion))
+        turn.emit(RunsFinished({str(state): count for state, count in states.items()}, ran_us))
+
+    def _tell_dependencies(self, batch: Batch, turn: Turn) -> None:
+        epoch = self._reign.epoch
+        if batch.made:
+            self._sent += 1
+            key = f"made/{epoch}/{self._sent}"
+            self._reign.unnoted[key] = made = RunsMade(key, tuple(batch.made))
+            turn.send(DEPENDENCIES, made)
+        if batch.moved:
+            self._sent += 1
+            key = f"moved/{epoch}/{self._sent}"
+            self._reign.unnoted[key] = moved = GroupsMoved(key, tuple(batch.moved))
+            turn.send(DEPENDENCIES, moved)
+
+    # ---- refusal --------------------------------------------------------------------------------------------------------
+
+    def refuse(self, batch: Batch, text: str, turn: Turn) -> None:
+        """Take the clients' submissions out of a batch that the store has no room for, and refuse them."""
+        gone: set[int] = set()
+        for admitted in batch.admitted:
+            turn.send(admitted.client, RequestRejected(admitted.key, "store_full", text))
+            self._admission.answered(admitted.key, None)
+            for live in admitted.lives:
+                gone.add(live.run.run_id)
+                for follower in [it for it in self._reign.book.live.values() if it.run.parent == live.run.run_id]:
+                    gone.add(follower.run.run_id)
+                    self._withdraw(follower, batch)
+                if live.run.run_id in self._reign.book.live:
+                    self._withdraw(live, batch)
+        batch.admitted = []
+        batch.runs = [run for run in batch.runs if run.run_id not in gone]
+        batch.made = [made for made in batch.made if made.run_id not in gone]
+        batch.ends = [end for end in batch.ends if end.run_id not in gone]
+        batch.conditions = [it for it in batch.conditions if it.run_id not in gone]
+        batch.claimed = {node: lives for node, lives in batch.claimed.items() if lives}
+
+
+def _portions(ends: list[End]) -> Iterator[tuple[End, ...]]:
+    """Cut ends into messages of bounded length."""
+    portion: list[End] = []
+    size = 0
+    for end in ends:
+        portion.append(end)
+        size += len(end.result)
+        if len(portion) == ENDS_A_MESSAGE or size > BYTES_A_MESSAGE:
+            yield tuple(portion)
+            portion, size = [], 0
+    if portion:
+        yield tuple(portion)
+
+

@@ -1,0 +1,217 @@
+"""How a new leader rebuilds its memory from the store, and squares it with what executors hold.
+
+What the store says of the old reign is final. Each live run is entered as it stands; a run whose attempt was claimed is
+settled by who holds it now, or by the start marks of the incarnation that held it:
+
+    held by an executor that lives         goes on; its outcome will come
+    not begun, by a readable mark          given back, nothing spent
+    begun, or the marks cannot be read     at most once: LOST · at least once: a crash, and tried again
+
+    live runs (pages) ─▶ definitions ─▶ hooks ─▶ stock of the executors ─▶ settled
+
+A step that gets no answer is asked again by a timer.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from ..actor import EXECUTOR, PERSISTENCE, SECOND, Turn
+from ..executor.runner import Outcome
+from ..messages import ClearMarks, Found, MadeRun, Read, RunsMade, StockTaken, TakeStock
+from ..persistence.store import MAX_PAGE, GetDefinitions, GetLiveRuns, ListEdges, Question
+from ..records import ErrorInfo, Job, JobRecord, LiveRun, RunState
+from .attempts import Attempts
+from .book import Live
+from .reign import AUDIT_US, Reign
+
+ASK_AGAIN_US: Final = SECOND
+MADE_A_MESSAGE: Final = 256
+
+Step = Literal["live", "definitions", "edges", "stock", "done"]
+
+
+class Rebuild:
+    """Fills a new reign."""
+
+    def __init__(self, reign: Reign, attempts: Attempts) -> None:
+        self._reign = reign
+        self._attempts = attempts
+        self._rows: list[LiveRun] = []
+        self._definitions: dict[tuple[str, str, int], Job] = {}
+        self._paused: set[tuple[str, str]] = set()
+        self.step: Step = "live"
+        self._clear: tuple[str, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """Tell whether the reign can begin its work."""
+        return self.step == "done"
+
+    def ask(self, turn: Turn) -> None:
+        """Put the question of this step, again if need be."""
+        question: Question
+        match self.step:
+            case "live":
+                question = GetLiveRuns(after=self._rows[-1].run.run_id if self._rows else 0)
+            case "definitions":
+                question = GetDefinitions(self._missing())
+            case "edges":
+                question = ListEdges()
+            case "stock":
+                turn.send(EXECUTOR, TakeStock(self._reign.epoch, self._strangers()))
+                turn.set_timer("rebuild", turn.elapsed + ASK_AGAIN_US, steady=True)
+                return
+            case "done":
+                return
+        key = f"rebuild/{self._reign.epoch}/{self.step}/{len(self._rows)}/{len(self._definitions)}"
+        turn.send(PERSISTENCE, Read(key, question))
+        turn.set_timer("rebuild", turn.elapsed + ASK_AGAIN_US, steady=True)
+
+    def on_found(self, message: Found, turn: Turn) -> None:
+        """Take an answer and go on to the next step."""
+        prefix = f"rebuild/{self._reign.epoch}/{self.step}/{len(self._rows)}/{len(self._definitions)}"
+        if message.key != prefix:
+            return
+        match self.step:
+            case "live":
+                self._rows.extend(message.rows)
+                if len(message.rows) < MAX_PAGE:
+                    self.step = "definitions" if self._missing() else "edges"
+            case "definitions":
+                found: tuple[Job, ...] = message.rows
+                asked = self._missing()
+                self._definitions.update({(job.tenant, job.name, job.version): job for job in found})
+                for tenant, name, version in asked:
+                    gone = Job(tenant=tenant, name=name, version=version)
+                    self._definitions.setdefault((tenant, name, version), gone)
+                if not self._missing():
+                    self.step = "edges"
+            case "edges":
+                records: tuple[JobRecord, ...] = message.rows
+                for record in records:
+                    if record.job.hook is not None:
+                        self._reign.hooks.put(record.job)
+                self.step = "stock"
+            case _:
+                return
+        self.ask(turn)
+
+    def _missing(self) -> tuple[tuple[str, str, int], ...]:
+        wanted = dict.fromkeys((row.run.tenant, row.run.job, row.run.version) for row in self._rows)
+        return tuple(version for version in wanted if version not in self._definitions)[:MAX_PAGE]
+
+    def _strangers(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(row.claimed_by for row in self._rows if row.claim is not None and row.claimed_by))
+
+    # ---- squaring -------------------------------------------------------------------------------------------------------
+
+    def on_stock_taken(self, message: StockTaken, turn: Turn) -> None:
+        """Enter every live run as it really stands. The reign begins."""
+        if self.step != "stock" or message.epoch != self._reign.epoch:
+            return
+        self.step = "done"
+        turn.cancel_timer("rebuild")
+        held = set(message.held)
+        marks = {mark.incarnation: mark for mark in message.marks}
+        begun = {mark.incarnation: set(mark.fences) for mark in message.marks}
+        for row in self._rows:
+            self._enter(row, turn.now)
+        for row in self._rows:
+            live = self._reign.book.live.get(row.run.run_id)
+            if live is None:
+                continue
+            if row.claim is None:
+                self._resume(live, row, turn.now)
+            elif row.claimed_by == message.incarnation and row.claim.fence in held:
+                self._go_on(live, row, message.node)
+            else:
+                mark = marks.get(row.claimed_by)
+                was_begun = mark is None or not mark.readable or row.claim.fence in begun[row.claimed_by]
+                self._recover(live, row, turn.now, was_begun=was_begun)
+        self._clear = tuple(name for name in self._strangers() if name != message.incarnation)
+        self._announce(turn)
+        self._rows = []
+
+    def take_clear(self) -> tuple[str, ...]:
+        """The incarnations whose marks are no longer needed, once what they said is durable."""
+        clear, self._clear = self._clear, ()
+        return clear
+
+    def _enter(self, row: LiveRun, now: int) -> None:
+        run = row.run
+        job = self._definitions[(run.tenant, run.job, run.version)]
+        state = RunState.READY
+        if row.claim is not None:
+            state = RunState.CLAIMED
+        if row.condition is not None and row.condition.state in (RunState.PARKED, RunState.CANCELLING):
+            state = row.condition.state
+        live = Live(run, job, state, row.condition.reason if row.condition is not None else "")
+        live.attempts, live.crashes = row.attempts, row.crashes
+        live.waits = bool(run.group and job.after and not run.arguments)
+        live.look_at = now + AUDIT_US
+        book = self._reign.book
+        earlier = None if job.overlap == "allow_all" or run.slot is None else book.last_slot_run(live.key)
+        book.enter(live)
+        if earlier is not None:
+            book.gate(live, earlier.run.run_id)
+        if run.cause == "hook" and run.parent in book.live and job.hook is not None and job.hook.moment == "before":
+            book.gate(book.live[run.parent], run.run_id)
+        if job.run_deadline_us is not None:
+            self._reign.look(run.created_at + job.run_deadline_us, "run_deadline", live)
+
+    def _resume(self, live: Live, row: LiveRun, now: int) -> None:
+        """A run that had no attempt in hand."""
+        if live.state is RunState.CANCELLING:
+            self._reign.end(live, RunState.CANCELLED, now, reason=live.reason)
+        elif row.next_at > now and not live.waits and not live.gates and live.state is RunState.READY:
+            self._reign.delay(live, row.next_at, f"attempt {live.attempts + live.crashes} failed; waits for the next")
+        else:
+            # what was parked is tried anew: this node may know the function
+            self._reign.make_ready(live, now)
+
+    def _go_on(self, live: Live, row: LiveRun, node: str) -> None:
+        assert row.claim is not None
+        live.fence, live.node = row.claim.fence, node
+        self._reign.places.take_restored(node, live.job.executor)
+
+    def _recover(self, live: Live, row: LiveRun, now: int, *, was_begun: bool) -> None:
+        assert row.claim is not None
+        live.fence = row.claim.fence
+        if was_begun:
+            error = ErrorInfo("callsheet.NodeDied", (), "the process that ran it ended without recording an outcome", "")
+            outcome = Outcome(live.fence, live.run.run_id, row.claim.attempt, "crashed", 0, now, error=error)
+            self._attempts.crashed(live, outcome, now)
+        else:
+            self._attempts.give_back(live, now)
+
+    def _announce(self, turn: Turn) -> None:
+        """Tell dependencies which runs of workflows live; it answers for those that wait."""
+        runs = made_runs(self._reign)
+        for start in range(0, len(runs), MADE_A_MESSAGE):
+            key = f"made/{self._reign.epoch}/rebuilt/{start}"
+            self._reign.unnoted[key] = RunsMade(key, tuple(runs[start : start + MADE_A_MESSAGE]), rebuilt=True)
+            turn.send("dependencies", self._reign.unnoted[key])
+
+
+def made_runs(reign: Reign, *, waiting_only: bool = False) -> list[MadeRun]:
+    """The live runs of workflows, as dependencies is told of them."""
+    return [
+        MadeRun(
+            live.run.run_id,
+            live.run.tenant,
+            live.run.job,
+            live.run.group,
+            live.waits,
+            live.run.slot,
+            live.run.created_at + live.job.wait_deadline_us,
+        )
+        for live in reign.book.live.values()
+        if live.run.group and (live.waits or not waiting_only)
+    ]
+
+
+def clear_marks(rebuild: Rebuild) -> ClearMarks | None:
+    """What the executor is told when the marks of the dead are no longer needed."""
+    incarnations = rebuild.take_clear()
+    return ClearMarks(incarnations) if incarnations else None

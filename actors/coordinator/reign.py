@@ -1,0 +1,206 @@
+"""A reign: all that a leader holds, from the take-over to the step-down. It is thrown away whole.
+
+Of the moves of a run these begin here: queueing, waiting, parking and ending. What admits, claims and rebuilds is in
+the modules beside this one, and works on this.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Final, Literal
+
+from ..actor import CLOCK, SECOND, Turn
+from ..executor.runner import Outcome
+from ..messages import GroupEnd, GroupsMoved, Happened, JobEnded, RunsMade
+from ..persistence.store import AdvanceJob, Counters
+from ..records import Condition, End, Event, HookMoment, Job, Run, RunState
+from ..schedule import next_after_end
+from .batch import Batch
+from .book import Book, Live
+from .hooks import Hooks, moments_of, tell_end
+from .places import Places
+
+MAX_QUEUED: Final = 1_000_000
+"""Live runs that a leader holds; more are refused at submit."""
+
+AUDIT_US: Final = 30 * SECOND
+"""How often runs that wait for a message are looked at, in case it was lost."""
+
+SETTLED_STEP: Final = 1_024
+"""The settled mark is written when it can move this far."""
+
+Look = Literal["ready", "start_deadline", "run_deadline"]
+
+
+class Reign:
+    """The state of one reign."""
+
+    def __init__(self, epoch: int, node: str, counters: Counters) -> None:
+        self.epoch = epoch
+        self.node = node
+        self.book = Book()
+        self.places = Places()
+        self.batch = Batch()
+        self.hooks = Hooks()
+        self.held: set[tuple[str, str]] = set()
+        self.unnoted: dict[str, RunsMade | GroupsMoved] = {}
+        self.quiet = False
+        self.store_full = ""
+        self._run_id = counters.run_id
+        self._fence = counters.fence
+        self._settled = counters.settled
+        self._looks: list[tuple[int, int, Look]] = []
+        self.look_timer_at: int | None = None
+
+    def next_run_id(self) -> int:
+        """A number that no run has had."""
+        self._run_id += 1
+        return self._run_id
+
+    def next_fence(self) -> int:
+        """A fence that is greater than any before."""
+        self._fence += 1
+        return self._fence
+
+    # ---- when somebody looks again --------------------------------------------------------------------------------------
+
+    def look(self, at: int, what: Look, live: Live) -> None:
+        """Look at a run again at `at`. A look at a run that has moved on finds nothing to do."""
+        heappush(self._looks, (at, live.run.run_id, what))
+
+    def due_looks(self, now: int) -> list[tuple[Look, Live]]:
+        """What is to be looked at now: what for, and the run."""
+        found = []
+        while self._looks and self._looks[0][0] <= now:
+            _, run_id, what = heappop(self._looks)
+            live = self.book.live.get(run_id)
+            if live is not None:
+                found.append((what, live))
+        return found
+
+    def next_look(self) -> int | None:
+        """When the next look is due."""
+        return self._looks[0][0] if self._looks else None
+
+    # ---- moves that wait ------------------------------------------------------------------------------------------------
+
+    def make_ready(self, live: Live, now: int, reason: str = "waits for a free place") -> None:
+        """Queue a run; or let it wait, if it must not begin yet."""
+        if live.waits:
+            self._stay(live, RunState.BLOCKED, "waits for " + ", ".join(live.job.after), now + AUDIT_US)
+        elif live.gates:
+            self._stay(live, RunState.BLOCKED, "waits for a hook or for an earlier run of its job", now + AUDIT_US)
+        elif live.run.not_before > now and not live.attempts:
+            self.delay(live, live.run.not_before, "not before the instant it was submitted for")
+        else:
+            self._stay(live, RunState.READY, reason, now + AUDIT_US)
+            deadline = live.job.start_deadline_us
+            if deadline is not None and not live.attempts and not live.crashes:
+                self.look(max(live.run.created_at, live.run.not_before) + deadline, "start_deadline", live)
+            self.book.ready.push(live, now)
+
+    @staticmethod
+    def _stay(live: Live, state: RunState, reason: str, look_at: int) -> None:
+        if live.state is state:
+            live.reason, live.look_at = reason, look_at
+        else:
+            live.move(state, reason, look_at)
+
+    def delay(self, live: Live, until: int, reason: str) -> None:
+        """Let a run wait until an instant."""
+        self._stay(live, RunState.DELAYED, reason, until)
+        self.look(until, "ready", live)
+
+    def park(self, live: Live, reason: str, now: int) -> None:
+        """Put a run aside that nobody can run; it stays until somebody can."""
+        live.move(RunState.PARKED, reason, now + AUDIT_US)
+        self.batch.conditions.append(Condition(live.run.run_id, RunState.PARKED, now, reason))
+        self.note(now, "run_parked", live.run, reason, level="warning")
+
+    # ---- the end --------------------------------------------------------------------------------------------------------
+
+    def end(self, live: Live, state: RunState, now: int, outcome: Outcome | None = None, reason: str = "") -> None:
+        """End a run: its end, what waits for it, and its hooks go into the batch in hand."""
+        run = live.run
+        live.move(state, reason)
+        if outcome is None:
+            end = End(run.run_id, state, now, live.attempts + live.crashes, reason=reason)
+        else:
+            end = End(
+                run.run_id,
+                state,
+                max(outcome.ended_at, run.created_at),
+                outcome.attempt,
+                outcome.fence,
+                live.node,
+                outcome.started_at,
+                outcome.result if state is RunState.SUCCEEDED else b"",
+                outcome.error,
+                outcome.logs,
+                reason,
+            )
+        batch = self.batch
+        batch.ends.append(end)
+        batch.ended.append((live, end))
+        self.book.leave(live)
+        if run.group:
+            group_end = GroupEnd(run.run_id, run.tenant, run.job, run.group, state, end.result)
+            batch.moved.append(group_end)
+        if run.run_id in self.book.gated:
+            for waiting in self.book.open_gates(run.run_id):
+                if waiting.state is RunState.BLOCKED:
+                    self.make_ready(waiting, now)
+        if run.slot is not None and run.cause == "slot":
+            self.rearm(live.job, run.slot, now)
+        if self.hooks and run.cause != "hook":
+            for moment in moments_of(state):
+                self.call_hooks(moment, live.job, tell_end(moment, run, end), now, parent=run.run_id)
+
+    def rearm(self, job: Job, slot: int, now: int) -> None:
+        """A job whose next slot counts from the end of its last run gets it now."""
+        next_due = next_after_end(job, now)
+        if next_due is not None:
+            self.batch.advances.append(AdvanceJob(job.tenant, job.name, job.version, slot, None, next_due))
+            self.batch.send(CLOCK, JobEnded(job.tenant, job.name, job.version, next_due))
+
+    # ---- hooks ----------------------------------------------------------------------------------------------------------
+
+    def call_hooks(self, moment: HookMoment, job: Job, told: bytes, now: int, parent: int | None = None) -> list[Live]:
+        """Make a run of each hook that matches; it is stored with what it follows. `told` is its argument."""
+        return [self._add_hook_run(hook, told, now, job.priority, parent) for hook in self.hooks.matching(moment, job)]
+
+    def _add_hook_run(self, hook: Job, told: bytes, now: int, priority: int, parent: int | None) -> Live:
+        number = self.next_run_id()
+        run = Run(
+            number, hook.tenant, hook.name, hook.version, "hook", None, "", now, now, priority, told, None, parent
+        )  # fmt: skip
+        live = Live(run, hook, RunState.READY)
+        self.batch.runs.append(run)
+        self.book.enter(live)
+        self.make_ready(live, now)
+        return live
+
+    # ---- the history ----------------------------------------------------------------------------------------------------
+
+    def note(
+        self,
+        now: int,
+        kind: str,
+        run: Run,
+        text: str,
+        level: Literal["debug", "info", "warning", "error"] = "info",
+        turn: Turn | None = None,
+    ) -> None:
+        """Write a line of the history, with the batch in hand."""
+        event = Event(now, kind, run.tenant, run.job, run.run_id, text)
+        self.batch.events.append(event)
+        if turn is not None:
+            turn.emit(Happened(event, level))
+
+    def move_settled(self) -> None:
+        """Note below which number every run has ended, now and then, so that a rebuild need not look there."""
+        oldest = self.book.oldest()
+        mark = self._run_id + 1 if oldest is None else oldest
+        if mark - self._settled >= SETTLED_STEP:
+            self._settled = mark
+            self.batch.settled = mark

@@ -1,0 +1,189 @@
+"""What is asked of live runs: cancel, hold, watch, describe; verdicts of dependencies; and looks that have come due."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from ..actor import SECOND, Turn
+from ..messages import (
+    Answer,
+    AttemptsProgressed,
+    CancelAccepted,
+    CancelLive,
+    Describe,
+    HoldJob,
+    JobHeld,
+    KnowJobs,
+    RequestRejected,
+    Resolve,
+    Unblock,
+    WatchLive,
+    Withdraw,
+    Withdrawn,
+)
+from ..records import Condition, RunRecord, RunState
+from .attempts import Attempts
+from .book import Live
+from .reign import Reign
+
+WITHDRAW_AGAIN_US: Final = SECOND
+
+
+class Requests:
+    """Answers requests about live runs."""
+
+    def __init__(self, reign: Reign, attempts: Attempts) -> None:
+        self._reign = reign
+        self._attempts = attempts
+        self._holding: dict[str, str] = {}
+
+    # ---- verdicts of dependencies ---------------------------------------------------------------------------------------
+
+    def on_verdict(self, message: Unblock | Resolve, turn: Turn) -> None:
+        """A waiting run may go on, or never will."""
+        live = self._reign.book.live.get(message.run_id)
+        if live is None or not live.waits:
+            return
+        if isinstance(message, Resolve):
+            if live.state in (RunState.BLOCKED, RunState.PARKED):
+                live.waits = False
+                if live.state is RunState.PARKED:
+                    live.move(RunState.BLOCKED)
+                self._reign.end(live, message.state, turn.now, reason=message.reason)
+        else:
+            live.waits = False
+            live.handed = message.handed
+            if live.state is RunState.BLOCKED:
+                self._reign.make_ready(live, turn.now)
+
+    # ---- cancel ---------------------------------------------------------------------------------------------------------
+
+    def on_cancel(self, message: CancelLive, turn: Turn) -> None:
+        """Cancel a live run; the answer goes out when the cancel is stored."""
+        live = self._reign.book.live.get(message.run_id)
+        if live is None:
+            text = f"run {message.run_id} has ended already"
+            turn.send(message.client, RequestRejected(message.key, "ended", text))
+            return
+        state = self._attempts.cancel(live, message.reason, turn)
+        self._reign.batch.send(message.client, CancelAccepted(message.key, state))
+
+    # ---- pause, resume, remove ------------------------------------------------------------------------------------------
+
+    def on_hold_job(self, message: HoldJob, turn: Turn) -> None:
+        """Start nothing more of a job: what was handed out and has not begun is fetched back before the answer."""
+        reign = self._reign
+        key = (message.tenant, message.job)
+        if not message.held:
+            reign.held.discard(key)
+            for live in reign.book.held.pop(key, ()):
+                if live.state is RunState.READY:
+                    reign.make_ready(live, turn.now)
+            turn.reply(JobHeld(message.key))
+            return
+        if not message.removed:
+            reign.held.add(key)
+        else:
+            reign.hooks.drop(key)
+        runs = list(reign.book.by_job.get(key, {}).values())
+        if message.removed:
+            for live in runs:
+                if live.fence == 0:
+                    reign.end(live, RunState.CANCELLED, turn.now, reason="its job was removed")
+        self._fetch_back(message, [live for live in runs if live.fence and not live.begun], turn)
+
+    def _fetch_back(self, message: HoldJob, lives: list[Live], turn: Turn) -> None:
+        self._holding[message.key] = turn.sender
+        by_node: dict[str, list[int]] = {}
+        for live in lives:
+            if message.removed and live.state is RunState.CLAIMED:
+                live.move(RunState.CANCELLING, "its job was removed")
+                self._reign.batch.conditions.append(
+                    Condition(live.run.run_id, RunState.CANCELLING, turn.now, live.reason)
+                )
+            by_node.setdefault(live.node, []).append(live.fence)
+        if not by_node:
+            self._holding.pop(message.key)
+            self._reign.batch.send(turn.sender, JobHeld(message.key))
+            return
+        for node, fences in by_node.items():
+            place = self._reign.places.of(node)
+            assert place is not None
+            turn.send(place.address, Withdraw(self._reign.epoch, message.key, tuple(fences)))
+
+    def on_withdrawn(self, message: Withdrawn, turn: Turn) -> None:
+        """The executor has given back what had not begun."""
+        for fence in message.begun:
+            live = next((it for it in self._reign.book.live.values() if it.fence == fence), None)
+            if live is not None and live.state is RunState.CLAIMED:
+                live.move(RunState.RUNNING, "running")
+                live.begun = True
+        asker = self._holding.pop(message.key, None)
+        if asker is not None:
+            self._reign.batch.send(asker, JobHeld(message.key))
+
+    def on_know_jobs(self, message: KnowJobs, turn: Turn) -> None:
+        """These jobs were declared anew: hooks are in force, and what was parked for them is tried again."""
+        for job in message.jobs:
+            if job.hook is not None:
+                self._reign.hooks.put(job)
+            for live in list(self._reign.book.by_job.get(job.key, {}).values()):
+                if live.state is RunState.PARKED:
+                    condition = Condition(live.run.run_id, RunState.READY, turn.now, "its job was declared anew")
+                    self._reign.batch.conditions.append(condition)
+                    self._reign.make_ready(live, turn.now)
+
+    # ---- questions ------------------------------------------------------------------------------------------------------
+
+    def on_describe(self, message: Describe, turn: Turn) -> None:
+        """Complete rows with what is known here of live runs."""
+        turn.send(message.client, Answer(message.key, tuple(self._described(row) for row in message.rows)))
+
+    def _described(self, row: RunRecord) -> RunRecord:
+        live = self._reign.book.live.get(row.run.run_id)
+        if live is None or row.end is not None:
+            return row
+        attempts = live.attempts + live.crashes
+        return replace(row, state=live.state, attempts=attempts, reason=live.reason, look_at=live.look_at)
+
+    def on_progress(self, message: AttemptsProgressed) -> None:
+        """Keep how far running attempts say they are."""
+        for it in message.progress:
+            live = self._reign.book.live.get(it.run_id)
+            if live is not None and live.fence == it.fence:
+                share = f" of {it.total:g}" if it.total else ""
+                live.reason = f"running: {it.done:g}{share} {it.text}".rstrip()
+
+    def on_watch(self, message: WatchLive, turn: Turn) -> None:
+        """A client waits for these runs. Those that ended meanwhile it finds when it asks again."""
+        for run_id in message.run_ids:
+            live = self._reign.book.live.get(run_id)
+            if live is not None and message.client not in live.watchers:
+                live.watchers = (*live.watchers, message.client)
+
+    # ---- looks ----------------------------------------------------------------------------------------------------------
+
+    def on_looks(self, turn: Turn) -> None:
+        """Do what is due: end waits, enforce deadlines and time-outs."""
+        reign, now = self._reign, turn.now
+        for what, live in reign.due_looks(now):
+            match what:
+                case "ready":
+                    if live.state is RunState.DELAYED and (live.look_at is None or live.look_at <= now):
+                        reign.make_ready(live, now)
+                case "start_deadline":
+                    if live.state is RunState.READY and not live.attempts and not live.crashes:
+                        reign.end(live, RunState.EXPIRED, now, reason="no place was free before its start deadline")
+                case "run_deadline":
+                    self._on_run_deadline(live, turn)
+
+    def _on_run_deadline(self, live: Live, turn: Turn) -> None:
+        if live.fence:
+            self._attempts.stop(live, turn, timed_out=True)
+            live.job = replace(live.job, retry=None)
+        elif live.state in (RunState.READY, RunState.DELAYED):
+            self._reign.end(live, RunState.TIMED_OUT, turn.now, reason="its deadline for all attempts has passed")
+        elif live.state is RunState.BLOCKED:
+            self._reign.end(live, RunState.EXPIRED, turn.now, reason="its deadline passed while it waited")

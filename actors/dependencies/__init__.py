@@ -1,0 +1,1 @@
+"""Dependencies: which runs wait for which, and what is handed on."""

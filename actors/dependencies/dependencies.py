@@ -1,0 +1,394 @@
+"""Dependencies: which runs belong together, which wait for which, and what is handed on.
+
+Runs of one *group* (one slot, or one submission by hand) depend on each other by their jobs' names. When a slot of a job
+with others behind it is due, drafts for all of them are made together, so they are stored in one transaction; those with
+upstreams begin BLOCKED. When the upstreams have ended, the run is unblocked with their results, or resolved.
+
+    Plan, Due ─▶ drafts ─▶ Admit, AdmitSlots ─▶ coordinator ─▶ RunsMade ──▶ group
+                                                coordinator ─▶ GroupsMoved ─▶ Unblock | Resolve ─▶ coordinator
+
+The rule is `all_success`: runs when all upstreams are ok; UPSTREAM_FAILED as soon as one is bad (or its job is removed);
+SKIPPED when all have ended, none is bad, and one was skipped or cancelled; EXPIRED when the wait's deadline has passed.
+
+Lost messages: `RunsMade` and `GroupsMoved` are sent again by the coordinator until they are noted, and it asks again about
+runs that stay blocked, by `RunsMade`; so `Unblock` and `Resolve` may be lost. Groups of an earlier reign are read back.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final, assert_never
+
+from ..actor import COORDINATOR, PERSISTENCE, SECOND, Turn
+from ..graph import downstream_closure, reachable, turned, upstream_closure
+from ..lifecycle import BAD, FINAL
+from ..messages import (
+    Admit,
+    AdmitSlot,
+    AdmitSlots,
+    Draft,
+    Due,
+    DueSlot,
+    Found,
+    GroupEnd,
+    GroupsMoved,
+    Lead,
+    LinkJobs,
+    Noted,
+    Plan,
+    PlanItem,
+    Read,
+    ReadRejected,
+    Resolve,
+    RunsMade,
+    Started,
+    StepDown,
+    TimerFired,
+    Unblock,
+)
+from ..persistence.store import GetGroup, GetJobs, ListEdges
+from ..records import Cause, Job, JobRecord, RunRecord, RunState
+
+CLOSED_GROUPS: Final = 10_000
+"""Groups without a waiting run that are remembered, so that a late slot of the same instant finds its siblings."""
+
+RETRY_US: Final = SECOND
+
+Accepted = (
+    Started | Lead | StepDown | Plan | Due | RunsMade | GroupsMoved | LinkJobs | Found | ReadRejected | TimerFired
+)
+JobKey = tuple[str, str]
+GroupKey = tuple[str, str]
+
+
+class _Member:
+    """A run of a group: the state it ended in, None while it lives."""
+
+    __slots__ = ("deadline_at", "result", "run_id", "state", "waits")
+
+    def __init__(self, run_id: int, *, waits: bool = False, deadline_at: int = 0) -> None:
+        self.run_id = run_id
+        self.waits = waits
+        self.deadline_at = deadline_at
+        self.state: RunState | None = None
+        self.result = b""
+
+
+class _Group:
+    """The runs of one slot or one submission, by their jobs' names."""
+
+    __slots__ = ("complete", "members")
+
+    def __init__(self, *, complete: bool) -> None:
+        self.members: dict[str, _Member] = {}
+        self.complete = complete
+
+
+class Dependencies:
+    """Owns which runs wait for which."""
+
+    def __init__(self) -> None:
+        self._forget_all()
+
+    def _forget_all(self) -> None:
+        self._epoch = 0
+        self._loaded = False
+        self._jobs: dict[str, dict[str, Job]] = {}
+        self._roots: dict[str, dict[str, Job]] = {}
+        self._downstream: dict[str, dict[str, list[str]]] = {}
+        self._groups: OrderedDict[GroupKey, _Group] = OrderedDict()
+        self._held: list[tuple[str, Plan | Due | RunsMade | GroupsMoved]] = []
+        self._deadline_at: int | None = None
+
+    def receive(self, message: Accepted, turn: Turn) -> None:
+        """Take a message; what needs the graph waits until it is loaded."""
+        match message:
+            case Plan() | Due() | RunsMade() | GroupsMoved():
+                if self._loaded:
+                    self._handle(message, turn)
+                elif self._epoch:
+                    self._held.append((turn.sender, message))
+            case LinkJobs():
+                self._on_link_jobs(message, turn)
+            case Found():
+                self._on_found(message, turn)
+            case Lead():
+                self._forget_all()
+                self._epoch = message.epoch
+                self._load(turn)
+            case StepDown():
+                self._forget_all()
+            case TimerFired():
+                self._on_timer_fired(message, turn)
+            case ReadRejected():
+                turn.set_timer("load", turn.elapsed + RETRY_US, steady=True)
+            case Started():
+                pass
+            case _:
+                assert_never(message)
+
+    def settle(self, turn: Turn) -> None:
+        """Nothing is gathered here: each message is answered by itself."""
+
+    def _handle(self, message: Plan | Due | RunsMade | GroupsMoved, turn: Turn) -> None:
+        match message:
+            case Plan():
+                self._on_plan(message, turn)
+            case Due():
+                self._on_due(message, turn)
+            case RunsMade():
+                self._on_runs_made(message, turn)
+            case GroupsMoved():
+                self._on_groups_moved(message, turn)
+            case _:
+                assert_never(message)
+
+    # ---- the graph ------------------------------------------------------------------------------------------------------
+
+    def _load(self, turn: Turn) -> None:
+        turn.send(PERSISTENCE, Read(f"edges/{self._epoch}", ListEdges()))
+        turn.set_timer("load", turn.elapsed + RETRY_US, steady=True)
+
+    def _on_found(self, message: Found, turn: Turn) -> None:
+        if message.key == f"edges/{self._epoch}" and not self._loaded:
+            records: tuple[JobRecord, ...] = message.rows
+            self._link([record.job for record in records if record.job.after])
+            roots = {(record.job.tenant, name) for record in records for name in record.job.after}
+            missing = sorted(key for key in roots if key[1] not in self._jobs[key[0]])
+            turn.send(PERSISTENCE, Read(f"roots/{self._epoch}", GetJobs(tuple(missing))))
+        elif message.key == f"roots/{self._epoch}" and not self._loaded:
+            roots_found: tuple[JobRecord, ...] = message.rows
+            self._link([record.job for record in roots_found])
+            self._loaded = True
+            turn.cancel_timer("load")
+            held, self._held = self._held, []
+            sender = turn.sender
+            for turn.sender, waiting in held:
+                self._handle(waiting, turn)
+            turn.sender = sender
+        elif message.key.startswith(f"group/{self._epoch}/"):
+            self._on_group_found(message, turn)
+
+    def _link(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            known = self._jobs.setdefault(job.tenant, {})
+            roots = self._roots.setdefault(job.tenant, {})
+            (known if job.after else roots)[job.name] = job
+            (roots if job.after else known).pop(job.name, None)
+        for tenant in dict.fromkeys(job.tenant for job in jobs):
+            self._downstream[tenant] = turned({name: job.after for name, job in self._jobs[tenant].items()})
+
+    def _on_link_jobs(self, message: LinkJobs, turn: Turn) -> None:
+        self._link(list(message.jobs))
+        for tenant, name in message.removed:
+            self._jobs.get(tenant, {}).pop(name, None)
+            self._downstream[tenant] = turned({job: it.after for job, it in self._jobs.get(tenant, {}).items()})
+            for (group_tenant, group), members in list(self._groups.items()):
+                if group_tenant == tenant and name not in members.members:
+                    self._evaluate((tenant, group), turn, gone=name)
+
+    def _edges(self, tenant: str) -> dict[str, tuple[str, ...]]:
+        return {name: job.after for name, job in self._jobs.get(tenant, {}).items()}
+
+    def _is_linked(self, job: Job) -> bool:
+        return bool(job.after) or job.name in self._downstream.get(job.tenant, ())
+
+    # ---- drafts ---------------------------------------------------------------------------------------------------------
+
+    def _on_plan(self, message: Plan, turn: Turn) -> None:
+        asked: list[Draft] = []
+        others: list[Draft] = []
+        for index, wanted in enumerate(message.items):
+            job, item = wanted.job, wanted.item
+            if not self._jobs or not self._is_linked(job):
+                asked.append(_draft(wanted, message.cause, group="", waits=False))
+                continue
+            group = f"m/{message.key}/{index}"
+            called = bool(item.arguments)
+            asked.append(_draft(wanted, message.cause, group=group, waits=bool(job.after) and not called))
+            for name in self._companions(job, called=called):
+                others.append(self._companion(job.tenant, name, group, slot=None))
+        turn.send(COORDINATOR, Admit(message.key, message.client, (*asked, *others), len(asked)))
+
+    def _companions(self, job: Job, *, called: bool) -> list[str]:
+        """The jobs that run with one that is fired by hand: what it waits for, and what can then follow."""
+        edges = self._edges(job.tenant)
+        needed = [] if called else upstream_closure(edges, job.name)
+        following = downstream_closure(self._downstream.get(job.tenant, {}), edges, [*needed, job.name])
+        return [*needed, *(name for name in following if name != job.name)]
+
+    def _companion(self, tenant: str, name: str, group: str, slot: int | None) -> Draft:
+        """A run that belongs to another's group."""
+        job = self._jobs[tenant].get(name)
+        if job is None:
+            return Draft(self._roots[tenant][name], "dependency", slot, group)
+        return Draft(job, "dependency", slot, group, waits=True)
+
+    def _on_due(self, message: Due, turn: Turn) -> None:
+        slots = tuple(AdmitSlot(due, self._slot_drafts(due)) for due in message.slots)
+        turn.send(COORDINATOR, AdmitSlots(message.key, slots))
+
+    def _slot_drafts(self, due: DueSlot) -> tuple[tuple[Draft, ...], ...]:
+        job = due.job
+        fired = [decision.slot for decision in due.decisions if decision.kind == "FIRED"]
+        if not fired:
+            return ()
+        if not self._jobs or not self._is_linked(job):
+            return tuple((Draft(job, "slot", slot, ""),) for slot in fired)
+        following = reachable(self._downstream.get(job.tenant, {}), job.name)
+        drafts = []
+        for slot in fired:
+            group = f"s/{slot}"
+            present = self._groups.get((job.tenant, group))
+            row = [Draft(job, "slot", slot, group, waits=bool(job.after))]
+            for name in following:
+                if present is None or name not in present.members:
+                    row.append(self._companion(job.tenant, name, group, slot))
+            drafts.append(tuple(row))
+        return tuple(drafts)
+
+    # ---- groups ---------------------------------------------------------------------------------------------------------
+
+    def _on_runs_made(self, message: RunsMade, turn: Turn) -> None:
+        touched: dict[GroupKey, None] = {}
+        for made in message.runs:
+            key = (made.tenant, made.group)
+            group = self._groups.get(key)
+            if group is None:
+                group = self._groups[key] = _Group(complete=not message.rebuilt)
+            member = group.members.get(made.job)
+            if member is None or member.run_id != made.run_id:
+                group.members[made.job] = _Member(made.run_id, waits=made.waits, deadline_at=made.deadline_at)
+            touched[key] = None
+        turn.reply(Noted(message.key))
+        for key in touched:
+            if self._groups[key].complete:
+                self._evaluate(key, turn)
+            else:
+                self._read_group(key, turn)
+        self._watch_deadlines(turn)
+        self._close_groups()
+
+    def _read_group(self, key: GroupKey, turn: Turn) -> None:
+        """Ask the store for the members that ended in an earlier reign; asked again when the coordinator asks again."""
+        tenant, group = key
+        turn.send(PERSISTENCE, Read(f"group/{self._epoch}/{tenant}", GetGroup(tenant, (group,))))
+
+    def _on_group_found(self, message: Found, turn: Turn) -> None:
+        records: tuple[RunRecord, ...] = message.rows
+        touched: dict[GroupKey, None] = {}
+        for record in records:
+            key = (record.run.tenant, record.run.group)
+            group = self._groups.get(key)
+            if group is None:
+                continue
+            group.complete = True
+            touched[key] = None
+            member = group.members.setdefault(record.run.job, _Member(record.run.run_id))
+            if record.end is not None and member.run_id == record.run.run_id:
+                member.state, member.result = record.end.state, record.end.result
+        for key in touched:
+            self._evaluate(key, turn)
+
+    def _on_groups_moved(self, message: GroupsMoved, turn: Turn) -> None:
+        touched: dict[GroupKey, None] = {}
+        for end in message.ends:
+            key = (end.tenant, end.group)
+            group = self._groups.get(key)
+            if group is None:
+                group = self._groups[key] = _Group(complete=True)
+            self._move(group, end)
+            touched[key] = None
+        turn.reply(Noted(message.key))
+        for key in touched:
+            self._evaluate(key, turn)
+        self._close_groups()
+
+    @staticmethod
+    def _move(group: _Group, end: GroupEnd) -> None:
+        member = group.members.get(end.job)
+        if member is None or member.run_id != end.run_id:
+            member = group.members[end.job] = _Member(end.run_id)
+        member.state, member.result = end.state, end.result
+
+    def _evaluate(self, key: GroupKey, turn: Turn, gone: str = "") -> None:
+        """Unblock or resolve the runs of a group whose rule is met."""
+        group = self._groups.get(key)
+        if group is None or not group.complete:
+            return
+        jobs = self._jobs.get(key[0], {})
+        for name, member in group.members.items():
+            if not member.waits or member.state is not None:
+                continue
+            job = jobs.get(name)
+            after = job.after if job is not None else ()
+            verdict = _verdict(after, group.members, gone)
+            if isinstance(verdict, tuple):
+                turn.send(COORDINATOR, Unblock(member.run_id, verdict))
+            elif verdict is not None:
+                turn.send(COORDINATOR, Resolve(member.run_id, verdict, _because(after, group.members, gone)))
+
+    def _close_groups(self) -> None:
+        """Forget the oldest groups beyond the limit in which nothing waits."""
+        while len(self._groups) > CLOSED_GROUPS:
+            key, group = next(iter(self._groups.items()))
+            if any(member.state is None for member in group.members.values()):
+                self._groups.move_to_end(key)
+                return
+            del self._groups[key]
+
+    # ---- deadlines ------------------------------------------------------------------------------------------------------
+
+    def _watch_deadlines(self, turn: Turn) -> None:
+        at = min(
+            (
+                member.deadline_at
+                for group in self._groups.values()
+                for member in group.members.values()
+                if member.waits and member.state is None and member.deadline_at
+            ),
+            default=None,
+        ) if self._deadline_at is None or self._deadline_at <= turn.now else self._deadline_at
+        if at is not None and at != self._deadline_at:
+            self._deadline_at = at
+            turn.set_timer("deadline", at)
+
+    def _on_timer_fired(self, message: TimerFired, turn: Turn) -> None:
+        if not self._epoch:
+            return
+        if message.key == "load" and not self._loaded:
+            self._load(turn)
+        elif message.key == "deadline":
+            self._deadline_at = None
+            for group in self._groups.values():
+                for member in group.members.values():
+                    if member.waits and member.state is None and 0 < member.deadline_at <= turn.now:
+                        reason = "its upstreams had not ended when the wait's deadline passed"
+                        turn.send(COORDINATOR, Resolve(member.run_id, RunState.EXPIRED, reason))
+                        member.deadline_at = turn.now + SECOND
+            self._watch_deadlines(turn)
+
+
+def _draft(wanted: PlanItem, cause: Cause, *, group: str, waits: bool) -> Draft:
+    item = wanted.item
+    return Draft(wanted.job, cause, None, group, item.arguments, item.token, item.priority, item.not_before, waits)
+
+
+def _verdict(after: tuple[str, ...], members: dict[str, _Member], gone: str) -> tuple[bytes, ...] | RunState | None:
+    """What becomes of a run that waits for `after`: its upstreams' results, a final state, or None to wait on."""
+    states = [members[name].state if name in members else None for name in after]
+    if any(state in BAD for state in states) or (gone and gone in after):
+        return RunState.UPSTREAM_FAILED
+    if any(state is None for state in states):
+        return None
+    if all(state is RunState.SUCCEEDED for state in states):
+        return tuple(members[name].result for name in after)
+    assert all(state in FINAL for state in states)
+    return RunState.SKIPPED
+
+
+def _because(after: tuple[str, ...], members: dict[str, _Member], gone: str) -> str:
+    if gone in after:
+        return f"its upstream {gone!r} was removed"
+    named = (f"{name!r} ended {members[name].state}" for name in after if name in members)
+    return "upstream " + ", ".join(named)

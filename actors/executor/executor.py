@@ -1,0 +1,242 @@
+"""The executor: takes orders, has them run, and reports how they ended until somebody has recorded it.
+
+It holds the port to the runner. What it is told of an attempt is keyed by its fence, so an order that comes twice runs once.
+Outcomes are kept, and sent again, until `Recorded` names them; so a lost message loses no result.
+
+How much work it takes is its own measure: its places, and for short work as many attempts ahead as the places would finish
+within `AHEAD_US`. With long work nothing is taken ahead, so a late urgent run does not wait behind claimed ones.
+"""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+from ..actor import COORDINATOR, MILLISECOND, SECOND, Turn
+from ..messages import (
+    Assign,
+    AttemptsBegun,
+    AttemptsEnded,
+    AttemptsProgressed,
+    ClearMarks,
+    MarksRead,
+    Offer,
+    Recorded,
+    RunnerReported,
+    Started,
+    StockTaken,
+    Stop,
+    StopAttempts,
+    TakeStock,
+    TimerFired,
+    Withdraw,
+    Withdrawn,
+)
+from ..records import EXECUTOR_KINDS, ExecutorKind
+from .runner import Freed, Order, Outcome, Progress, Runner
+
+AHEAD_US: Final = 30 * MILLISECOND
+"""How much work, in time, is taken ahead of free places."""
+
+MAX_AHEAD: Final = 4_096
+"""Attempts of a kind that are taken ahead at most."""
+
+LONG_US: Final = 100 * MILLISECOND
+"""An attempt that is still held after this is looked at: has it begun?"""
+
+RESEND_US: Final = 2 * SECOND
+"""After how long outcomes that nobody recorded are sent again."""
+
+OUTCOMES_A_MESSAGE: Final = 256
+
+WEIGHT: Final = 0.02
+"""Of one attempt in the running mean of durations."""
+
+Accepted = (
+    Started | Assign | StopAttempts | Withdraw | Recorded | TakeStock | ClearMarks | RunnerReported | Stop | TimerFired
+)
+
+
+class Executor:
+    """Owns what was given to this node and has not been recorded yet."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._node = ""
+        self._incarnation = ""
+        self._epoch = 0
+        self._held: dict[int, Order] = dict.fromkeys(runner.held(), _RESTORED)
+        self._seen: list[int] = []
+        self._told: set[int] = set()
+        self._ended: dict[int, Outcome] = {}
+        self._unsent: list[Outcome] = []
+        self._withdrawing: dict[str, tuple[int, ...]] = {}
+        self._mean_us: dict[ExecutorKind, float] = {}
+        self._stuck: dict[ExecutorKind, int] = dict.fromkeys(EXECUTOR_KINDS, 0)
+        self._offered: dict[str, int] = {}
+        self._watching = False
+        self._resending = False
+
+    def receive(self, message: Accepted, turn: Turn) -> None:
+        """Take a message; those of an older epoch than was seen are dropped."""
+        match message:
+            case RunnerReported():
+                self._on_reported(message, turn)
+            case Assign():
+                if self._is_current(message.epoch):
+                    self._on_assign(message, turn)
+            case Recorded():
+                self._on_recorded(message)
+            case StopAttempts():
+                if self._is_current(message.epoch):
+                    for fence in message.fences:
+                        if fence in self._held:
+                            self._runner.stop(fence, message.reason, message.grace_us)
+            case Withdraw():
+                if self._is_current(message.epoch):
+                    self._on_withdraw(message, turn)
+            case TakeStock():
+                if self._is_current(message.epoch):
+                    self._on_take_stock(message, turn)
+            case ClearMarks():
+                for incarnation in message.incarnations:
+                    self._runner.clear(incarnation)
+            case TimerFired():
+                self._on_timer_fired(message, turn)
+            case Started():
+                self._node, self._incarnation = message.node, message.incarnation
+                self._offer(turn)
+            case Stop():
+                pass
+            case _:
+                assert_never(message)
+
+    def settle(self, turn: Turn) -> None:
+        """Send the outcomes that were gathered, and a new offer if the room has changed much."""
+        if self._unsent:
+            unsent, self._unsent = self._unsent, []
+            for start in range(0, len(unsent), OUTCOMES_A_MESSAGE):
+                turn.send(COORDINATOR, AttemptsEnded(self._node, tuple(unsent[start : start + OUTCOMES_A_MESSAGE])))
+            if not self._resending:
+                self._resending = True
+                turn.set_timer("resend", turn.elapsed + RESEND_US, steady=True)
+        room = self._room()
+        if any(abs(room[kind] - self._offered.get(kind, 0)) * 4 > self._offered.get(kind, 0) for kind in room):
+            self._offer(turn)
+
+    def _is_current(self, epoch: int) -> bool:
+        if epoch > self._epoch:
+            self._epoch = epoch
+        return epoch == self._epoch
+
+    # ---- work -----------------------------------------------------------------------------------------------------------
+
+    def _on_assign(self, message: Assign, turn: Turn) -> None:
+        held, ended = self._held, self._ended
+        orders = [order for order in message.orders if order.fence not in held and order.fence not in ended]
+        for order in orders:
+            held[order.fence] = order
+        self._runner.start(orders)
+        if not self._watching:
+            self._watching = True
+            turn.set_timer("long", turn.elapsed + LONG_US, steady=True)
+
+    def _on_reported(self, message: RunnerReported, turn: Turn) -> None:
+        progress: list[Progress] = []
+        for it in message.reports:
+            match it:
+                case Outcome():
+                    order = self._held.pop(it.fence, None)
+                    if order is None:
+                        continue
+                    self._ended[it.fence] = it
+                    self._unsent.append(it)
+                    if order is not _RESTORED:
+                        self._learn(order, it)
+                case Progress():
+                    progress.append(it)
+                case Freed():
+                    self._stuck[it.kind] -= 1
+                case _:
+                    assert_never(it)
+        if progress:
+            turn.send(COORDINATOR, AttemptsProgressed(tuple(progress)))
+
+    def _learn(self, order: Order, outcome: Outcome) -> None:
+        """Keep a running mean of how long attempts of each kind take."""
+        if outcome.stuck:
+            self._stuck[order.kind] += 1
+        if outcome.started_at:
+            took = max(1, outcome.ended_at - outcome.started_at)
+            mean = self._mean_us.get(order.kind)
+            self._mean_us[order.kind] = took if mean is None else mean + (took - mean) * WEIGHT
+
+    def _on_recorded(self, message: Recorded) -> None:
+        ended = self._ended
+        for fence in message.fences:
+            ended.pop(fence, None)
+        self._runner.forget(message.fences)
+
+    def _on_withdraw(self, message: Withdraw, turn: Turn) -> None:
+        """Give back what has not begun. The runner answers for each within moments; what still runs then has begun."""
+        wanted = [fence for fence in message.fences if fence in self._held]
+        self._runner.withdraw(wanted)
+        self._withdrawing[message.key] = tuple(wanted)
+        turn.set_timer(f"withdraw/{message.key}", turn.elapsed + MILLISECOND, steady=True)
+
+    def _on_take_stock(self, message: TakeStock, turn: Turn) -> None:
+        """Tell a new leader what is here; first what has ended, so that it is not taken for lost."""
+        self._offer(turn)
+        marks = []
+        for incarnation in message.incarnations:
+            begun = self._runner.begun(incarnation)
+            marks.append(MarksRead(incarnation, begun.readable, tuple(sorted(begun.fences))))
+        held = (*self._held, *self._ended)
+        turn.reply(StockTaken(message.epoch, self._node, self._incarnation, held, tuple(marks)))
+        self._unsent = list(self._ended.values())
+
+    # ---- time -----------------------------------------------------------------------------------------------------------
+
+    def _on_timer_fired(self, message: TimerFired, turn: Turn) -> None:
+        if message.key == "long":
+            self._on_long(turn)
+        elif message.key == "resend":
+            self._resending = False
+            if self._ended and not self._unsent:
+                self._unsent = list(self._ended.values())
+        elif message.key.startswith("withdraw/"):
+            key = message.key.removeprefix("withdraw/")
+            wanted = self._withdrawing.pop(key, ())
+            begun = tuple(fence for fence in wanted if fence in self._held)
+            turn.send(COORDINATOR, Withdrawn(key, begun))
+
+    def _on_long(self, turn: Turn) -> None:
+        """Say of attempts that are held for a while that their functions were called; each once."""
+        waiting = [fence for fence in self._seen if fence in self._held]
+        begun = self._runner.begun(self._incarnation).fences if waiting else frozenset()
+        long = tuple(fence for fence in waiting if fence in begun)
+        if long:
+            turn.send(COORDINATOR, AttemptsBegun(long))
+        self._told = {fence for fence in (*self._told, *long) if fence in self._held}
+        self._seen = [fence for fence in self._held if fence not in self._told]
+        self._watching = bool(self._seen)
+        if self._watching:
+            turn.set_timer("long", turn.elapsed + LONG_US, steady=True)
+
+    # ---- room -----------------------------------------------------------------------------------------------------------
+
+    def _room(self) -> dict[str, int]:
+        room: dict[str, int] = {}
+        for kind in EXECUTOR_KINDS:
+            places = max(0, self._runner.capacity.of(kind) - self._stuck[kind])
+            mean = self._mean_us.get(kind)
+            ahead = 0 if mean is None else min(MAX_AHEAD, int(places * AHEAD_US / mean))
+            room[kind] = places + ahead
+        return room
+
+    def _offer(self, turn: Turn) -> None:
+        self._offered = self._room()
+        turn.send(COORDINATOR, Offer(self._node, self._incarnation, self._offered, self._runner.capacity))
+
+
+_RESTORED: Final = Order(0, 0, 0, "", "", "thread", "", b"")
+"""Stands for an order that an earlier executor actor of this node had taken."""

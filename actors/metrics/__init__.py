@@ -1,0 +1,1 @@
+"""Metrics: counts every event."""

@@ -1,0 +1,216 @@
+"""The actor that alone touches a store.
+
+It gathers what it is asked to save while it is busy, and writes it as one group: one transaction, one fsync. An answer goes
+out only after the group is durable ("saved before sent"). Questions are answered after the writes that came with them, so
+who saves and then asks sees what it saved.
+
+    Save, Save, Save ──settle──▶ store.commit(all of them) ──▶ Saved, Saved, Saved
+                                     │ Fenced                    SaveRejected("fenced"): the reign is over
+                                     │ StoreFull, StoreBusy      SaveRejected("full" | "busy"): nothing was written
+                                     │ StoreUnknown              the lease's last_seq is read back: one of the two above
+
+A `Save` whose key was written before in this reign is answered again without being written again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Final, Literal, assert_never
+
+from ...errors import Fenced, StoreBusy, StoreError, StoreFull, StoreUnknown
+from ..actor import Address, Turn
+from ..messages import (
+    Found,
+    LeaseLost,
+    LeaseRejected,
+    LeaseRenewed,
+    LeaseTaken,
+    Read,
+    ReadRejected,
+    RenewLease,
+    Save,
+    Saved,
+    SaveRejected,
+    Started,
+    TakeLease,
+    TimerFired,
+)
+from .store import AddRuns, Committed, GetCounters, InsertJob, Store, Write
+
+REMEMBERED_KEYS: Final = 4_096
+"""Keys of written batches that are kept, to answer a repeated one."""
+
+GROUP_WRITES: Final = 20_000
+"""Rows, about, that one transaction holds at most; more are written in several."""
+
+Accepted = Started | TimerFired | TakeLease | RenewLease | Save | Read
+
+
+class Persistence:
+    """Writes groups, answers questions, keeps the lease; holds the only port to a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._holder = ""
+        self._epoch = 0
+        self._seq = 0
+        self._saves: list[tuple[Address, Save]] = []
+        self._reads: list[tuple[Address, Read]] = []
+        self._written: OrderedDict[tuple[Address, str], Committed] = OrderedDict()
+
+    def receive(self, message: Accepted, turn: Turn) -> None:
+        """Gather what is to be written or read; lease messages are done at once."""
+        match message:
+            case Save():
+                self._saves.append((turn.sender, message))
+            case Read():
+                self._reads.append((turn.sender, message))
+            case RenewLease():
+                self._on_renew_lease(message, turn)
+            case TakeLease():
+                self._on_take_lease(message, turn)
+            case Started() | TimerFired():
+                pass
+            case _:
+                assert_never(message)
+
+    def settle(self, turn: Turn) -> None:
+        """Write what was gathered as one group, then answer the questions."""
+        if self._saves:
+            saves, self._saves = self._saves, []
+            for group in _groups(saves):
+                self._write(group, turn)
+        if self._reads:
+            reads, self._reads = self._reads, []
+            for sender, read in reads:
+                self._read(sender, read, turn)
+
+    # ---- lease ----------------------------------------------------------------------------------------------------------
+
+    def _on_take_lease(self, message: TakeLease, turn: Turn) -> None:
+        try:
+            lease = self._store.take_lease(message.holder, message.address, self._store.lease())
+            if lease is None:
+                turn.reply(LeaseRejected("another node took the lease"))
+                return
+            counters = self._store.read(GetCounters())[0]
+        except StoreError as error:
+            turn.reply(LeaseRejected(str(error)))
+            return
+        self._holder, self._epoch, self._seq = message.holder, lease.epoch, 0
+        self._saves.clear()
+        self._written.clear()
+        turn.reply(LeaseTaken(lease.epoch, counters))
+
+    def _on_renew_lease(self, message: RenewLease, turn: Turn) -> None:
+        try:
+            beat = self._store.renew_lease(message.holder, message.epoch)
+        except Fenced:
+            turn.reply(LeaseLost(message.epoch))
+        except StoreError:
+            return  # not answered: who leads notices that its beat went unconfirmed
+        else:
+            turn.reply(LeaseRenewed(message.epoch, beat))
+
+    # ---- writing --------------------------------------------------------------------------------------------------------
+
+    def _write(self, group: list[tuple[Address, Save]], turn: Turn) -> None:
+        fresh = []
+        for sender, save in group:
+            done = self._written.get((sender, save.key))
+            if save.epoch != self._epoch:
+                turn.send(sender, SaveRejected(save.key, "fenced", f"epoch {save.epoch} is over, now is {self._epoch}"))
+            elif done is not None:
+                turn.send(sender, Saved(save.key, done))
+            else:
+                fresh.append((sender, save))
+        if not fresh:
+            return
+        writes: list[Write] = [write for _, save in fresh for write in save.writes]
+        self._seq += 1
+        try:
+            committed = self._commit(writes)
+        except StoreError as error:
+            code = _code(error)
+            for sender, save in fresh:
+                turn.send(sender, SaveRejected(save.key, code, str(error)))
+            return
+        alone = len(fresh) == 1
+        for sender, save in fresh:
+            share = committed if alone else _share(committed, save)
+            self._remember((sender, save.key), share)
+            turn.send(sender, Saved(save.key, share))
+
+    def _commit(self, writes: list[Write]) -> Committed:
+        try:
+            return self._store.commit(writes, epoch=self._epoch, holder=self._holder, seq=self._seq)
+        except StoreUnknown as error:
+            lease = self._store.lease()
+            if lease is None or lease.epoch != self._epoch:
+                raise Fenced("the reign ended while a commit was cut off") from error
+            if lease.last_seq != self._seq:
+                raise StoreBusy(f"a commit was cut off and did not take effect: {error}") from error
+            if any(isinstance(write, InsertJob | AddRuns) for write in writes):
+                # it took effect, but what it found there before is not known any more: a new reign reads it all anew
+                raise Fenced("a commit was cut off after it took effect") from error
+            return Committed()
+
+    def _remember(self, key: tuple[Address, str], committed: Committed) -> None:
+        self._written[key] = committed
+        if len(self._written) > REMEMBERED_KEYS:
+            self._written.popitem(last=False)
+
+    # ---- reading --------------------------------------------------------------------------------------------------------
+
+    def _read(self, sender: Address, read: Read, turn: Turn) -> None:
+        try:
+            rows: list[Any] = self._store.read(read.question)
+        except StoreError as error:
+            turn.send(sender, ReadRejected(read.key, str(error)))
+        else:
+            turn.send(sender, Found(read.key, tuple(rows)))
+
+
+def _code(error: StoreError) -> Literal["fenced", "full", "busy", "broken"]:
+    match error:
+        case Fenced():
+            return "fenced"
+        case StoreFull():
+            return "full"
+        case StoreBusy() | StoreUnknown():
+            return "busy"
+        case _:
+            return "broken"
+
+
+def _groups(saves: list[tuple[Address, Save]]) -> list[list[tuple[Address, Save]]]:
+    """Cut what was gathered into transactions: not too large, no job inserted twice in one, no key twice in one."""
+    groups: list[list[tuple[Address, Save]]] = [[]]
+    rows = 0
+    seen: set[object] = set()
+    for sender, save in saves:
+        marks: list[object] = [(sender, save.key)]
+        for write in save.writes:
+            if isinstance(write, InsertJob):
+                marks.append(write.job.key)
+            elif isinstance(write, AddRuns):
+                rows += len(write.runs)
+        if rows > GROUP_WRITES or not seen.isdisjoint(marks):
+            groups.append([])
+            rows = 0
+            seen.clear()
+        seen.update(marks)
+        groups[-1].append((sender, save))
+    return groups
+
+
+def _share(committed: Committed, save: Save) -> Committed:
+    """What of a group's findings belongs to one of its batches."""
+    if not committed.existing and not committed.tokens:
+        return committed
+    inserted = {write.job.key for write in save.writes if isinstance(write, InsertJob)}
+    added = {run.run_id for write in save.writes if isinstance(write, AddRuns) for run in write.runs}
+    return Committed(
+        existing=tuple(name for name in committed.existing if name in inserted),
+        tokens=tuple((run_id, run) for run_id, run in committed.tokens if run_id in added),
+    )

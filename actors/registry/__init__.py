@@ -1,0 +1,1 @@
+"""The registry: job definitions, and the door through which clients come."""

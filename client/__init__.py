@@ -1,0 +1,1 @@
+"""Clients: the embedded scheduler and its handles."""

@@ -1,0 +1,134 @@
+"""Handles: a run as its submitter holds it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Generator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Final
+
+from ..actors.records import End, RunState
+from ..data import unpack
+from ..errors import RunError
+
+if TYPE_CHECKING:
+    from .scheduler import Scheduler
+    from .view import RunView
+
+LOOK_AGAIN_S: Final = 1.0
+"""How long a handle waits for news before it asks whether it missed any."""
+
+
+class Handle:
+    """A run. `await handle` and `handle.result()` wait for its result; the run goes on whether or not somebody waits."""
+
+    __slots__ = ("__weakref__", "_end", "_future", "_scheduler", "job", "run_id", "tenant")
+
+    def __init__(self, scheduler: Scheduler, tenant: str, job: str, run_id: int = 0) -> None:
+        self._scheduler = scheduler
+        self.tenant = tenant
+        self.job = job
+        self.run_id = run_id
+        self._end: End | None = None
+        self._future: Future[End] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Handle of run {self.run_id} of job {self.job!r}: {self._end.state if self._end else 'not ended'}>"
+
+    def on_end(self, end: End) -> None:
+        """Take the run's end. The gateway calls this."""
+        self._end = end
+        future = self._future
+        if future is not None and not future.done():
+            future.set_result(end)
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is known here to have ended."""
+        return self._end is not None
+
+    def wait(self, timeout: float | None = None) -> RunState:
+        """Wait until the run has ended, at most `timeout` seconds, and return its final state.
+
+        Raises:
+            TimeoutError: it has not ended in time; it goes on.
+            NotRunning: the scheduler was stopped while this waited, and the run has not ended.
+        """
+        return self._wait(timeout).state
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait until the run has ended, at most `timeout` seconds, and return what its function returned.
+
+        Raises:
+            TimeoutError: it has not ended in time; it goes on.
+            RunError: it ended in another state than SUCCEEDED; the error says in which, and why.
+            NotRunning: the scheduler was stopped while this waited, and the run has not ended.
+        """
+        return self._value(self._end or self._wait(timeout))
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._wait_async().__await__()
+
+    def status(self) -> RunView:
+        """The run as it stands: state, reason, attempts, next look."""
+        return self._scheduler.run_view(self.run_id)
+
+    def cancel(self) -> RunState:
+        """Cancel the run: CANCELLED at once, or CANCELLING while its function still runs.
+
+        Raises:
+            Refused: it has ended already.
+        """
+        return self._scheduler.cancel(self.run_id)
+
+    def logs(self) -> str:
+        """What the run's attempts printed and logged, oldest first; of a run that is not over, those of ended attempts."""
+        return self._scheduler.logs(self.run_id)
+
+    # ---- waiting --------------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> Future[End]:
+        """A future of the end. It is set before the end is looked at, and `on_end` the other way round: none is missed."""
+        future = self._future
+        if future is None:
+            future = self._future = Future()
+        end = self._end
+        if end is not None and not future.done():
+            future.set_result(end)
+        return future
+
+    def _wait(self, timeout: float | None) -> End:
+        future = self._listen()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = LOOK_AGAIN_S if deadline is None else deadline - time.monotonic()
+            try:
+                return future.result(max(0.0, min(LOOK_AGAIN_S, left)))
+            except TimeoutError:
+                if self._end is not None:
+                    return self._end
+                if deadline is not None and left <= LOOK_AGAIN_S:
+                    raise TimeoutError(f"run {self.run_id} of job {self.job!r} has not ended within {timeout:g} s") from None
+                self._scheduler.look_again(self)
+
+    async def _wait_async(self) -> Any:
+        future = asyncio.wrap_future(self._listen())
+        while True:
+            done, _ = await asyncio.wait([future], timeout=LOOK_AGAIN_S)
+            if done:
+                return self._value(future.result())
+            self._scheduler.look_again(self)
+
+    def _value(self, end: End) -> Any:
+        if end.state is RunState.SUCCEEDED:
+            return unpack(end.result) if end.result else None
+        error = end.error
+        said = f"{error.type}: {error.text}" if error is not None else end.reason
+        text = f"run {self.run_id} of job {self.job!r} ended {end.state}"
+        raise RunError(
+            f"{text}: {said}" if said else text,
+            state=str(end.state),
+            error_type="" if error is None else error.type,
+            traceback="" if error is None else error.traceback,
+        )

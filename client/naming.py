@@ -1,0 +1,57 @@
+"""Names for functions that were not given one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ..actors.executor.functions import Function, Functions, Backoff
+from ..actors.records import MAX_NAME_LENGTH
+from ..errors import DefinitionError
+
+
+class Names:
+    """Which job a function is: kept by the function itself, so two lambdas of one line are two jobs."""
+
+    def __init__(self, functions: Functions) -> None:
+        self._functions = functions
+        self._by_function: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def of(self, function: Callable[..., Any]) -> str | None:
+        """The job that this function was made, or None."""
+        try:
+            return self._by_function.get(function)
+        except TypeError:
+            return None
+
+    def register(self, function: Callable[..., Any], name: str | None, backoff: Backoff | None = None) -> Function:
+        """Put a function into the node's table, under `name` or one made from its own.
+
+        A name that was asked for means the newest function; a made one never takes another function's place.
+
+        Raises:
+            DefinitionError: it is no function.
+        """
+        if not callable(function):
+            raise DefinitionError(f"expected a function, the name of a job, or shell(…); found {function!r}")
+        with self._lock:
+            chosen = name or self._free_name(function)
+            made = self._functions.register(chosen, function, backoff=backoff)
+            try:
+                self._by_function[function] = chosen
+            except TypeError:
+                pass  # not hashable or not weakly referable: it is a job, but must be asked for by name
+            return made
+
+    def _free_name(self, function: Callable[..., Any]) -> str:
+        module = getattr(function, "__module__", None) or "callable"
+        qualname = getattr(function, "__qualname__", None) or type(function).__qualname__
+        plain = (qualname if module == "__main__" else f"{module}.{qualname}")[: MAX_NAME_LENGTH - 8]
+        name, number = plain, 1
+        while (taken := self._functions.find(name)) is not None and taken.call is not function:
+            number += 1
+            name = f"{plain}#{number}"
+        return name

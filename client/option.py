@@ -1,0 +1,263 @@
+"""From what a person says of a job to its definition: checked, and in the units of the records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, TypedDict, get_args
+
+from ..actors.executor.functions import Function
+from ..actors.records import (
+    DEFAULT_MAX_CRASHES,
+    DEFAULT_WAIT_DEADLINE_US,
+    MAX_ARGUMENT_BYTES,
+    MAX_NAME_LENGTH,
+    MAX_PRIORITY,
+    Command,
+    Delivery,
+    ExecutorKind,
+    Job,
+    Overlap,
+    Retry,
+)
+from ..data import pack_call
+from ..errors import DefinitionError
+from ..triggers import CatchUp, Manual, Trigger
+
+Duration = float | timedelta
+Backoff = Callable[[int], Any]
+Retrying = Retry | Backoff | None
+
+MAX_ATTEMPTS: Final = 10_000
+MAX_TAGS: Final = 64
+LARGEST_S: Final = 100 * 365 * 86_400
+
+
+class JobOptions(TypedDict, total=False):
+    """What may be said of a job beside its function and trigger. Durations are seconds or timedeltas.
+
+    name: by default the function's module and qualified name.
+    args, kwargs: what slots call the function with.
+    executor: "thread", "async", "process"; async functions choose themselves.
+    retry: `fixed`, `linear`, `exponential`, or a function of the attempt that answers seconds.
+    idempotent: a lost attempt may be repeated (at least once); so it is with a retry policy.
+    timeout: for one attempt. deadline: for all attempts, from the run's creation. start_deadline: until the first begins.
+    priority: −100 to 100, larger is sooner. overlap: "skip" or "allow_all".
+    catchup: "latest", "earliest", "all", "none"; catchup_window: older slots are skipped; max_catchup: slots fired at once.
+    after: jobs (functions or names) whose results are its first arguments; wait_deadline: how long it waits for them.
+    tags: words to find it by. tenant: whose it is. description: a sentence for people.
+    """
+
+    name: str
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    executor: ExecutorKind
+    retry: Retrying
+    idempotent: bool
+    timeout: Duration
+    deadline: Duration
+    start_deadline: Duration
+    priority: int
+    overlap: Overlap
+    catchup: str
+    catchup_window: Duration
+    max_catchup: int
+    after: Iterable[Any]
+    wait_deadline: Duration
+    tags: Iterable[str]
+    tenant: str
+    max_crashes: int
+    description: str
+
+
+# ---- retry --------------------------------------------------------------------------------------------------------------
+
+
+def fixed(delay: Duration, attempts: int = 3, **more: Any) -> Retry:
+    """Try again after the same wait each time; `attempts` counts all tries, the first too.
+
+    `more`: jitter "full" (default), "equal" or "none"; retry_on, give_up_on: exception classes or their names.
+    """
+    return _retry("fixed", attempts, delay, None, more)
+
+
+def linear(delay: Duration, attempts: int = 3, **more: Any) -> Retry:
+    """Wait `delay` times the number of the attempt that failed. See `fixed` for `attempts` and `more`."""
+    return _retry("linear", attempts, delay, None, more)
+
+
+def exponential(first: Duration = 1.0, cap: Duration = 3600.0, attempts: int = 3, **more: Any) -> Retry:
+    """Wait `first`, then twice as long each time, at most `cap`. See `fixed` for `attempts` and `more`."""
+    return _retry("exponential", attempts, first, cap, more)
+
+
+def _retry(kind: Any, attempts: int, delay: Duration, cap: Duration | None, more: dict[str, Any]) -> Retry:
+    if not isinstance(attempts, int) or not 1 <= attempts <= MAX_ATTEMPTS:
+        raise DefinitionError(f"attempts is a number from 1 to {MAX_ATTEMPTS:,}, and counts the first; {attempts!r} was given")
+    jitter = more.pop("jitter", "full")
+    if jitter not in ("full", "equal", "none"):
+        raise DefinitionError(f"jitter is 'full', 'equal' or 'none'; {jitter!r} was given")
+    retry_on, give_up_on = (_names(more.pop(word, ())) for word in ("retry_on", "give_up_on"))
+    if more:
+        raise DefinitionError(f"a retry knows jitter, retry_on and give_up_on; {', '.join(more)} was given")
+    return Retry(
+        kind=kind,
+        attempts=attempts,
+        delay_us=duration_us(delay, "delay"),
+        cap_us=duration_us(LARGEST_S if cap is None else cap, "cap"),
+        jitter=jitter,
+        retry_on=retry_on,
+        give_up_on=give_up_on,
+    )
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    """Exception classes, one or several, or their names, as names."""
+    several = given if isinstance(given, list | tuple | set | frozenset) else (given,)
+    names = []
+    for it in several:
+        if isinstance(it, str):
+            names.append(it)
+        elif isinstance(it, type) and issubclass(it, BaseException):
+            names.append(f"{it.__module__}.{it.__qualname__}" if it.__module__ != "builtins" else it.__qualname__)
+        else:
+            raise DefinitionError(f"expected an exception class or its name, found {it!r}")
+    return tuple(sorted(names))
+
+
+# ---- checks -------------------------------------------------------------------------------------------------------------
+
+
+def duration_us(given: Any, what: str) -> int:
+    """Return a duration in µs.
+
+    Raises:
+        DefinitionError: not a number of seconds or a timedelta, negative, or longer than a hundred years.
+    """
+    seconds = given.total_seconds() if isinstance(given, timedelta) else given
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= LARGEST_S:
+        raise DefinitionError(f"{what} is a number of seconds or a timedelta, up to a hundred years; {given!r} was given")
+    return round(seconds * 1_000_000)
+
+
+def check_name(name: Any, what: str = "a job's name") -> str:
+    """Return a name as it is.
+
+    Raises:
+        DefinitionError: not text, empty, too long, or with characters that cannot be printed.
+    """
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
+        raise DefinitionError(f"{what} is printable text of 1 to {MAX_NAME_LENGTH} characters; {name!r} was given")
+    return name
+
+
+def check_priority(priority: Any) -> int:
+    """Return a priority as it is.
+
+    Raises:
+        DefinitionError: not a whole number from −100 to 100.
+    """
+    if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > MAX_PRIORITY:
+        raise DefinitionError(f"priority is a whole number from −{MAX_PRIORITY} to {MAX_PRIORITY}; {priority!r} was given")
+    return priority
+
+
+def _choice(given: Any, what: str, choices: tuple[str, ...]) -> Any:
+    if given not in choices:
+        raise DefinitionError(f"{what} is one of {', '.join(map(repr, choices))}; {given!r} was given")
+    return given
+
+
+def _tags(given: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise DefinitionError(f"tags is a list of words, not one text: tags=[{given!r}]")
+    tags = tuple(dict.fromkeys(check_name(tag, "a tag") for tag in given))
+    if len(tags) > MAX_TAGS:
+        raise DefinitionError(f"a job has at most {MAX_TAGS} tags; {len(tags)} were given")
+    return tags
+
+
+# ---- the definition -----------------------------------------------------------------------------------------------------
+
+
+def define(
+    name: str, tenant: str, target: Function | Command, trigger: Trigger | None, after: tuple[str, ...], options: JobOptions
+) -> Job:
+    """Return the definition of a job.
+
+    Raises:
+        DefinitionError: an option is unknown or wrong, arguments do not fit the function, or it cannot run where it is to.
+    """
+    unknown = sorted(set(options) - set(JobOptions.__annotations__))
+    if unknown:
+        known = ", ".join(sorted(JobOptions.__annotations__))
+        raise DefinitionError(f"job {name!r}: unknown option {', '.join(unknown)}; known are {known}")
+    if trigger is not None and not isinstance(trigger, get_trigger_types()):
+        raise DefinitionError(f"job {name!r}: expected a trigger such as cron(…) or every(…), found {trigger!r}")
+    args, kwargs = tuple(options.get("args", ())), dict(options.get("kwargs", {}))
+    fires = trigger is not None and not isinstance(trigger, Manual)
+    if isinstance(target, Function) and (fires or after or args or kwargs):
+        target.check_call(args, kwargs, handed=len(after))
+    retry = retry_of(options.get("retry"))
+    delivery: Delivery = "at_least_once" if options.get("idempotent", retry is not None) else "at_most_once"
+    return Job(
+        tenant=tenant,
+        name=name,
+        target=target.name if isinstance(target, Function) else "",
+        command=target if isinstance(target, Command) else None,
+        trigger=Manual() if trigger is None else trigger,
+        executor=_executor(name, target, options.get("executor")),
+        delivery=delivery,
+        arguments=pack_call(args, kwargs, what=f"job {name!r}: its arguments", limit=MAX_ARGUMENT_BYTES),
+        priority=check_priority(options.get("priority", 0)),
+        retry=retry,
+        attempt_timeout_us=_optional_us(options, "timeout"),
+        run_deadline_us=_optional_us(options, "deadline"),
+        start_deadline_us=_optional_us(options, "start_deadline"),
+        overlap=_choice(options.get("overlap", "skip"), "overlap", get_args(Overlap)),
+        catchup=CatchUp(
+            policy=options.get("catchup", "latest"),  # type: ignore[arg-type] # CatchUp checks it
+            window_us=_optional_us(options, "catchup_window"),
+            max_catchup=options.get("max_catchup", CatchUp().max_catchup),
+        ),
+        after=after,
+        wait_deadline_us=_optional_us(options, "wait_deadline") or DEFAULT_WAIT_DEADLINE_US,
+        tags=_tags(options.get("tags", ())),
+        max_crashes=options.get("max_crashes", DEFAULT_MAX_CRASHES),
+        description=options.get("description", ""),
+    )
+
+
+def retry_of(given: Retrying) -> Retry | None:
+    """Return the policy; a function of the attempt is one too, and is asked where the attempt ran."""
+    if given is None or isinstance(given, Retry):
+        return given
+    if callable(given):
+        attempts = getattr(given, "attempts", 3)
+        return Retry(kind="custom", attempts=attempts, delay_us=1_000_000, jitter="none")
+    raise DefinitionError(f"retry is fixed(…), linear(…), exponential(…) or a function of the attempt; {given!r} was given")
+
+
+def _optional_us(options: JobOptions, word: str) -> int | None:
+    given = options.get(word)
+    return None if given is None else duration_us(given, word)
+
+
+def _executor(name: str, target: Function | Command, asked: str | None) -> ExecutorKind:
+    if isinstance(target, Command):
+        if asked not in (None, "command"):
+            raise DefinitionError(f"job {name!r} is a command and runs as a process of its own; leave `executor` out")
+        return "command"
+    if target.kind == "async":
+        if asked not in (None, "async"):
+            raise DefinitionError(f"job {name!r} is an async function and runs on the event loop; leave `executor` out")
+        return "async"
+    chosen: ExecutorKind = _choice(asked or "thread", f"job {name!r}: executor", ("thread", "process"))
+    if chosen == "process":
+        target.locate()
+    return chosen
+
+
+def get_trigger_types() -> tuple[type, ...]:
+    """The classes of triggers."""
+    return get_args(Trigger)

@@ -1,0 +1,119 @@
+"""What queries answer: jobs, runs and decisions as a person reads them, with aware datetimes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from ..actors.records import Decision, JobRecord, JobStatus, RunRecord, RunState
+from ..actors.schedule import is_manual
+from ..triggers import describe, to_datetime
+
+
+class JobView(Struct, frozen=True, kw_only=True):
+    """A job: its trigger as a sentence, and where it stands. `next_due` None: never, or when another run has ended."""
+
+    name: str
+    tenant: str
+    status: JobStatus
+    trigger: str
+    next_due: datetime | None
+    fires: int
+    executor: str
+    delivery: str
+    tags: tuple[str, ...]
+    after: tuple[str, ...]
+    version: int
+    description: str
+
+
+class RunView(Struct, frozen=True, kw_only=True):
+    """A run: its state, and for one that has not ended why not and when somebody looks again."""
+
+    run_id: int
+    job: str
+    tenant: str
+    state: RunState
+    cause: str
+    slot: datetime | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    attempts: int
+    reason: str
+    error: str
+    look_at: datetime | None
+    node: str
+
+
+class DecisionView(Struct, frozen=True, kw_only=True):
+    """What became of a slot, or of a row of `count` slots from `slot` to `last`."""
+
+    job: str
+    slot: datetime
+    last: datetime
+    count: int
+    decision: str
+    decided_at: datetime
+    run_id: int | None
+    into: datetime | None
+
+
+def view_job(record: JobRecord) -> JobView:
+    """Return a job as a person reads it."""
+    job, state = record.job, record.state
+    return JobView(
+        name=job.name,
+        tenant=job.tenant,
+        status=state.status,
+        trigger="after " + ", ".join(job.after) if job.after and is_manual(job) else describe(job.trigger),
+        next_due=_moment(state.next_due) if state.status == "active" else None,
+        fires=state.fires,
+        executor=job.executor,
+        delivery=job.delivery,
+        tags=job.tags,
+        after=job.after,
+        version=job.version,
+        description=job.description,
+    )
+
+
+def view_run(record: RunRecord) -> RunView:
+    """Return a run as a person reads it."""
+    run, end = record.run, record.end
+    error = "" if end is None or end.error is None else f"{end.error.type}: {end.error.text}"
+    return RunView(
+        run_id=run.run_id,
+        job=run.job,
+        tenant=run.tenant,
+        state=record.state,
+        cause=run.cause,
+        slot=_moment(run.slot),
+        created_at=to_datetime(run.created_at),
+        started_at=_moment(end.started_at or None) if end is not None else None,
+        ended_at=_moment(end.ended_at) if end is not None else None,
+        attempts=end.attempt if end is not None else record.attempts,
+        reason=end.reason if end is not None else record.reason,
+        error=error,
+        look_at=_moment(record.look_at) if end is None else None,
+        node=end.node if end is not None else "",
+    )
+
+
+def view_decision(decision: Decision) -> DecisionView:
+    """Return a decision as a person reads it."""
+    return DecisionView(
+        job=decision.job,
+        slot=to_datetime(decision.slot),
+        last=to_datetime(decision.last),
+        count=decision.count,
+        decision=str(decision.kind),
+        decided_at=to_datetime(decision.at),
+        run_id=decision.run_id,
+        into=_moment(decision.into),
+    )
+
+
+def _moment(instant: int | None) -> datetime | None:
+    return None if instant is None else to_datetime(instant)

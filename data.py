@@ -1,0 +1,128 @@
+"""Values as MessagePack bytes: arguments, results, records. The only module that knows the msgpack package.
+
+Data is None, booleans, integers of 64 bits, floats, text, bytes, lists (a tuple arrives as a list), maps with text keys, and
+aware datetimes (they arrive in UTC). Anything else is refused with a `DataError` that names where it stands. What is read
+has limits, because it may come from a peer: see `LIMITS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+import msgpack
+import msgspec
+
+from .errors import DataError, DecodeError
+
+LIMITS: Final = {
+    "max_str_len": 256 * 1024,
+    "max_bin_len": 1024 * 1024,
+    "max_array_len": 4096,
+    "max_map_len": 512,
+    "max_ext_len": 64,
+}
+"""What one value read from a peer may hold (bytes and items)."""
+
+_VALUE_LIMITS: Final = {"max_array_len": 1024 * 1024, "max_map_len": 1024 * 1024, "max_ext_len": 64}
+_SMALLEST: Final = -(2**63)
+_LARGEST: Final = 2**64 - 1
+
+EMPTY_CALL: Final = b""
+"""The arguments of a call without any."""
+
+Record = TypeVar("Record")
+
+
+def pack(value: Any, *, what: str = "value", limit: int | None = None) -> bytes:
+    """Encode a user's value; `what` names it in the error, `limit` is in bytes.
+
+    Raises:
+        DataError: it is not data, or larger than `limit`.
+    """
+    try:
+        packed: bytes = msgpack.packb(value, use_bin_type=True, strict_types=True, default=_convert, datetime=True)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{what} is not data: {_fault(value) or error}; {_ADVICE}") from None
+    except RecursionError:
+        raise DataError(f"{what} is nested too deeply, or contains itself; {_ADVICE}") from None
+    if limit is not None and len(packed) > limit:
+        raise DataError(f"{what} has {len(packed):,} bytes, the limit is {limit:,}; store it elsewhere and pass where it is")
+    return packed
+
+
+def unpack(packed: bytes) -> Any:
+    """Decode a user's value that `pack` made.
+
+    Raises:
+        DecodeError: the bytes are not such a value.
+    """
+    try:
+        return msgpack.unpackb(packed, raw=False, strict_map_key=False, timestamp=3, **_VALUE_LIMITS)
+    except Exception as error:
+        raise DecodeError(f"not MessagePack data: {error!r}") from None
+
+
+def pack_call(args: tuple[Any, ...], kwargs: Mapping[str, Any], *, what: str, limit: int) -> bytes:
+    """Encode a call's arguments; a call without any is `EMPTY_CALL`."""
+    if not args and not kwargs:
+        return EMPTY_CALL
+    return pack([args, kwargs], what=what, limit=limit)
+
+
+def unpack_call(packed: bytes) -> tuple[list[Any], dict[str, Any]]:
+    """Decode a call's arguments that `pack_call` made."""
+    if not packed:
+        return [], {}
+    args, kwargs = unpack(packed)
+    return args, kwargs
+
+
+def pack_record(record: Any) -> bytes:
+    """Encode one of our own structs."""
+    packed: bytes = msgpack.packb(msgspec.to_builtins(record, builtin_types=(bytes,)), use_bin_type=True)
+    return packed
+
+
+def unpack_record(packed: bytes, kind: type[Record]) -> Record:
+    """Decode and check one of our own structs.
+
+    Raises:
+        DecodeError: the bytes are no such struct, or larger than `LIMITS` allows.
+    """
+    try:
+        built = msgpack.unpackb(packed, raw=False, strict_map_key=True, **LIMITS)
+        return msgspec.convert(built, kind, builtin_types=(bytes,))
+    except Exception as error:
+        raise DecodeError(f"not a {getattr(kind, '__name__', kind)}: {error!r}") from None
+
+
+_ADVICE: Final = "data is None, bool, int (64 bits), float, str, bytes, list, dict with str keys, aware datetime"
+
+
+def _convert(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is not data")
+
+
+def _fault(value: Any, path: str = "it", depth: int = 0) -> str:
+    """Say where in a value the first thing stands that is not data; empty if it is not found."""
+    if depth > 64:
+        return f"{path} is nested too deeply"
+    match value:
+        case None | bool() | float() | str() | bytes():
+            return ""
+        case int():
+            return "" if _SMALLEST <= value <= _LARGEST else f"{path} is an integer beyond 64 bits"
+        case datetime():
+            return "" if value.tzinfo else f"{path} is a naive datetime"
+        case list() | tuple():
+            faults = (_fault(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value))
+            return next((fault for fault in faults if fault), "")
+        case dict():
+            faults = (_fault(item, f"{path}[{key!r}]", depth + 1) for key, item in value.items())
+            return next((fault for fault in faults if fault), "")
+        case _:
+            return f"{path} is of type {type(value).__name__}"
