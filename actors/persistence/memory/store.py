@@ -105,7 +105,7 @@ class MemoryStore:
     def commit(self, writes: Sequence[Write], *, epoch: int, holder: str, seq: int) -> Committed:
         """Do all writes in order, or none."""
         lease = self._held(holder, epoch)
-        self._check(writes)
+        self._check(writes, epoch)
         existing: list[JobKey] = []
         tokens: list[tuple[int, Run]] = []
         for write in writes:
@@ -118,21 +118,30 @@ class MemoryStore:
         """What the newest commit found there before."""
         return self._found
 
-    def _check(self, writes: Sequence[Write]) -> None:
+    def _check(self, writes: Sequence[Write], epoch: int) -> None:
         """Refuse a batch that cannot be applied, before any of it is."""
-        runs = self._tables.runs
         added: set[int] = set()
+        tokens: set[JobKey] = set()
         for write in writes:
             match write:
-                case contract.AddRuns():
-                    for run in write.runs:
-                        if run.run_id in runs or run.run_id in added:
-                            raise StoreError(
-                                f"run {run.run_id} of job {run.job!r} is there already; nothing was stored"
-                            )
-                        added.add(run.run_id)
+                case contract.AddRuns(runs=runs):
+                    self._check_runs(runs, added, tokens)
+                case contract.AddClaim(claim=claim):
+                    if claim.entries and claim.epoch < epoch:
+                        raise Fenced(f"a claim of epoch {claim.epoch} in a batch of epoch {epoch}; nothing was stored")
                 case contract.InsertJob(job=job, state=state) | contract.PutJob(job=job, state=state):
                     assert (*job.key, job.version) == (state.tenant, state.name, state.version), (job.key, state)
+
+    def _check_runs(self, runs: Iterable[Run], added: set[int], tokens: set[JobKey]) -> None:
+        for run in runs:
+            if run.token is not None:
+                key = (run.tenant, run.token)
+                if key in self._tables.by_token or key in tokens:
+                    continue  # it will not be added
+                tokens.add(key)
+            if run.run_id in self._tables.runs or run.run_id in added:
+                raise StoreError(f"run {run.run_id} of job {run.job!r} is there already; nothing was stored")
+            added.add(run.run_id)
 
     def _apply(  # noqa: C901 -- one case for each write
         self, write: Write, existing: list[JobKey], tokens: list[tuple[int, Run]]
@@ -215,7 +224,9 @@ class MemoryStore:
                     tokens.append((run.run_id, first))
                     continue
             run_id = run.run_id
-            tables.runs[run_id] = tables.live[run_id] = run
+            tables.runs[run_id] = run
+            if run_id not in tables.ends:
+                tables.live[run_id] = run
             append(tables.by_tenant, run.tenant, run_id)
             append(tables.by_job, (run.tenant, run.job), run_id)
             if run.group:

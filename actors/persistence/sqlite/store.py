@@ -74,7 +74,6 @@ class SQLiteStore:
         try:
             make_file(self._path)
             self._open = self._connect()
-            prepare_log(self._path)
         except BaseException:
             self._lock.release()
             raise
@@ -251,11 +250,13 @@ class SQLiteStore:
     def tidy(self) -> bool:
         """Bring what stands in the log into the file, so that a later commit need not; True if there was anything.
 
-        Takes some milliseconds: to be called when nothing else waits. A reader may keep a part for the next time.
+        Takes some milliseconds: to be called when nothing else waits. The first time it also makes the log as large as it
+        will be needed. A reader may keep a part for the next time.
         """
         if not self._untidy:
             return False
         self._ask(lambda connection: connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall())
+        prepare_log(self._path)
         self._untidy = False
         return True
 
