@@ -3,13 +3,15 @@
     decode the arguments → handed results first → `ctx` before all, if wanted → call → encode the result
                                          whatever is raised, by whom ever → an error as data
 
-What a function answered is a fact: an attempt that was told to stop and returned all the same has `succeeded`. What it raised
-after it was told to stop is the stop's doing: the outcome is `cancelled` or `timed_out`.
+A stop that the function never learnt of changes nothing: what it answered within the grace is a fact, and the attempt has
+`succeeded`. Once it has learnt of it (it looked at `ctx.cancelled`, or an exception was raised in it), whatever it answers
+or raises is the stop's doing, and the outcome is `cancelled` or `timed_out`. So is whatever it raises after the stop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -40,11 +42,23 @@ _OUTCOME_OF: Final[dict[StopReason, AttemptOutcome]] = {
 }
 
 
+_forks: Final = [0]
+"""How many forks lie between this process and the one that was started as a program."""
+
+
+def _count_fork() -> None:
+    _forks[0] += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
+
 def call(live: LiveAttempt, wall: Wall = time.time_ns) -> Outcome:
     """Call the function of an attempt that has begun, in this thread; never raises."""
     function = live.function
     assert function is not None
     current.set(live)
+    forks = _forks[0]
     try:
         if live.order.arguments or live.order.handed or function.wants_context:
             args, kwargs = prepare(live)
@@ -54,7 +68,11 @@ def call(live: LiveAttempt, wall: Wall = time.time_ns) -> Outcome:
         if type(value) is CoroutineType:
             value = asyncio.run(value)
     except BaseException as error:  # noqa: BLE001 - SystemExit and all: it is the job's, not ours
+        if _forks[0] != forks:
+            os._exit(1)
         return failed(live, error, wall() // 1_000)
+    if _forks[0] != forks:  # the job has forked, and its child came back here too: it is nobody's
+        os._exit(0)
     return succeeded(live, value, wall() // 1_000)
 
 
@@ -87,6 +105,8 @@ def prepare(live: LiveAttempt) -> tuple[list[Any], dict[str, Any]]:
 def succeeded(live: LiveAttempt, value: Any, now: int) -> Outcome:
     """The outcome of a function that answered; `failed` if its answer is not data, or too much of it."""
     order = live.order
+    if live.told and live.stop is not None:
+        return stopped(live, now)
     if value is None:
         result = _NOTHING
     else:
@@ -140,6 +160,11 @@ def ended(
         retry_after_us=retry_after_us,
         stuck=stuck,
     )
+
+
+def outcome_of(reason: StopReason) -> AttemptOutcome:
+    """What an attempt has come to that was stopped for this reason."""
+    return _OUTCOME_OF[reason]
 
 
 def stopped(live: LiveAttempt, now: int, *, stuck: bool = False) -> Outcome:

@@ -93,12 +93,16 @@ class Context:
     @property
     def cancelled(self) -> bool:
         """Whether the attempt shall end: look at it between steps, and return or call `raise_if_cancelled`."""
-        return self._live.stop is not None
+        if self._live.stop is None:
+            return False
+        self._live.told = True
+        return True
 
     def raise_if_cancelled(self) -> None:
         """Raise `Cancelled` if the attempt shall end."""
         stop = self._live.stop
         if stop is not None:
+            self._live.told = True
             raise Cancelled(f"run {self.run_id} of job {self.job!r}: {stop.replace('_', ' ')}")
 
     def progress(self, done: float, total: float = 0.0, text: str = "") -> None:

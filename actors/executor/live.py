@@ -16,10 +16,23 @@ class LiveAttempt:
     """One order from the moment it is taken to the moment it has ended.
 
     `started_at` (µs, UTC) is 0 until the start mark is set; `deadline` (monotonic ns, 0 for none) is when it is timed out;
-    `stop` is why it shall end, None while it may go on. `handle` belongs to the pool that runs it.
+    `sent_ns` (monotonic) is when it was sent to a worker process. `stop` is why it shall end, None while it may go on; `told` is true when the function has learnt of it. `over` is true when
+    its outcome was reported. `handle` belongs to the pool that runs it.
     """
 
-    __slots__ = ("deadline", "function", "handle", "log", "order", "over", "report_progress", "started_at", "stop")
+    __slots__ = (
+        "deadline",
+        "function",
+        "handle",
+        "log",
+        "order",
+        "over",
+        "report_progress",
+        "sent_ns",
+        "started_at",
+        "stop",
+        "told",
+    )
 
     def __init__(self, order: Order, function: Function | None, report_progress: ProgressSink) -> None:
         self.order = order
@@ -27,7 +40,9 @@ class LiveAttempt:
         self.report_progress = report_progress
         self.started_at = 0
         self.deadline = 0
+        self.sent_ns = 0
         self.stop: StopReason | None = None
+        self.told = False
         self.over = False
         self.log: Log | None = None
         self.handle: Any = None

@@ -23,6 +23,8 @@ from .ledger import DEFAULT_GRACE_US, Ledger
 from .live import LiveAttempt
 from .marks import Marks, read_begun, remove_marks
 from .pool import Pool
+from .processes.foreman import WorkerLimits
+from .processes.pool import ProcessPool
 from .reporter import Reporter
 from .runner import Begun, Capacity, Order, Outcome, Report, StopReason
 from .threads import ThreadPool
@@ -55,6 +57,7 @@ class LocalRunner:
         processes: int | None = None,
         commands: int = DEFAULT_COMMANDS,
         allow_commands: bool = False,
+        worker_limits: WorkerLimits | None = None,
         grace_us: int = DEFAULT_GRACE_US,
         wall: Wall = time.time_ns,
     ) -> None:
@@ -64,6 +67,7 @@ class LocalRunner:
         self._incarnation = incarnation
         self._folder = marks_folder
         self._allow_commands = allow_commands
+        self._worker_limits = worker_limits or WorkerLimits()
         self._grace_us = grace_us
         self._wall = wall
         self._watch = Watch()
@@ -195,7 +199,7 @@ class LocalRunner:
             case "async":
                 return EventLoopPool(places, ledger, self._reporter, self._watch, self._wall)
             case "process":
-                raise NotImplementedError
+                return ProcessPool(places, self._marks, self._reporter, self._wall, self._grace_us, self._worker_limits)
 
 
 def _refused(order: Order, now: int, outcome: AttemptOutcome, text: str) -> Outcome:

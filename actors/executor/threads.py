@@ -29,7 +29,8 @@ from typing import Final
 from .call import Wall
 from .ledger import Ledger
 from .live import LiveAttempt
-from .runner import Outcome, StopReason
+from .pool import LedgerPool
+from .runner import Outcome
 from .watch import Watch
 
 BRISK_US: Final = 200
@@ -39,12 +40,12 @@ TICK_US: Final = 1_000
 Perform = Callable[[LiveAttempt, Wall], Outcome]
 
 
-class ThreadPool:
+class ThreadPool(LedgerPool):
     """Runs attempts on up to `capacity` threads, which are started when they are first needed."""
 
     def __init__(self, capacity: int, ledger: Ledger, watch: Watch, wall: Wall, perform: Perform) -> None:
+        super().__init__(ledger)
         self._capacity = capacity
-        self._ledger = ledger
         self._watch = watch
         self._wall = wall
         self._perform = perform
@@ -66,22 +67,6 @@ class ThreadPool:
             self._arm_tick()
         else:
             self._wake_one()
-
-    def withdraw(self, fences: Sequence[int]) -> None:
-        """Give back those that have not begun."""
-        self._ledger.withdraw(fences)
-
-    def stop(self, fence: int, reason: StopReason, grace_us: int) -> None:
-        """End one attempt, or give it up when the grace is over; none of this fence is no error."""
-        self._ledger.stop(fence, reason, grace_us)
-
-    def stop_all(self, reason: StopReason, grace_us: int) -> None:
-        """End all attempts."""
-        self._ledger.stop_all(reason, grace_us)
-
-    def idle(self) -> bool:
-        """Whether no attempt is running or waiting (a stuck one is over)."""
-        return self._ledger.idle()
 
     def close(self, deadline_ns: int) -> None:
         """End the threads; waits for them until the (monotonic) deadline."""

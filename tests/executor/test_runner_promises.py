@@ -14,7 +14,7 @@ from callsheet.data import pack, unpack
 
 SECOND = 1_000_000
 
-KINDS = ["thread"]
+KINDS = ["thread", "async", "process"]
 
 
 class Cast:

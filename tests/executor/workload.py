@@ -152,8 +152,8 @@ async def ignore_stop_async(path: str) -> None:
 
 def clean_up(ctx: Any, path: str) -> None:
     """Run until told to stop, and clean up behind."""
-    touch(path + ".begun")
     try:
+        touch(path + ".begun")
         while True:
             ctx.raise_if_cancelled()
             time.sleep(0.002)
@@ -162,8 +162,8 @@ def clean_up(ctx: Any, path: str) -> None:
 
 
 async def clean_up_async(ctx: Any, path: str) -> None:
-    touch(path + ".begun")
     try:
+        touch(path + ".begun")
         while True:
             await asyncio.sleep(0.002)
     finally:

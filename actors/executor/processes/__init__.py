@@ -1,0 +1,1 @@
+"""Worker processes: the pool in the parent, the worker in the child, and the channel between them."""
