@@ -48,7 +48,9 @@ def pack(value: Any, *, what: str = "value", limit: int | None = None) -> bytes:
     except RecursionError:
         raise DataError(f"{what} is nested too deeply, or contains itself; {_ADVICE}") from None
     if limit is not None and len(packed) > limit:
-        raise DataError(f"{what} has {len(packed):,} bytes, the limit is {limit:,}; store it elsewhere and pass where it is")
+        raise DataError(
+            f"{what} has {len(packed):,} bytes, the limit is {limit:,}; store it elsewhere and pass where it is"
+        )
     return packed
 
 

@@ -120,22 +120,24 @@ class Gateway:
         future: Future[Any] = Future()
         self._futures[message.key] = future
         try:
-            deadline = time.monotonic() + timeout_s
-            while True:
-                self.send(message, to)
-                left = deadline - time.monotonic()
-                try:
-                    answer = future.result(min(ASK_AGAIN_S, max(0.0, left)))
-                    break
-                except TimeoutError:
-                    if left <= ASK_AGAIN_S:
-                        text = f"no answer to {type(message).__name__} within {timeout_s:g} s; is the scheduler overloaded?"
-                        raise TimeoutError(text) from None
+            answer = self._await(future, message, to, timeout_s)
         finally:
             self._futures.pop(message.key, None)
         if isinstance(answer, RequestRejected):
             raise refusal(answer)
         return answer
+
+    def _await(self, future: Future[Any], message: Any, to: Address, timeout_s: float) -> Any:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self.send(message, to)
+            left = deadline - time.monotonic()
+            try:
+                return future.result(min(ASK_AGAIN_S, max(0.0, left)))
+            except TimeoutError:
+                if left <= ASK_AGAIN_S:
+                    text = f"no answer to {type(message).__name__} within {timeout_s:g} s; is the scheduler overloaded?"
+                    raise TimeoutError(text) from None
 
     def expect(self, key: str) -> Future[Any]:
         """A future of a message that comes without having been requested; `stopped` names the end of a shutdown."""
@@ -146,7 +148,12 @@ class Gateway:
     # ---- submitting -----------------------------------------------------------------------------------------------------
 
     def submit(
-        self, tenant: str, items: Sequence[SubmitItem], handles: Sequence[Ended], cause: Cause, timeout_s: float = REQUEST_S
+        self,
+        tenant: str,
+        items: Sequence[SubmitItem],
+        handles: Sequence[Ended],
+        cause: Cause,
+        timeout_s: float = REQUEST_S,
     ) -> None:
         """Submit runs, in batches with a window; return when all are stored. The handles get their numbers.
 

@@ -109,7 +109,9 @@ class Handle:
                 if self._end is not None:
                     return self._end
                 if deadline is not None and left <= LOOK_AGAIN_S:
-                    raise TimeoutError(f"run {self.run_id} of job {self.job!r} has not ended within {timeout:g} s") from None
+                    raise TimeoutError(
+                        f"run {self.run_id} of job {self.job!r} has not ended within {timeout:g} s"
+                    ) from None
                 self._scheduler.look_again(self)
 
     async def _wait_async(self) -> Any:

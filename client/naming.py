@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..actors.executor.functions import Function, Functions, Backoff
+from ..actors.executor.functions import Backoff, Function, Functions
 from ..actors.records import MAX_NAME_LENGTH
 from ..errors import DefinitionError
 

@@ -93,7 +93,9 @@ def exponential(first: Duration = 1.0, cap: Duration = 3600.0, attempts: int = 3
 
 def _retry(kind: Any, attempts: int, delay: Duration, cap: Duration | None, more: dict[str, Any]) -> Retry:
     if not isinstance(attempts, int) or not 1 <= attempts <= MAX_ATTEMPTS:
-        raise DefinitionError(f"attempts is a number from 1 to {MAX_ATTEMPTS:,}, and counts the first; {attempts!r} was given")
+        raise DefinitionError(
+            f"attempts is a number from 1 to {MAX_ATTEMPTS:,}, and counts the first; {attempts!r} was given"
+        )
     jitter = more.pop("jitter", "full")
     if jitter not in ("full", "equal", "none"):
         raise DefinitionError(f"jitter is 'full', 'equal' or 'none'; {jitter!r} was given")
@@ -136,7 +138,9 @@ def duration_us(given: Any, what: str) -> int:
     """
     seconds = given.total_seconds() if isinstance(given, timedelta) else given
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= LARGEST_S:
-        raise DefinitionError(f"{what} is a number of seconds or a timedelta, up to a hundred years; {given!r} was given")
+        raise DefinitionError(
+            f"{what} is a number of seconds or a timedelta, up to a hundred years; {given!r} was given"
+        )
     return round(seconds * 1_000_000)
 
 
@@ -158,7 +162,9 @@ def check_priority(priority: Any) -> int:
         DefinitionError: not a whole number from −100 to 100.
     """
     if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > MAX_PRIORITY:
-        raise DefinitionError(f"priority is a whole number from −{MAX_PRIORITY} to {MAX_PRIORITY}; {priority!r} was given")
+        raise DefinitionError(
+            f"priority is a whole number from −{MAX_PRIORITY} to {MAX_PRIORITY}; {priority!r} was given"
+        )
     return priority
 
 
@@ -181,7 +187,12 @@ def _tags(given: Iterable[str]) -> tuple[str, ...]:
 
 
 def define(
-    name: str, tenant: str, target: Function | Command, trigger: Trigger | None, after: tuple[str, ...], options: JobOptions
+    name: str,
+    tenant: str,
+    target: Function | Command,
+    trigger: Trigger | None,
+    after: tuple[str, ...],
+    options: JobOptions,
 ) -> Job:
     """Return the definition of a job.
 
@@ -235,7 +246,9 @@ def retry_of(given: Retrying) -> Retry | None:
     if callable(given):
         attempts = getattr(given, "attempts", 3)
         return Retry(kind="custom", attempts=attempts, delay_us=1_000_000, jitter="none")
-    raise DefinitionError(f"retry is fixed(…), linear(…), exponential(…) or a function of the attempt; {given!r} was given")
+    raise DefinitionError(
+        f"retry is fixed(…), linear(…), exponential(…) or a function of the attempt; {given!r} was given"
+    )
 
 
 def _optional_us(options: JobOptions, word: str) -> int | None:

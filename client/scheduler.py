@@ -193,7 +193,9 @@ class Scheduler:
             CallsheetError: an actor failed again and again; the state is in the store.
         """
         if threading.current_thread() is not threading.main_thread():
-            raise CallsheetError("run() handles signals and belongs on the main thread; use start() and stop() elsewhere")
+            raise CallsheetError(
+                "run() handles signals and belongs on the main thread; use start() and stop() elsewhere"
+            )
         asked = threading.Event()
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         count = 0
@@ -234,7 +236,9 @@ class Scheduler:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     @property
@@ -259,7 +263,9 @@ class Scheduler:
 
         return decorate
 
-    def add(self, target: Callable[..., Any] | Command, trigger: Trigger | None = None, **options: Unpack[JobOptions]) -> str:
+    def add(
+        self, target: Callable[..., Any] | Command, trigger: Trigger | None = None, **options: Unpack[JobOptions]
+    ) -> str:
         """Declare a function or command as a job, and return its name. A job that is there already is changed, if it differs.
 
         Raises:
@@ -380,7 +386,12 @@ class Scheduler:
         hook = Hook(moment=moment, job="" if job is None else self._name_of(job), tag=tag or "")
         label = f"{hook.job or ('#' + hook.tag if hook.tag else '*')}"
         definition = define(
-            f"hook:{moment}:{label}:{known.name}"[:200], self.tenant, known, None, (), {"idempotent": True, "overlap": "allow_all"}
+            f"hook:{moment}:{label}:{known.name}"[:200],
+            self.tenant,
+            known,
+            None,
+            (),
+            {"idempotent": True, "overlap": "allow_all"},
         )
         definition = _with_hook(definition, hook)
         known.check_call(({},), {})
@@ -488,7 +499,9 @@ class Scheduler:
         found: list[JobView] = []
         after = ""
         while len(found) < limit:
-            rows: tuple[JobRecord, ...] = self._ask(ListJobs(tenant=self.tenant, tag=tag, after=after, limit=min(limit, 500)))
+            rows: tuple[JobRecord, ...] = self._ask(
+                ListJobs(tenant=self.tenant, tag=tag, after=after, limit=min(limit, 500))
+            )
             found.extend(view_job(row) for row in rows if hooks or row.job.hook is None)
             if len(rows) < min(limit, 500):
                 break
@@ -555,9 +568,7 @@ class Scheduler:
             parts.append(record.end.logs)
         return b"".join(parts).decode(errors="replace")
 
-    def preview(
-        self, trigger: Trigger | Target, count: int = 10, start: datetime | None = None
-    ) -> list[Preview]:
+    def preview(self, trigger: Trigger | Target, count: int = 10, start: datetime | None = None) -> list[Preview]:
         """The next `count` instants of a trigger, or of a job, after `start` (now)."""
         if isinstance(trigger, str) or callable(trigger):
             rows = self._ask(GetJobs(((self.tenant, self._name_of(trigger)),)))
@@ -638,7 +649,9 @@ def _not_before(delay: Duration | None, at: datetime | None) -> int:
         raise DefinitionError("say delay or at, not both")
     if at is not None:
         if at.tzinfo is None:
-            raise DefinitionError(f"at={at} has no time zone; give one, for example at.replace(tzinfo=ZoneInfo('Europe/Berlin'))")
+            raise DefinitionError(
+                f"at={at} has no time zone; give one, for example at.replace(tzinfo=ZoneInfo('Europe/Berlin'))"
+            )
         return int(at.timestamp() * 1_000_000)
     if delay is None:
         return 0
@@ -656,7 +669,9 @@ def _refuse_in_worker() -> None:
     """Refuse to start in a worker process that has loaded the program for its functions."""
 
 
-def shell(line: str = "", *, argv: Sequence[str] = (), env: dict[str, str] | None = None, folder: str = "", stdin: str = "") -> Command:
+def shell(
+    line: str = "", *, argv: Sequence[str] = (), env: dict[str, str] | None = None, folder: str = "", stdin: str = ""
+) -> Command:
     """A command as a job's target: a line for `/bin/sh -c`, or `argv` to run as it is.
 
     Raises:

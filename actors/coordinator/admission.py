@@ -74,7 +74,9 @@ class Admission:
         if reign.store_full:
             return RequestRejected(message.key, "store_full", reign.store_full)
         if len(reign.book.live) + len(message.drafts) > MAX_QUEUED:
-            text = f"{len(reign.book.live):,} runs have not ended, the limit is {MAX_QUEUED:,}; submit more when some have"
+            text = (
+                f"{len(reign.book.live):,} runs have not ended, the limit is {MAX_QUEUED:,}; submit more when some have"
+            )
             return RequestRejected(message.key, "too_many_queued", text)
         return None
 

@@ -176,5 +176,3 @@ def _portions(ends: list[End]) -> Iterator[tuple[End, ...]]:
             portion, size = [], 0
     if portion:
         yield tuple(portion)
-
-

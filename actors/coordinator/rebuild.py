@@ -179,7 +179,9 @@ class Rebuild:
         assert row.claim is not None
         live.fence = row.claim.fence
         if was_begun:
-            error = ErrorInfo("callsheet.NodeDied", (), "the process that ran it ended without recording an outcome", "")
+            error = ErrorInfo(
+                "callsheet.NodeDied", (), "the process that ran it ended without recording an outcome", ""
+            )
             outcome = Outcome(live.fence, live.run.run_id, row.claim.attempt, "crashed", 0, now, error=error)
             self._attempts.crashed(live, outcome, now)
         else:

@@ -54,9 +54,7 @@ class Shutdown:
             return
         self._releasing = True
         for place in reign.places.all():
-            fences = tuple(
-                live.fence for live in reign.book.live.values() if live.fence and live.node == place.node
-            )
+            fences = tuple(live.fence for live in reign.book.live.values() if live.fence and live.node == place.node)
             self._released += len(fences)
             if fences:
                 turn.send(place.address, StopAttempts(reign.epoch, fences, "shutdown", RELEASE_GRACE_US))

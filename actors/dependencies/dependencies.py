@@ -340,15 +340,19 @@ class Dependencies:
     # ---- deadlines ------------------------------------------------------------------------------------------------------
 
     def _watch_deadlines(self, turn: Turn) -> None:
-        at = min(
-            (
-                member.deadline_at
-                for group in self._groups.values()
-                for member in group.members.values()
-                if member.waits and member.state is None and member.deadline_at
-            ),
-            default=None,
-        ) if self._deadline_at is None or self._deadline_at <= turn.now else self._deadline_at
+        at = (
+            min(
+                (
+                    member.deadline_at
+                    for group in self._groups.values()
+                    for member in group.members.values()
+                    if member.waits and member.state is None and member.deadline_at
+                ),
+                default=None,
+            )
+            if self._deadline_at is None or self._deadline_at <= turn.now
+            else self._deadline_at
+        )
         if at is not None and at != self._deadline_at:
             self._deadline_at = at
             turn.set_timer("deadline", at)

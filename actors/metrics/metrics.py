@@ -51,7 +51,9 @@ class Metrics:
         self._waited = Counter(
             "callsheet_attempt_wait_seconds", "Seconds that attempts waited for a place", registry=registry
         )
-        self._retried = Counter("callsheet_attempts_retried", "Attempts that failed and are tried again", registry=registry)
+        self._retried = Counter(
+            "callsheet_attempts_retried", "Attempts that failed and are tried again", registry=registry
+        )
         self._decided = Counter("callsheet_slots_decided", "Slots, by decision", ["decision"], registry=registry)
         self._late = Histogram(
             "callsheet_slot_lateness_seconds",

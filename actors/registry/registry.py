@@ -220,7 +220,9 @@ class Registry:
         turn.send(PERSISTENCE, Save(key, self._epoch, tuple(writes)))
         self._watch_time(turn)
 
-    def _hold(self, client: Address, request: ChangeJob, hold: HoldJob, then: Callable[[Turn], None], turn: Turn) -> None:
+    def _hold(
+        self, client: Address, request: ChangeJob, hold: HoldJob, then: Callable[[Turn], None], turn: Turn
+    ) -> None:
         self._wait(hold.key, _Waiting(client, request, turn.elapsed, on_held=then))
         turn.send(COORDINATOR, hold)
         self._watch_time(turn)
@@ -338,7 +340,9 @@ class Registry:
             for index, job in enumerate(request.jobs):
                 cycle = find_cycle(edges, job.name) if job.after and job.tenant == tenant else []
                 if cycle:
-                    text = f"job {job.name!r} would wait for itself: {' → '.join(cycle)}; take one of these out of `after`"
+                    text = (
+                        f"job {job.name!r} would wait for itself: {' → '.join(cycle)}; take one of these out of `after`"
+                    )
                     return RequestRejected(request.key, "cycle", text, index)
         return None
 
@@ -350,12 +354,17 @@ class Registry:
             self._know(it.record)
             self._link(it.record.job)
         if changed:
-            turn.send(CLOCK, Arm(tuple(record for record in changed if record.state.next_due is not None or record.job.version > 1)))
+            turn.send(
+                CLOCK,
+                Arm(tuple(record for record in changed if record.state.next_due is not None or record.job.version > 1)),
+            )
         linked = [it.record.job for it in changes if self._is_linked(it.record.job)]
         upstreams = {(job.tenant, name) for job in linked for name in job.after}
         linked += [record.job for key, record in there.items() if key in upstreams and record.job not in linked]
         if linked or any(it.had_upstreams for it in changes):
-            turn.send(DEPENDENCIES, LinkJobs(tuple(linked) + tuple(it.record.job for it in changes if it.had_upstreams)))
+            turn.send(
+                DEPENDENCIES, LinkJobs(tuple(linked) + tuple(it.record.job for it in changes if it.had_upstreams))
+            )
         # what was parked for want of its function may run now; new jobs have nothing parked
         known = tuple(it.record.job for it in changes if it.kind != "new" or it.record.job.hook is not None)
         if known:
@@ -530,5 +539,3 @@ class Registry:
                 turn.send(COORDINATOR, WatchLive(client, live))
 
         self._read(client, request, GetRuns(request.tenant, request.run_ids), then, turn)
-
-

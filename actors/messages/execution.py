@@ -1,0 +1,109 @@
+"""Messages between the coordinator and the executors."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ..executor.runner import Capacity, Freed, Order, Outcome, Progress, StopReason
+
+
+class Offer(Struct, frozen=True, tag="offer"):
+    """What a node can take, by kind: how many attempts may be with it at once (its places, and a little ahead for short work)."""
+
+    node: str
+    incarnation: str
+    room: dict[str, int]
+    capacity: Capacity
+
+
+class Assign(Struct, frozen=True, tag="assign"):
+    """Run these attempts; they are claimed for this incarnation, durably. Idempotent by fence."""
+
+    epoch: int
+    orders: tuple[Order, ...]
+
+
+class StopAttempts(Struct, frozen=True, tag="stop_attempts"):
+    """End these attempts. Idempotent by fence; each is answered in `AttemptsEnded`."""
+
+    epoch: int
+    fences: tuple[int, ...]
+    reason: StopReason
+    grace_us: int
+
+
+class Withdraw(Struct, frozen=True, tag="withdraw"):
+    """Give back those of these that have not begun; answered by `AttemptsEnded` (`not_started`) and then `Withdrawn(key)`."""
+
+    epoch: int
+    key: str
+    fences: tuple[int, ...]
+
+
+class Withdrawn(Struct, frozen=True, tag="withdrawn"):
+    """What had not begun was given back; the others, `begun`, go on."""
+
+    key: str
+    begun: tuple[int, ...]
+
+
+class AttemptsBegun(Struct, frozen=True, tag="attempts_begun"):
+    """The functions of these attempts were called a while ago and still run."""
+
+    fences: tuple[int, ...]
+
+
+class AttemptsEnded(Struct, frozen=True, tag="attempts_ended"):
+    """How attempts ended. Sent again until `Recorded` names their fences."""
+
+    node: str
+    outcomes: tuple[Outcome, ...]
+
+
+class RunnerReported(Struct, frozen=True, tag="runner_reported"):
+    """What the runner tells its executor: outcomes, progress, places that are free again."""
+
+    reports: tuple[Outcome | Progress | Freed, ...]
+
+
+class AttemptsProgressed(Struct, frozen=True, tag="attempts_progressed"):
+    """How far running attempts say they are."""
+
+    progress: tuple[Progress, ...]
+
+
+class Recorded(Struct, frozen=True, tag="recorded"):
+    """These outcomes are durable, or of no more interest: forget them and their marks."""
+
+    fences: tuple[int, ...]
+
+
+class TakeStock(Struct, frozen=True, tag="take_stock"):
+    """Tell what you hold, and what the marks of these other incarnations say."""
+
+    epoch: int
+    incarnations: tuple[str, ...] = ()
+
+
+class MarksRead(Struct, frozen=True, gc=False, array_like=True):
+    """What the marks of an incarnation say; where `readable` is false, what was claimed counts as begun."""
+
+    incarnation: str
+    readable: bool
+    fences: tuple[int, ...]
+
+
+class StockTaken(Struct, frozen=True, tag="stock_taken"):
+    """What an executor holds: fences it was given and that have not ended, and outcomes that are not recorded yet."""
+
+    epoch: int
+    node: str
+    incarnation: str
+    held: tuple[int, ...]
+    marks: tuple[MarksRead, ...]
+
+
+class ClearMarks(Struct, frozen=True, tag="clear_marks"):
+    """The marks of these incarnations were dealt with."""
+
+    incarnations: tuple[str, ...]

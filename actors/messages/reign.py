@@ -1,0 +1,85 @@
+"""Messages by which the leader's actors keep one another informed."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ..records import Job, JobRecord, RunRecord
+
+
+class Lead(Struct, frozen=True, tag="lead"):
+    """A reign begins on this node: forget everything and rebuild from the store."""
+
+    epoch: int
+    node: str
+
+
+class StepDown(Struct, frozen=True, tag="step_down"):
+    """The reign is over: forget everything."""
+
+    epoch: int
+
+
+class Arm(Struct, frozen=True, tag="arm"):
+    """Watch these jobs' triggers; a record replaces what is known of its job."""
+
+    records: tuple[JobRecord, ...]
+
+
+class Disarm(Struct, frozen=True, tag="disarm"):
+    """Forget these jobs (tenant, name)."""
+
+    names: tuple[tuple[str, str], ...]
+
+
+class JobEnded(Struct, frozen=True, tag="job_ended"):
+    """The last run of a job ended whose next slot counts from there: look again at `next_due`, which is stored already."""
+
+    tenant: str
+    job: str
+    version: int
+    next_due: int
+
+
+class HoldJob(Struct, frozen=True, tag="hold_job"):
+    """Start nothing more of this job (`held`), or go on; `removed` cancels what has not begun. Answered by `JobHeld`."""
+
+    key: str
+    tenant: str
+    job: str
+    held: bool
+    removed: bool = False
+
+
+class JobHeld(Struct, frozen=True, tag="job_held"):
+    """From now on nothing of the job begins (or it goes on)."""
+
+    key: str
+
+
+class LinkJobs(Struct, frozen=True, tag="link_jobs"):
+    """Jobs with upstreams, or that had some: dependencies keeps the graph."""
+
+    jobs: tuple[Job, ...]
+    removed: tuple[tuple[str, str], ...] = ()
+
+
+class KnowJobs(Struct, frozen=True, tag="know_jobs"):
+    """Definitions the coordinator asked for, or that have changed."""
+
+    jobs: tuple[Job, ...]
+
+
+class Describe(Struct, frozen=True, tag="describe"):
+    """Complete these rows with what is known of live runs, and answer the client."""
+
+    key: str
+    client: str
+    rows: tuple[RunRecord, ...]
+
+
+class WatchLive(Struct, frozen=True, tag="watch_live"):
+    """A client waits for these runs, which had not ended when the store was asked."""
+
+    client: str
+    run_ids: tuple[int, ...]
