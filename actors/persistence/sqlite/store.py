@@ -117,8 +117,10 @@ class SQLiteStore:
             self._lock.release()
 
     def open_reader(self) -> SQLiteReader:
-        """A reader of the same file, for another thread or process; it is not opened yet."""
-        return SQLiteReader(self._path)
+        """A reader of the same file with a connection of its own, opened: for another thread."""
+        reader = SQLiteReader(self._path)
+        reader.open()
+        return reader
 
     @property
     def _connection(self) -> sqlite3.Connection:

@@ -1,0 +1,192 @@
+"""A disk that is full, fails or is damaged, and a writer whose reign is over: in real files, in processes of their own."""
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from callsheet.actors.persistence.sqlite import SQLiteStore
+from callsheet.actors.persistence.store import AddClaim, AddRuns, GetLiveRuns, GetRuns, ListRuns
+from callsheet.actors.records import Claim, ClaimEntry
+from callsheet.errors import Fenced, StoreError
+from support.stored import Leader, a_record, a_run, insert
+
+FILL = """
+import os, resource, subprocess, sys
+from pathlib import Path
+from callsheet.actors.persistence.sqlite import SQLiteStore
+from callsheet.actors.persistence.store import AddRuns, GetLiveRuns, ListRuns
+from callsheet.errors import StoreFull, StoreUnknown
+from support.stored import Leader, a_run
+
+def fill(leader):
+    "Commit until it fails; answer the error and the numbers that were acknowledged."
+    acknowledged, run_id = [], 1
+    while run_id < 10_000:
+        batch = range(run_id, run_id + 10)
+        try:
+            leader.write(AddRuns(tuple(a_run(number, arguments=bytes(10_000)) for number in batch)))
+        except (StoreFull, StoreUnknown) as error:
+            return error, acknowledged
+        acknowledged += batch
+        run_id += 10
+
+def stored(store):
+    found = []
+    while page := store.read(ListRuns(tenant="default", before=found[-1] if found else None, limit=50)):
+        found += [record.run.run_id for record in page]
+    return found[::-1]
+"""
+
+ON_A_SMALL_DISK = (
+    FILL
+    + """
+folder = Path(sys.argv[1])
+try:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], check=True, capture_output=True)
+except (OSError, subprocess.CalledProcessError):
+    sys.exit(77)
+filler = folder / "filler"
+filler.write_bytes(bytes(1_000_000))
+store = SQLiteStore(folder / "jobs.db")
+store.open()
+leader = Leader(store)
+error, acknowledged = fill(leader)
+assert isinstance(error, StoreFull), repr(error)
+assert "no room is left" in str(error)
+assert stored(store) == acknowledged, "nothing of the refused batch is there"
+assert store.last_seq() == leader.seq - 1
+filler.unlink()
+leader.write(AddRuns((a_run(20_000),)))
+store.close()
+store.open()
+assert stored(store) == [*acknowledged, 20_000]
+store.close()
+print("acknowledged", len(acknowledged))
+"""
+)
+
+WITH_A_LIMIT = (
+    FILL
+    + """
+store = SQLiteStore(Path(sys.argv[1]) / "jobs.db")
+store.open()
+leader = Leader(store)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, resource.RLIM_INFINITY))
+error, acknowledged = fill(leader)
+assert isinstance(error, StoreUnknown), repr(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+done = store.last_seq() == leader.seq
+assert stored(store) == (list(range(1, leader.seq * 10 + 1)) if done else acknowledged)
+leader.write(AddRuns((a_run(20_000),)))
+assert stored(store)[-1] == 20_000
+store.close()
+print("acknowledged", len(acknowledged))
+"""
+)
+
+
+def run_alone(script: str, *arguments: object, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    path = str(Path(__file__).parents[1] / "shared")
+    command = [
+        *prefix,
+        sys.executable,
+        "-c",
+        f"import sys; sys.path.insert(0, {path!r})\n{script}",
+        *map(str, arguments),
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_on_a_full_disk_a_batch_is_refused_whole_and_later_ones_work(tmp_path: Path) -> None:
+    if shutil.which("unshare") is None or shutil.which("mount") is None:
+        pytest.skip("needs unshare and mount to make a small disk")
+    told = run_alone(ON_A_SMALL_DISK, tmp_path, prefix=("unshare", "--user", "--map-root-user", "--mount"))
+    if told.returncode == 77 or "unshare" in told.stderr:
+        pytest.skip("this system does not let us mount a small disk")
+    assert told.returncode == 0, told.stderr
+    assert int(told.stdout.split()[1]) > 10
+
+
+def test_when_the_disk_fails_in_a_commit_the_outcome_is_unknown_until_it_is_read_back(tmp_path: Path) -> None:
+    told = run_alone(WITH_A_LIMIT, tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert int(told.stdout.split()[1]) > 10
+
+
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    store = SQLiteStore(path)
+    store.open()
+    Leader(store).write(AddRuns(tuple(a_run(number, arguments=bytes(1_000)) for number in range(1, 500))))
+    store.close()
+    content = bytearray(path.read_bytes())
+    content[8_192:] = b"\xaa" * (len(content) - 8_192)
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"jobs\.db is damaged .* go back to a backup"):  # noqa: PT012
+        store.open()
+        store.read(GetLiveRuns())
+    store.close()
+
+
+def test_another_programs_lock_makes_the_store_busy_and_nothing_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callsheet.actors.persistence.sqlite.connection.BUSY_TIMEOUT_MS", 10)
+    store = SQLiteStore(tmp_path / "jobs.db")
+    store.open()
+    leader = Leader(store)
+    with closing(sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)) as other:
+        other.execute("PRAGMA wal_autocheckpoint = 0")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="locked for longer than 10 ms; nothing of this batch was stored"):
+            leader.write(AddRuns((a_run(1),)))
+        other.execute("ROLLBACK")
+    assert (store.last_seq(), store.read(GetLiveRuns())) == (0, [])
+    leader.write(AddRuns((a_run(1),)))
+    store.close()
+
+
+def test_rows_of_an_older_epoch_are_refused_by_the_file_itself(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "jobs.db")
+    store.open()
+    Leader(store, "first")
+    leader = Leader(store, "second")
+    leader.write(insert(a_record("job")))
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)) as other:
+        for statement in (
+            "INSERT INTO claims VALUES (1, 'n', 'i', 1, 5, 1, 1, 1, x'90')",
+            "INSERT INTO jobs VALUES ('default', 'x', 1, 'active', 0, 0, NULL, 0, 1)",
+            "UPDATE jobs SET mark = 9, epoch = 1",
+        ):
+            with pytest.raises(sqlite3.IntegrityError, match="an older epoch writes"):
+                other.execute(statement)
+        other.execute("UPDATE jobs SET mark = 9, epoch = 2")
+        assert other.total_changes == 1
+
+
+def test_a_claim_of_an_older_epoch_in_a_batch_of_the_newer_is_fenced(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "jobs.db")
+    store.open()
+    Leader(store, "first")
+    leader = Leader(store, "second")
+    with pytest.raises(Fenced, match="older epoch"):
+        leader.write(AddRuns((a_run(1),)), AddClaim(Claim("n", "i", 1, 5, (ClaimEntry(1, 1, 1),))))
+    assert store.read(GetRuns("default", (1,))) == []
+    store.close()
+
+
+def test_a_batch_that_is_no_data_leaves_nothing_behind(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "jobs.db")
+    store.open()
+    leader = Leader(store)
+    with pytest.raises(OverflowError):
+        leader.write(AddRuns((a_run(1), a_run(2**63))))
+    assert store.read(ListRuns(tenant="default")) == []
+    leader.write(AddRuns((a_run(1),)))
+    store.close()
