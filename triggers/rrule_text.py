@@ -1,0 +1,184 @@
+"""RFC 5545 recurrence text, and the only module that knows dateutil.
+
+dateutil steps on naive clock readings here; what a reading means in the zone is decided afterwards, by the same rules
+of gap and fold as everywhere (RFC 5545, 3.3.10, would skip readings that do not exist: say gap="skip" for that).
+So every date-time in the text is first brought to the zone's clock: `…Z` is converted, a TZID must be the zone.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from dateutil.rrule import rrule, rrulestr
+
+from .errors import TriggerError
+from .instant import from_datetime, to_datetime
+from .zone import Zone, find_zone
+
+MAX_COUNT = 100_000
+MAX_LINES = 100
+MAX_DATES = 1_000
+
+_STEPS = {
+    "WEEKLY": timedelta(weeks=1),
+    "DAILY": timedelta(days=1),
+    "HOURLY": timedelta(hours=1),
+    "MINUTELY": timedelta(minutes=1),
+    "SECONDLY": timedelta(seconds=1),
+}
+_SEVERAL_A_DAY = ("HOURLY", "MINUTELY", "SECONDLY")
+# A rule without a single date makes dateutil look until the year 9999, so the check is made in the last 400 of them:
+# the calendar repeats after 400 years.
+_CYCLE_YEARS = 400
+_LAST_CYCLE = 9_999 - _CYCLE_YEARS
+_UNTIL = re.compile(r"UNTIL=(\d{8}T\d{6}Z)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One RRULE or EXRULE line. `stride` is what it may be moved on by; None when its COUNT forbids that."""
+
+    rule: rrule
+    start: datetime
+    stride: timedelta | None
+    several_a_day: bool
+
+    def readings(self, since: datetime) -> Iterator[datetime]:
+        """Yield the readings at or after `since`."""
+        rule = self.rule
+        if self.stride is not None:
+            strides = (since - self.start) // self.stride - 1
+            if strides > 0:
+                rule = rule.replace(dtstart=self.start + strides * self.stride)
+        return (reading for reading in rule if reading >= since)
+
+    def has_a_date(self) -> bool:
+        """Tell whether there is any reading within 400 years."""
+        cycles = max(0, (_LAST_CYCLE - self.start.year) // _CYCLE_YEARS)
+        moved = self.start.replace(year=self.start.year + cycles * _CYCLE_YEARS)
+        return next(iter(self.rule.replace(dtstart=moved, until=None)), None) is not None
+
+
+class Rule:
+    """A recurrence as ascending naive clock readings.
+
+    several_a_day: a rule steps by hours or less and names no hour, so a fold is run through twice.
+    Raises TriggerError when the text cannot be read.
+    """
+
+    def __init__(self, text: str, start: int, zone: Zone) -> None:
+        self._zone = zone
+        self._start = to_datetime(zone.wall(start)).replace(tzinfo=None, microsecond=0)
+        self._rules: list[_Part] = []
+        self._except: list[_Part] = []
+        self._dates: list[datetime] = []
+        self._except_dates: set[datetime] = set()
+        lines = text.upper().split()
+        if not lines or len(lines) > MAX_LINES:
+            raise TriggerError(f"an RRULE has 1 to {MAX_LINES} lines; this text has {len(lines)}")
+        for line in lines:
+            self._add(line)
+        if not self._rules and not self._dates:
+            raise TriggerError(f"the text {text!r} has neither an RRULE nor an RDATE: nothing would ever fire")
+        self._dates.sort()
+        self.several_a_day = any(rule.several_a_day for rule in self._rules)
+
+    def readings(self, since: datetime) -> Iterator[datetime]:
+        """Yield the naive readings at or after `since`, ascending, each once."""
+        rows: list[Iterator[datetime]] = [rule.readings(since) for rule in self._rules]
+        rows.append(date for date in self._dates if date >= since)
+        dropped = heapq.merge(*(rule.readings(since) for rule in self._except))
+        drop = next(dropped, None)
+        last = None
+        for reading in heapq.merge(*rows):
+            while drop is not None and drop < reading:
+                drop = next(dropped, None)
+            if reading not in (last, drop) and reading not in self._except_dates:
+                yield reading
+            last = reading
+
+    def is_empty(self) -> bool:
+        """Tell whether the rules name no date at all in 400 years."""
+        return not self._dates and not any(rule.has_a_date() for rule in self._rules)
+
+    def _add(self, line: str) -> None:
+        name, colon, value = line.partition(":")
+        if not colon:
+            name, value = "RRULE", line
+        name, *parameters = name.split(";")
+        if name in ("RRULE", "EXRULE"):
+            (self._rules if name == "RRULE" else self._except).append(self._rule(value))
+        elif name in ("RDATE", "EXDATE"):
+            dates = [self._reading(text, parameters, line) for text in value.split(",")]
+            if len(dates) > MAX_DATES:
+                raise TriggerError(f"{name} has at most {MAX_DATES} dates; this one has {len(dates)}")
+            if name == "RDATE":
+                self._dates.extend(dates)
+            else:
+                self._except_dates.update(dates)
+        else:
+            raise TriggerError(f"RRULE text has the line {line!r}: RRULE, EXRULE, RDATE or EXDATE was expected")
+
+    def _rule(self, value: str) -> _Part:
+        until = _UNTIL.search(value)
+        if until is not None:
+            reading = self._reading(until[1], [], value)
+            value = value.replace(until[1], reading.strftime("%Y%m%dT%H%M%S"))
+        words = dict(word.partition("=")[::2] for word in value.split(";"))
+        interval = _whole(words, "INTERVAL", value, 1_000_000) or 1
+        count = _whole(words, "COUNT", value, MAX_COUNT)
+        try:
+            rule = rrulestr(value, dtstart=self._start)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise TriggerError(
+                f"RRULE {value!r} cannot be read ({error}); RFC 5545 writes it like 'FREQ=WEEKLY;BYDAY=MO,WE'"
+            ) from None
+        assert isinstance(rule, rrule)
+        frequency = words.get("FREQ", "")
+        step = _STEPS.get(frequency)
+        stride = None if step is None or count is not None else step * interval
+        return _Part(rule, self._start, stride, frequency in _SEVERAL_A_DAY and "BYHOUR" not in words)
+
+    def _reading(self, text: str, parameters: list[str], line: str) -> datetime:
+        """Return a date-time of the text as a naive reading on the zone's clock."""
+        for parameter in parameters:
+            key, _, zone = parameter.partition("=")
+            if key == "TZID" and zone != self._zone.name.upper():
+                raise TriggerError(
+                    f"{line!r} is in zone {zone}, the rule in {self._zone.name}: write one zone for both"
+                )
+        return read_stamp(text, self._zone)
+
+
+def read_stamp(text: str, zone: Zone) -> datetime:
+    """Return an RFC 5545 date or date-time as a naive reading on a zone's clock; `…Z` is converted.
+
+    Raises TriggerError when it cannot be read.
+    """
+    try:
+        if text.endswith("Z"):
+            instant = from_datetime(datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC))
+            return to_datetime(zone.wall(instant)).replace(tzinfo=None)
+        shape = "%Y%m%dT%H%M%S" if "T" in text else "%Y%m%d"
+        return datetime.strptime(text, shape).replace(tzinfo=UTC).replace(tzinfo=None)
+    except ValueError:
+        raise TriggerError(f"a date of RFC 5545 is written 20260501T090000; {text!r} was found") from None
+
+
+def check_rule(text: str, zone: str, start: int | None) -> None:
+    """Raise TriggerError unless the text can be read and names a date in 400 years."""
+    if Rule(text, start or 0, find_zone(zone)).is_empty():
+        raise TriggerError(f"RRULE {text!r} never fires: it names no date within {_CYCLE_YEARS} years")
+
+
+def _whole(words: dict[str, str], name: str, value: str, most: int) -> int | None:
+    text = words.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
+        raise TriggerError(f"RRULE {value!r}: {name} must be a whole number from 1 to {most}; {text!r} was found")
+    return int(text)
