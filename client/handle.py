@@ -13,8 +13,8 @@ from ..data import unpack
 from ..errors import RunError
 
 if TYPE_CHECKING:
-    from .scheduler import Scheduler
     from .view import RunView
+    from .vocabulary import Vocabulary
 
 LOOK_AGAIN_S: Final = 1.0
 """How long a handle waits for news before it asks whether it missed any."""
@@ -25,7 +25,7 @@ class Handle:
 
     __slots__ = ("__weakref__", "_end", "_future", "_scheduler", "job", "run_id", "tenant")
 
-    def __init__(self, scheduler: Scheduler, tenant: str, job: str, run_id: int = 0) -> None:
+    def __init__(self, scheduler: Vocabulary, tenant: str, job: str, run_id: int = 0) -> None:
         self._scheduler = scheduler
         self.tenant = tenant
         self.job = job

@@ -15,73 +15,37 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack
 
-from ..actors.actor import COORDINATOR, METRICS
+from msgspec.structs import replace
+
+from ..actors.actor import COORDINATOR
 from ..actors.executor.functions import Function, Functions
 from ..actors.executor.local_runner import DEFAULT_THREADS, LocalRunner
-from ..actors.messages import (
-    AddJobs,
-    Answer,
-    CancelRun,
-    ChangeJob,
-    JobChanged,
-    JobsAdded,
-    Query,
-    ReportMetrics,
-    Stop,
-    SubmitItem,
-)
-from ..actors.persistence.store import (
-    GetJobs,
-    GetRuns,
-    ListAttempts,
-    ListDecisions,
-    ListJobs,
-    ListRuns,
-    Question,
-    Store,
-)
+from ..actors.messages import MAX_BATCH, Stop
+from ..actors.persistence.store import Store
 from ..actors.persistence.urls import open_store
-from ..actors.records import (
-    DEFAULT_TENANT,
-    MAX_ARGUMENT_BYTES,
-    Attempt,
-    Cause,
-    Command,
-    Decision,
-    Hook,
-    HookMoment,
-    Job,
-    JobRecord,
-    RunRecord,
-    RunState,
-)
-from ..data import pack_call
-from ..errors import CallsheetError, DefinitionError, NotRunning, UnknownJob, UnknownRun
+from ..actors.records import DEFAULT_TENANT, Command, Hook, HookMoment, Job
+from ..errors import CallsheetError, DefinitionError, NotRunning
 from ..node import Node, marks_folder, new_incarnation
-from ..triggers import Preview, Trigger, preview
+from ..triggers import Trigger
 from .gateway import Gateway
-from .handle import Handle
 from .naming import Names
-from .option import Duration, JobOptions, check_name, check_priority, define, duration_us
-from .view import DecisionView, JobView, RunView, view_decision, view_job, view_run
+from .option import JobOptions, check_name, define
+from .questions import Target
+from .vocabulary import Vocabulary
 
 DEFAULT_STORE: Final = "sqlite:///callsheet.db"
-JOBS_A_MESSAGE: Final = 256
-START_S: Final = 30.0
 DRAIN_S: Final = 10.0
 STOP_S: Final = 25.0
 MOMENTS: Final[tuple[HookMoment, ...]] = ("before", "after", "on_success", "on_failure", "on_retry", "on_skip")
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-Target = Callable[..., Any] | str | Command
 
 
-class Scheduler:
+class Scheduler(Vocabulary):
     """A scheduler within this program.
 
     Args:
@@ -285,7 +249,7 @@ class Scheduler:
             job = self._define(target, trigger, options, keep=not self.running)
             names.append(job.name)
             batch.append(job)
-            if self.running and len(batch) >= JOBS_A_MESSAGE * 4:
+            if self.running and len(batch) >= MAX_BATCH * 4:
                 self._store_jobs(batch)
                 batch = []
         if self.running and batch:
@@ -325,41 +289,15 @@ class Scheduler:
         return name
 
     def _store_jobs(self, jobs: Sequence[Job]) -> None:
-        gateway = self._open_gateway()
-        for start in range(0, len(jobs), JOBS_A_MESSAGE):
-            part = tuple(jobs[start : start + JOBS_A_MESSAGE])
-            answer = gateway.request(AddJobs(gateway.key(), part), timeout_s=START_S)
-            assert isinstance(answer, JobsAdded)
+        self.add_definitions(jobs)
         if len(self._stored) < 100_000:
             self._stored.update(job.key for job in jobs)
-
-    def pause(self, job: Target) -> None:
-        """Fire no more slots of a job and begin none of its runs, until it is resumed; what passes is SKIPPED_PAUSED.
-
-        Raises:
-            UnknownJob: there is none of this name.
-        """
-        self._change(job, "pause")
-
-    def resume(self, job: Target) -> None:
-        """Let a paused job go on, from now."""
-        self._change(job, "resume")
 
     def remove(self, job: Target) -> None:
         """Remove a job: its runs that have not begun are cancelled, its history stays."""
         name = self._change(job, "remove").job.name
         self._declared.pop((self.tenant, name), None)
         self._stored.discard((self.tenant, name))
-
-    def reschedule(self, job: Target, trigger: Trigger) -> None:
-        """Give a job another trigger, from now on."""
-        self._change(job, "reschedule", trigger)
-
-    def _change(self, job: Target, action: Any, trigger: Trigger | None = None) -> JobRecord:
-        gateway = self._open_gateway()
-        answer = gateway.request(ChangeJob(gateway.key(), self.tenant, self._name_of(job), action, trigger))
-        assert isinstance(answer, JobChanged)
-        return answer.record
 
     def on(
         self,
@@ -393,7 +331,7 @@ class Scheduler:
             (),
             {"idempotent": True, "overlap": "allow_all"},
         )
-        definition = _with_hook(definition, hook)
+        definition = replace(definition, hook=hook)
         known.check_call(({},), {})
         self._declared[definition.key] = definition
         if self.running:
@@ -401,48 +339,6 @@ class Scheduler:
         return definition.name
 
     # ---- runs -----------------------------------------------------------------------------------------------------------
-
-    def submit(self, job: Target, *args: Any, **kwargs: Any) -> Handle:
-        """Ask for a run of a job now, with these arguments; return when it is stored.
-
-        `job` is a declared function, a job's name, or any other function, which becomes a job by this.
-
-        Raises:
-            DefinitionError: the arguments do not fit the function. DataError: they are not data.
-            UnknownJob: no job of this name. NotRunning: it was not started. StoreFull: nothing was stored.
-        """
-        return self.options().submit(job, *args, **kwargs)
-
-    def submit_many(self, calls: Iterable[Sequence[Any]]) -> list[Handle]:
-        """Ask for many runs, `(job, *args)` each; return their handles in order when all are stored. See `submit`."""
-        return self.options().submit_many(calls)
-
-    def options(
-        self,
-        *,
-        priority: int | None = None,
-        idempotency_key: str | None = None,
-        delay: Duration | None = None,
-        at: datetime | None = None,
-        timeout: float = 30.0,
-    ) -> Submission:
-        """Say more of what is submitted next: `scheduler.options(priority=5).submit(job, 1)`.
-
-        idempotency_key: the same key gives the same run; with other arguments it is refused. delay, at: not before.
-        timeout: how long to wait for the answer, in seconds.
-        """
-        return Submission(self, priority, idempotency_key, delay, at, timeout)
-
-    def trigger(self, job: Target) -> Handle:
-        """Fire a job by hand: like a slot, with its own arguments; what it waits for and what waits for it run with it."""
-        return self.submit_items([(self._name_of(job), SubmitItem(self._name_of(job)))], "trigger", 30.0)[0]
-
-    def submit_items(self, items: Sequence[tuple[str, SubmitItem]], cause: Cause, timeout_s: float) -> list[Handle]:
-        """Submit checked items. `Submission` is the way to call this."""
-        gateway = self._open_gateway()
-        handles = [Handle(self, self.tenant, name) for name, _ in items]
-        gateway.submit(self.tenant, [item for _, item in items], handles, cause, timeout_s)
-        return handles
 
     def resolve(self, job: Target) -> tuple[str, Function | None]:
         """The name of a job and, where this program has it, its function; a function that is no job yet becomes one."""
@@ -463,206 +359,11 @@ class Scheduler:
         job = self._declared.get((self.tenant, name))
         return job is not None and bool(job.arguments or job.after)
 
-    def handle(self, run_id: int) -> Handle:
-        """A handle for a run that was submitted elsewhere or earlier.
-
-        Raises:
-            UnknownRun: there is none of this number.
-        """
-        record = self._record(run_id)
-        handle = Handle(self, self.tenant, record.run.job, run_id)
-        self._open_gateway().follow(handle)
-        self.look_again(handle)
-        return handle
-
-    def look_again(self, handle: Handle) -> None:
-        """Ask whether a run has ended, in case the news was missed."""
-        gateway = self._open_gateway()
-        gateway.follow(handle)
-        gateway.watch(handle.tenant, (handle.run_id,))
-
-    def cancel(self, run: Handle | int) -> RunState:
-        """Cancel a run: CANCELLED at once, or CANCELLING while its function still runs.
-
-        Raises:
-            UnknownRun: there is none of this number. Refused: it has ended already.
-        """
-        gateway = self._open_gateway()
-        run_id = run.run_id if isinstance(run, Handle) else run
-        state: RunState = gateway.request(CancelRun(gateway.key(), self.tenant, run_id)).state
-        return state
-
-    # ---- questions ------------------------------------------------------------------------------------------------------
-
-    def jobs(self, *, tag: str | None = None, limit: int = 1_000, hooks: bool = False) -> list[JobView]:
-        """The tenant's jobs by name; with a tag only those that bear it."""
-        found: list[JobView] = []
-        after = ""
-        while len(found) < limit:
-            rows: tuple[JobRecord, ...] = self._ask(
-                ListJobs(tenant=self.tenant, tag=tag, after=after, limit=min(limit, 500))
-            )
-            found.extend(view_job(row) for row in rows if hooks or row.job.hook is None)
-            if len(rows) < min(limit, 500):
-                break
-            after = rows[-1].job.name
-        return found[:limit]
-
-    def job_view(self, job: Target) -> JobView:
-        """One job.
-
-        Raises:
-            UnknownJob: there is none of this name.
-        """
-        name = self._name_of(job)
-        rows = self._ask(GetJobs(((self.tenant, name),)))
-        if not rows or rows[0].state.status == "removed":
-            raise UnknownJob(f"no job {name!r} in tenant {self.tenant!r}", "unknown_job")
-        return view_job(rows[0])
-
-    def runs(
-        self,
-        job: Target | None = None,
-        *,
-        state: RunState | str | None = None,
-        tag: str | None = None,
-        limit: int = 100,
-        before: int | None = None,
-        hooks: bool = False,
-    ) -> list[RunView]:
-        """The tenant's runs, newest first, at most `limit`; of one job, in one state, with a tag, before a run's number."""
-        question = ListRuns(
-            tenant=self.tenant,
-            job=None if job is None else self._name_of(job),
-            state=None if state is None else RunState(state),
-            tag=tag,
-            limit=limit,
-            before=before,
-            hooks=hooks,
-        )
-        return [view_run(row) for row in self._ask(question)]
-
-    def run_view(self, run_id: int) -> RunView:
-        """One run.
-
-        Raises:
-            UnknownRun: there is none of this number.
-        """
-        return view_run(self._record(run_id))
-
-    def decisions(self, job: Target, *, limit: int = 100) -> list[DecisionView]:
-        """What became of a job's slots, newest first: fired, or skipped and why."""
-        rows: tuple[Decision, ...] = self._ask(ListDecisions(tenant=self.tenant, job=self._name_of(job), limit=limit))
-        return [view_decision(row) for row in rows]
-
-    def logs(self, run_id: int) -> str:
-        """What the attempts of a run printed and logged, oldest first.
-
-        Raises:
-            UnknownRun: there is none of this number.
-        """
-        record = self._record(run_id)
-        attempts: tuple[Attempt, ...] = self._ask(ListAttempts(self.tenant, run_id))
-        parts = [attempt.logs for attempt in attempts]
-        if record.end is not None:
-            parts.append(record.end.logs)
-        return b"".join(parts).decode(errors="replace")
-
-    def preview(self, trigger: Trigger | Target, count: int = 10, start: datetime | None = None) -> list[Preview]:
-        """The next `count` instants of a trigger, or of a job, after `start` (now)."""
-        if isinstance(trigger, str) or callable(trigger):
-            rows = self._ask(GetJobs(((self.tenant, self._name_of(trigger)),)))
-            if not rows:
-                raise UnknownJob(f"no job {trigger!r} in tenant {self.tenant!r}", "unknown_job")
-            job: Job = rows[0].job
-            return preview(job.trigger, count, start, key=f"{job.tenant}/{job.name}")
-        assert not isinstance(trigger, Command)
-        return preview(trigger, count, start)
-
-    def metrics(self) -> str:
-        """The counters in Prometheus' text format."""
-        gateway = self._open_gateway()
-        text: str = gateway.request(ReportMetrics(gateway.key()), to=METRICS).text
-        return text
-
-    def _ask(self, question: Question) -> tuple[Any, ...]:
-        gateway = self._open_gateway()
-        answer = gateway.request(Query(gateway.key(), question))
-        assert isinstance(answer, Answer)
-        return answer.rows
-
-    def _record(self, run_id: int) -> RunRecord:
-        rows: tuple[RunRecord, ...] = self._ask(GetRuns(self.tenant, (run_id,)))
-        if not rows:
-            raise UnknownRun(f"no run {run_id} in tenant {self.tenant!r}", "unknown_run")
-        return rows[0]
-
     def _open_gateway(self) -> Gateway:
         gateway = self._gateway
         if gateway is None:
             raise NotRunning("the scheduler is not running; call start() or use `with scheduler:`")
         return gateway
-
-
-class Submission:
-    """What is said of runs before they are submitted; made by `Scheduler.options`."""
-
-    def __init__(
-        self,
-        scheduler: Scheduler,
-        priority: int | None,
-        token: str | None,
-        delay: Duration | None,
-        at: datetime | None,
-        timeout_s: float,
-    ) -> None:
-        self._scheduler = scheduler
-        self._priority = None if priority is None else check_priority(priority)
-        self._token = None if token is None else check_name(token, "an idempotency key")
-        self._not_before = _not_before(delay, at)
-        self._timeout_s = timeout_s
-
-    def submit(self, job: Target, *args: Any, **kwargs: Any) -> Handle:
-        """See `Scheduler.submit`."""
-        name, item = self._item(job, args, kwargs)
-        return self._scheduler.submit_items([(name, item)], "submit", self._timeout_s)[0]
-
-    def submit_many(self, calls: Iterable[Sequence[Any]]) -> list[Handle]:
-        """See `Scheduler.submit_many`."""
-        if self._token is not None:
-            raise DefinitionError("one idempotency key names one run; submit them one by one")
-        items = [self._item(call[0], tuple(call[1:]), {}) for call in calls]
-        return self._scheduler.submit_items(items, "submit", self._timeout_s) if items else []
-
-    def _item(self, job: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, SubmitItem]:
-        name, function = self._scheduler.resolve(job)
-        packed = b""
-        if function is not None and not self._scheduler.has_arguments(name, args, kwargs):
-            function.check_call(args, kwargs)
-        if args or kwargs:
-            packed = pack_call(args, kwargs, what=f"job {name!r}: its arguments", limit=MAX_ARGUMENT_BYTES)
-        return name, SubmitItem(name, packed, self._token, self._priority, self._not_before)
-
-
-def _not_before(delay: Duration | None, at: datetime | None) -> int:
-    if delay is not None and at is not None:
-        raise DefinitionError("say delay or at, not both")
-    if at is not None:
-        if at.tzinfo is None:
-            raise DefinitionError(
-                f"at={at} has no time zone; give one, for example at.replace(tzinfo=ZoneInfo('Europe/Berlin'))"
-            )
-        return int(at.timestamp() * 1_000_000)
-    if delay is None:
-        return 0
-    now = datetime.now().astimezone()
-    return int((now + timedelta(microseconds=duration_us(delay, "delay"))).timestamp() * 1_000_000)
-
-
-def _with_hook(job: Job, hook: Hook) -> Job:
-    from msgspec.structs import replace
-
-    return replace(job, hook=hook)
 
 
 def _refuse_in_worker() -> None:

@@ -1,0 +1,141 @@
+"""What can be asked about jobs and runs; the same words whoever answers: a running scheduler, or a store that is only read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from ..actors.persistence.store import (
+    MAX_PAGE,
+    GetJobs,
+    GetRuns,
+    ListAttempts,
+    ListDecisions,
+    ListEvents,
+    ListJobs,
+    ListRuns,
+    Question,
+)
+from ..actors.records import Attempt, Command, Decision, Event, Job, JobRecord, RunRecord, RunState
+from ..errors import UnknownJob, UnknownRun
+from ..triggers import Preview, Trigger, preview
+from .view import DecisionView, JobView, RunView, view_decision, view_job, view_run
+
+Target = Callable[..., Any] | str | Command
+"""How a job is named: by its function, its name or its command."""
+
+JOBS_A_PAGE: Final = 500
+
+
+class Questions(ABC):
+    """The questions; whoever answers them says how by `_ask`, and what a function's job is called by `_name_of`."""
+
+    tenant: str
+
+    @abstractmethod
+    def _ask(self, question: Question) -> tuple[Any, ...]:
+        """Answer a question of the store."""
+
+    @abstractmethod
+    def _name_of(self, job: Target) -> str:
+        """Return the name of a job."""
+
+    def jobs(self, *, tag: str | None = None, limit: int = 1_000, hooks: bool = False) -> list[JobView]:
+        """The tenant's jobs by name; with a tag only those that bear it."""
+        found: list[JobView] = []
+        after = ""
+        while len(found) < limit:
+            page = ListJobs(tenant=self.tenant, tag=tag, after=after, limit=min(limit, JOBS_A_PAGE))
+            rows: tuple[JobRecord, ...] = self._ask(page)
+            found.extend(view_job(row) for row in rows if hooks or row.job.hook is None)
+            if len(rows) < page.limit:
+                break
+            after = rows[-1].job.name
+        return found[:limit]
+
+    def job_view(self, job: Target) -> JobView:
+        """One job.
+
+        Raises:
+            UnknownJob: there is none of this name.
+        """
+        return view_job(self._job_record(job))
+
+    def runs(
+        self,
+        job: Target | None = None,
+        *,
+        state: RunState | str | None = None,
+        tag: str | None = None,
+        limit: int = 100,
+        before: int | None = None,
+        hooks: bool = False,
+    ) -> list[RunView]:
+        """The tenant's runs, newest first, at most `limit`; of one job, in one state, with a tag, before a run's number."""
+        question = ListRuns(
+            tenant=self.tenant,
+            job=None if job is None else self._name_of(job),
+            state=None if state is None else RunState(state),
+            tag=tag,
+            limit=limit,
+            before=before,
+            hooks=hooks,
+        )
+        return [view_run(row) for row in self._ask(question)]
+
+    def run_view(self, run_id: int) -> RunView:
+        """One run.
+
+        Raises:
+            UnknownRun: there is none of this number.
+        """
+        return view_run(self._record(run_id))
+
+    def decisions(self, job: Target, *, limit: int = 100) -> list[DecisionView]:
+        """What became of a job's slots, newest first: fired, or skipped and why."""
+        rows: tuple[Decision, ...] = self._ask(ListDecisions(tenant=self.tenant, job=self._name_of(job), limit=limit))
+        return [view_decision(row) for row in rows]
+
+    def events(self, job: Target | None = None, *, limit: int = 100) -> list[Event]:
+        """The tenant's history beside its runs, newest first: pauses, edits, reigns, clocks that jumped; of one job, or all."""
+        name = None if job is None else self._name_of(job)
+        return list(self._ask(ListEvents(tenant=self.tenant, job=name, limit=min(limit, MAX_PAGE))))
+
+    def logs(self, run_id: int) -> str:
+        """What the attempts of a run printed and logged, oldest first.
+
+        Raises:
+            UnknownRun: there is none of this number.
+        """
+        record = self._record(run_id)
+        attempts: tuple[Attempt, ...] = self._ask(ListAttempts(self.tenant, run_id))
+        parts = [attempt.logs for attempt in attempts]
+        if record.end is not None:
+            parts.append(record.end.logs)
+        return b"".join(parts).decode(errors="replace")
+
+    def preview(self, trigger: Trigger | Target, count: int = 10, start: datetime | None = None) -> list[Preview]:
+        """The next `count` instants of a trigger, or of a job, after `start` (now).
+
+        Raises:
+            UnknownJob: there is no job of this name.
+        """
+        if isinstance(trigger, str | Command) or callable(trigger):
+            job: Job = self._job_record(trigger).job
+            return preview(job.trigger, count, start, key=f"{job.tenant}/{job.name}")
+        return preview(trigger, count, start)
+
+    def _job_record(self, job: Target) -> JobRecord:
+        name = self._name_of(job)
+        rows: tuple[JobRecord, ...] = self._ask(GetJobs(((self.tenant, name),)))
+        if not rows or rows[0].state.status == "removed":
+            raise UnknownJob(f"no job {name!r} in tenant {self.tenant!r}", "unknown_job")
+        return rows[0]
+
+    def _record(self, run_id: int) -> RunRecord:
+        rows: tuple[RunRecord, ...] = self._ask(GetRuns(self.tenant, (run_id,)))
+        if not rows:
+            raise UnknownRun(f"no run {run_id} in tenant {self.tenant!r}", "unknown_run")
+        return rows[0]

@@ -1,0 +1,208 @@
+"""The vocabulary: what can be said to a scheduler, within its process or from outside.
+
+`Questions` (jobs, runs, decisions, logs) stand over anything that answers questions of the store. `Vocabulary` adds what
+changes something (submit, trigger, pause, cancel) and stands over a gateway. From it derive `Scheduler`, a node of one's own
+that declares functions, and `Control`, a scheduler of another process on this machine.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from ..actors.actor import METRICS
+from ..actors.executor.functions import Function
+from ..actors.messages import (
+    MAX_BATCH,
+    AddJobs,
+    Answer,
+    CancelRun,
+    ChangeJob,
+    JobChanged,
+    JobsAdded,
+    Query,
+    ReportMetrics,
+    SubmitItem,
+)
+from ..actors.persistence.store import Question
+from ..actors.records import Cause, Command, Job, JobRecord, RunState
+from ..errors import DefinitionError
+from ..triggers import Trigger
+from .gateway import REQUEST_S, Gateway
+from .handle import Handle
+from .option import Duration
+from .questions import Questions, Target
+from .submission import Submission
+
+START_S: Final = 30.0
+
+
+class Vocabulary(Questions):
+    """What can be said over a gateway. Who derives from it says how the gateway is reached, and sets `tenant`."""
+
+    @abstractmethod
+    def _open_gateway(self) -> Gateway:
+        """Return the gateway.
+
+        Raises:
+            NotRunning: there is none now.
+        """
+
+    # ---- jobs -----------------------------------------------------------------------------------------------------------
+
+    def add_definitions(self, jobs: Sequence[Job]) -> JobsAdded:
+        """Store definitions as they are: new ones are added, those that differ are changed; return how many of which.
+
+        All or none up to 256 jobs, else batch by batch. `add` is the way to make a definition of a function or command.
+
+        Raises:
+            DependencyError: an upstream is unknown, or there would be a cycle.
+        """
+        gateway = self._open_gateway()
+        added = changed = same = 0
+        for start in range(0, len(jobs), MAX_BATCH):
+            part = tuple(jobs[start : start + MAX_BATCH])
+            answer = gateway.request(AddJobs(gateway.key(), part), timeout_s=START_S)
+            assert isinstance(answer, JobsAdded)
+            added, changed, same = added + answer.added, changed + answer.changed, same + answer.same
+        return JobsAdded("", added, changed, same)
+
+    def pause(self, job: Target) -> None:
+        """Fire no more slots of a job and begin none of its runs, until it is resumed; what passes is SKIPPED_PAUSED.
+
+        Raises:
+            UnknownJob: there is none of this name.
+        """
+        self._change(job, "pause")
+
+    def resume(self, job: Target) -> None:
+        """Let a paused job go on, from now."""
+        self._change(job, "resume")
+
+    def remove(self, job: Target) -> None:
+        """Remove a job: its runs that have not begun are cancelled, its history stays."""
+        self._change(job, "remove")
+
+    def reschedule(self, job: Target, trigger: Trigger) -> None:
+        """Give a job another trigger, from now on."""
+        self._change(job, "reschedule", trigger)
+
+    def _change(self, job: Target, action: Any, trigger: Trigger | None = None) -> JobRecord:
+        gateway = self._open_gateway()
+        answer = gateway.request(ChangeJob(gateway.key(), self.tenant, self._name_of(job), action, trigger))
+        assert isinstance(answer, JobChanged)
+        return answer.record
+
+    # ---- runs -----------------------------------------------------------------------------------------------------------
+
+    def submit(self, job: Target, *args: Any, **kwargs: Any) -> Handle:
+        """Ask for a run of a job now, with these arguments; return when it is stored.
+
+        `job` is a declared function, a job's name, or any other function, which becomes a job by this.
+
+        Raises:
+            DefinitionError: the arguments do not fit the function. DataError: they are not data.
+            UnknownJob: no job of this name. NotRunning: it was not started. StoreFull: nothing was stored.
+        """
+        return self.options().submit(job, *args, **kwargs)
+
+    def submit_many(self, calls: Iterable[Sequence[Any]]) -> list[Handle]:
+        """Ask for many runs, `(job, *args)` each; return their handles in order when all are stored. See `submit`."""
+        return self.options().submit_many(calls)
+
+    def options(
+        self,
+        *,
+        priority: int | None = None,
+        idempotency_key: str | None = None,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+        timeout: float = REQUEST_S,
+    ) -> Submission:
+        """Say more of what is submitted next: `scheduler.options(priority=5).submit(job, 1)`.
+
+        idempotency_key: the same key gives the same run; with other arguments it is refused. delay, at: not before.
+        timeout: how long to wait for the answer, in seconds.
+        """
+        return Submission(self, priority, idempotency_key, delay, at, timeout)
+
+    def trigger(self, job: Target) -> Handle:
+        """Fire a job by hand: like a slot, with its own arguments; what it waits for and what waits for it run with it."""
+        name = self._name_of(job)
+        return self.submit_items([(name, SubmitItem(name))], "trigger", REQUEST_S)[0]
+
+    def submit_items(self, items: Sequence[tuple[str, SubmitItem]], cause: Cause, timeout_s: float) -> list[Handle]:
+        """Submit checked items. `Submission` is the way to call this."""
+        gateway = self._open_gateway()
+        handles = [Handle(self, self.tenant, name) for name, _ in items]
+        gateway.submit(self.tenant, [item for _, item in items], handles, cause, timeout_s)
+        return handles
+
+    def resolve(self, job: Target) -> tuple[str, Function | None]:
+        """The name of a job and, where this program has it, its function."""
+        return self._name_of(job), None
+
+    def has_arguments(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether a call without arguments gets some from elsewhere: the job's own, or its upstreams' results."""
+        del name
+        return not args and not kwargs
+
+    def handle(self, run_id: int) -> Handle:
+        """A handle for a run that was submitted elsewhere or earlier.
+
+        Raises:
+            UnknownRun: there is none of this number.
+        """
+        record = self._record(run_id)
+        handle = Handle(self, self.tenant, record.run.job, run_id)
+        self._open_gateway().follow(handle)
+        self.look_again(handle)
+        return handle
+
+    def look_again(self, handle: Handle) -> None:
+        """Ask whether a run has ended, in case the news was missed."""
+        gateway = self._open_gateway()
+        gateway.follow(handle)
+        gateway.watch(handle.tenant, (handle.run_id,))
+
+    def cancel(self, run: Handle | int) -> RunState:
+        """Cancel a run: CANCELLED at once, or CANCELLING while its function still runs.
+
+        Raises:
+            UnknownRun: there is none of this number. Refused: it has ended already.
+        """
+        gateway = self._open_gateway()
+        run_id = run.run_id if isinstance(run, Handle) else run
+        state: RunState = gateway.request(CancelRun(gateway.key(), self.tenant, run_id)).state
+        return state
+
+    # ---- questions ------------------------------------------------------------------------------------------------------
+
+    def metrics(self) -> str:
+        """The counters in Prometheus' text format."""
+        gateway = self._open_gateway()
+        text: str = gateway.request(ReportMetrics(gateway.key()), to=METRICS).text
+        return text
+
+    def _ask(self, question: Question) -> tuple[Any, ...]:
+        gateway = self._open_gateway()
+        answer = gateway.request(Query(gateway.key(), question))
+        assert isinstance(answer, Answer)
+        return answer.rows
+
+
+def plain_name(job: Target) -> str:
+    """The name of a job where functions have none: as text, or as a command.
+
+    Raises:
+        DefinitionError: it is a function.
+    """
+    if isinstance(job, str):
+        return job
+    if isinstance(job, Command):
+        return job.line or " ".join(job.argv)
+    raise DefinitionError(
+        f"{job!r} is a function; the scheduler runs in another process, which knows jobs by their names"
+    )
