@@ -113,8 +113,9 @@ class Host:
     def start(self) -> None:
         """Build all actors, attach them, and tell each `Started`. What a factory raises here is the caller's."""
         assert not self._pid, "a host starts once; make a new one"
+        stages = self._build()
         self._pid = os.getpid()
-        for name, stage in self._build().items():
+        for name, stage in stages.items():
             self._shells[name] = _Shell.make(self, name, stage)
         for name, shell in self._shells.items():
             shell.post(Envelope(name, name, 0, (self.started,)))
@@ -320,6 +321,10 @@ class _Shell(pykka.ThreadingActor):
         self._host.gave_up(self._name, f"the shell of {self._name} failed:\n{text}")
 
 
+_SHORTEST_WAIT_US: Final = 20
+"""The timer thread sleeps so long at least between two looks, else nobody gets at its lock; a sleep is less exact anyway."""
+
+
 class _TimerThread:
     """Wakes actors: one thread for all timers of a host."""
 
@@ -365,8 +370,8 @@ class _TimerThread:
                 if due := self._timers.pop_due(self._time.now(), self._time.elapsed()):
                     self._ring(due)
                 self._wakes_at = self._next_look()
-                if (wait_us := self._wakes_at - self._time.elapsed()) > 0:
-                    self._changed.wait(wait_us / 1_000_000)
+                wait_us = self._wakes_at - self._time.elapsed()
+                self._changed.wait(max(wait_us, _SHORTEST_WAIT_US) / 1_000_000)
 
     def _next_look(self) -> int:
         """The steady instant at which the heaps must be looked at again; sooner than the next timer, if that is far."""

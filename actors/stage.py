@@ -74,10 +74,17 @@ class Closing(Protocol):
 class Backstage(Protocol):
     """What a stage needs of its host."""
 
-    time: TimeSource
-    limits: Limits
-    started: Started
-    """What a new actor is told first; it names the node."""
+    @property
+    def time(self) -> TimeSource:
+        """The clocks of the turns."""
+
+    @property
+    def limits(self) -> Limits:
+        """How much is borne."""
+
+    @property
+    def started(self) -> Started:
+        """What a new actor is told first; it names the node."""
 
     def attempt(self, call: Callable[..., object], *arguments: Any) -> BaseException | None:
         """Call code that may raise anything, and answer what it raised."""

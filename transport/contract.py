@@ -12,7 +12,8 @@ Addresses
 A host that sends off its node names itself in full ("coordinator@n2"), so that `sender` is where an answer must go.
 
 Promises
-    whole        an envelope arrives as it was sent, with all its messages in order, or it does not arrive
+    whole        an envelope arrives as it was sent, with all its messages in order, or it does not arrive; where bytes are
+                 sent, one that is too large for a frame goes as several, each of which arrives or does not
     checked      what arrives is made of known message types with fields of the declared types
     never waits  `send` and `attach` return at once, whatever the recipient does
     counted      each envelope that is given up is counted under one reason

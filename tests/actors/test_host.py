@@ -1,0 +1,514 @@
+"""Actors on threads of their own."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from typing import Any
+
+import pykka
+import pytest
+
+from callsheet.actors.actor import Bug, Turn
+from callsheet.actors.host import Host, SystemTime
+from callsheet.actors.messages import Envelope, Happened, Noted, PeerRestarted, Started, TimerFired
+from callsheet.actors.stage import Limits
+from callsheet.errors import NotRunning
+from callsheet.transport.in_process import InProcess
+from support.waiting import eventually
+
+WAIT_S = 10.0
+STARTED = Started("n1", "i1")
+
+
+class Player:
+    """Puts what it gets into a queue, and does for the message of a key what the test says."""
+
+    def __init__(self, scenes: dict[str, Callable[[Turn], None]] | None = None) -> None:
+        self.scenes = scenes or {}
+        self.seen: SimpleQueue[Any] = SimpleQueue()
+        self.settled = 0
+
+    def receive(self, message: Any, turn: Turn) -> None:
+        key = getattr(message, "key", "started")
+        if key in self.scenes:
+            self.scenes[key](turn)
+        self.seen.put(message)
+
+    def settle(self, turn: Turn) -> None:
+        self.settled += 1
+
+    def next(self) -> Any:
+        return self.seen.get(timeout=WAIT_S)
+
+
+class Stagehand:
+    """Makes hosts and stops them."""
+
+    def __init__(self) -> None:
+        self.hosts: list[Host] = []
+        self.events: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+
+    def host(self, **actors: Any) -> Host:
+        options = {
+            each: actors.pop(each) for each in ("limits", "time_source", "transport", "events") if each in actors
+        }
+        options.setdefault("events", lambda address, event: self.events.put((address, event)))
+        factories = {name: actor if callable(actor) else lambda actor=actor: actor for name, actor in actors.items()}
+        transport = options.pop("transport", None) or InProcess("n1")
+        self.hosts.append(Host(transport, factories, node="n1", incarnation="i1", **options))
+        return self.hosts[-1]
+
+    def start(self, **actors: Any) -> Host:
+        host = self.host(**actors)
+        host.start()
+        return host
+
+    def happened(self) -> list[str]:
+        kinds = []
+        while not self.events.empty():
+            _, event = self.events.get()
+            assert isinstance(event, Happened)
+            kinds.append(event.event.kind)
+        return kinds
+
+
+@pytest.fixture
+def stagehand() -> Iterator[Stagehand]:
+    made = Stagehand()
+    yield made
+    for host in made.hosts:
+        assert host.stop(WAIT_S)
+    assert pykka.ActorRegistry.get_all() == []
+
+
+def fail(turn: Turn) -> None:
+    turn.send("registry", Noted("never sent"))
+    raise Bug("as told")
+
+
+def say(to: str, key: str) -> Callable[[Turn], None]:
+    return lambda turn: turn.send(to, Noted(key))
+
+
+def test_each_actor_is_told_started_first_when_all_can_be_reached(stagehand: Stagehand) -> None:
+    clock, registry = Player({"started": say("registry", "hello")}), Player({"started": say("clock", "hello")})
+    stagehand.start(clock=clock, registry=registry)
+
+    for player in (clock, registry):
+        assert player.next() == STARTED
+        assert player.next() == Noted("hello")
+
+
+def test_an_actor_runs_on_one_thread_that_bears_its_name(stagehand: Stagehand) -> None:
+    names: SimpleQueue[str] = SimpleQueue()
+    clock = Player({"a": lambda turn: names.put(threading.current_thread().name)})
+    host = stagehand.start(clock=clock)
+
+    host.tell("clock", Noted("a"), Noted("a"))
+
+    assert [names.get(timeout=WAIT_S) for _ in range(2)] == ["clock", "clock"]
+
+
+def test_a_message_and_its_answer_go_from_actor_to_actor(stagehand: Stagehand) -> None:
+    clock = Player({"ask": say("registry", "question")})
+    registry = Player({"question": lambda turn: turn.reply(Noted("answer"))})
+    host = stagehand.start(clock=clock, registry=registry)
+
+    assert host.tell("clock@n1", Noted("ask"))
+
+    assert [clock.next() for _ in range(3)] == [STARTED, Noted("ask"), Noted("answer")]
+
+
+def test_the_answer_to_a_client_goes_to_the_client(stagehand: Stagehand) -> None:
+    answers: SimpleQueue[Envelope] = SimpleQueue()
+    transport = InProcess("n1")
+
+    def take(envelope: Envelope) -> bool:
+        answers.put(envelope)
+        return True
+
+    transport.attach("client-1", take)
+    host = stagehand.start(registry=Player({"a": lambda turn: turn.reply(Noted("b"))}), transport=transport)
+
+    host.tell("registry", Noted("a"), sender="client-1")
+
+    assert answers.get(timeout=WAIT_S) == Envelope("registry", "client-1", 0, (Noted("b"),))
+
+
+def test_a_burst_is_settled_in_few_turns(stagehand: Stagehand) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def hold(turn: Turn) -> None:
+        entered.set()
+        assert go_on.wait(WAIT_S)
+
+    clock = Player({"hold": hold})
+    host = stagehand.start(clock=clock)
+    host.tell("clock", Noted("hold"))
+    assert entered.wait(WAIT_S)
+    before = clock.settled
+    for number in range(1_000):
+        assert host.tell("clock", Noted(str(number)))
+    go_on.set()
+
+    assert [clock.next() for _ in range(1_002)][2:] == [Noted(str(number)) for number in range(1_000)]
+    assert eventually(lambda: clock.settled - before) <= 1_001 // 64 + 2
+
+
+def test_a_full_mailbox_takes_no_more_and_the_drops_are_counted(stagehand: Stagehand) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def hold(turn: Turn) -> None:
+        entered.set()
+        assert go_on.wait(WAIT_S)
+
+    clock, transport = Player({"hold": hold}), InProcess("n1")
+    host = stagehand.start(clock=clock, limits=Limits(mailbox=10), transport=transport)
+    host.tell("clock", Noted("hold"))
+    assert entered.wait(WAIT_S)
+
+    assert [host.tell("clock", Noted("x")) for _ in range(12)] == [True] * 10 + [False] * 2
+    transport.send(Envelope("registry", "clock", 0, (Noted("y"),)))
+    assert transport.dropped() == {"full": 1}
+    assert host.tell("clock", Noted("port"), beyond_limit=True)
+
+    go_on.set()
+    assert [clock.next() for _ in range(13)] == [STARTED, Noted("hold"), *[Noted("x")] * 10, Noted("port")]
+    eventually(lambda: host.tell("clock", Noted("z")))
+
+
+def test_an_actor_that_raises_is_made_anew_and_the_coordinator_told(stagehand: Stagehand) -> None:
+    players: list[Player] = []
+
+    def make() -> Player:
+        players.append(Player({"bad": fail}))
+        return players[-1]
+
+    coordinator, registry = Player(), Player()
+    host = stagehand.start(clock=make, registry=registry, coordinator=coordinator)
+    host.tell("clock", Noted("bad"), Noted("after"))
+
+    assert coordinator.next() == STARTED
+    assert coordinator.next() == PeerRestarted("clock")
+    assert [players[1].next() for _ in range(2)] == [STARTED, Noted("after")]
+    assert stagehand.happened() == ["actor_failed"]
+    host.tell("registry", Noted("end"))
+    assert [registry.next() for _ in range(2)] == [STARTED, Noted("end")]
+    assert not host.failed.done()
+
+
+def test_a_coordinator_that_fails_is_told_started_and_the_others_go_on(stagehand: Stagehand) -> None:
+    players: list[Player] = []
+
+    def make() -> Player:
+        players.append(Player({"bad": fail}))
+        return players[-1]
+
+    clock = Player()
+    host = stagehand.start(clock=clock, coordinator=make)
+    host.tell("coordinator", Noted("bad"), Noted("after"))
+
+    eventually(lambda: len(players) == 2)
+    assert [players[1].next() for _ in range(2)] == [STARTED, Noted("after")]
+    host.tell("clock", Noted("still here"))
+    assert [clock.next(), clock.next()] == [STARTED, Noted("still here")]
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), MemoryError()])
+def test_nothing_that_an_actor_raises_stops_the_others(stagehand: Stagehand, error: BaseException) -> None:
+    def give_in(turn: Turn) -> None:
+        raise error
+
+    clock, coordinator = Player({"bad": give_in}), Player()
+    host = stagehand.start(clock=clock, coordinator=coordinator)
+
+    host.tell("clock", Noted("bad"))
+
+    assert [coordinator.next(), coordinator.next()] == [STARTED, PeerRestarted("clock")]
+    assert [clock.next(), clock.next()] == [STARTED, STARTED]
+
+
+def test_a_host_whose_actor_fails_too_often_has_failed(stagehand: Stagehand) -> None:
+    clock, transport = Player({"bad": fail}), InProcess("n1")
+    host = stagehand.start(clock=clock, registry=Player(), limits=Limits(restarts=2), transport=transport)
+
+    host.tell("clock", Noted("bad"), Noted("bad"), Noted("bad"))
+
+    assert host.failed.result(WAIT_S).startswith("clock failed 3 times within 60 s")
+    assert eventually(stagehand.happened) == ["actor_failed", "actor_failed", "actor_failed", "actor_given_up"]
+    transport.send(Envelope("registry", "clock", 0, (Noted("x"),)))
+    assert transport.dropped() == {"absent": 1}
+    assert host.tell("registry", Noted("still here"))
+
+
+def test_a_test_can_make_an_actor_fail(stagehand: Stagehand) -> None:
+    clock = Player()
+    host = stagehand.start(clock=clock)
+
+    host.crash("clock")
+
+    assert [clock.next(), clock.next()] == [STARTED, STARTED]
+
+
+def test_whoever_takes_events_may_fail_without_harm(stagehand: Stagehand, caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(address: str, event: Any) -> None:
+        raise OSError("the disk of the log is full")
+
+    clock = Player({"a": lambda turn: turn.emit(Noted("event"))})
+    with caplog.at_level(logging.ERROR):
+        host = stagehand.start(clock=clock, events=refuse)
+        host.tell("clock", Noted("a"))
+        host.tell("clock", Noted("b"))
+        assert [clock.next() for _ in range(3)] == [STARTED, Noted("a"), Noted("b")]
+        assert host.stop(WAIT_S)
+
+    assert "the disk of the log is full" in caplog.text
+
+
+def test_what_an_actor_emits_arrives_with_its_address(stagehand: Stagehand) -> None:
+    host = stagehand.start(clock=Player({"a": lambda turn: turn.emit(Noted("event"))}))
+
+    host.tell("clock", Noted("a"))
+
+    assert stagehand.events.get(timeout=WAIT_S) == ("clock", Noted("event"))
+
+
+def test_a_message_that_cannot_travel_is_reported_and_harms_nobody(stagehand: Stagehand) -> None:
+    clock = Player({"a": lambda turn: turn.send("registry", Player())})  # type: ignore[arg-type]  # it is no message
+    host = stagehand.start(clock=clock, registry=Player(), transport=InProcess("n1", through_codec=True))
+
+    host.tell("clock", Noted("a"))
+    host.tell("clock", Noted("b"))
+
+    assert [clock.next() for _ in range(3)] == [STARTED, Noted("a"), Noted("b")]
+    assert eventually(stagehand.happened) == ["message_unsendable"]
+
+
+def test_a_timer_fires_not_before_its_instant_and_in_order(stagehand: Stagehand) -> None:
+    fired: SimpleQueue[tuple[str, int]] = SimpleQueue()
+    due: dict[str, int] = {}
+
+    def arm(turn: Turn) -> None:
+        for key, after_us in (("c", 30_000), ("a", 5_000), ("b", 15_000)):
+            due[key] = turn.elapsed + after_us
+            turn.set_timer(key, due[key], steady=True)
+        turn.set_timer("utc", turn.now + 50_000)
+
+    def note(key: str) -> Callable[[Turn], None]:
+        return lambda turn: fired.put((key, turn.elapsed))
+
+    clock = Player({"arm": arm, **{key: note(key) for key in ("a", "b", "c", "utc")}})
+    host = stagehand.start(clock=clock)
+    host.tell("clock", Noted("arm"))
+
+    order = [fired.get(timeout=WAIT_S) for _ in range(4)]
+    assert [key for key, _ in order] == ["a", "b", "c", "utc"]
+    assert all(at >= due[key] for key, at in order if key in due)
+
+
+def test_a_timer_is_replaced_and_cancelled_by_its_key(stagehand: Stagehand) -> None:
+    def arm(turn: Turn) -> None:
+        turn.set_timer("replaced", turn.elapsed + 5_000, steady=True)
+        turn.set_timer("cancelled", turn.elapsed + 5_000, steady=True)
+        turn.set_timer("end", turn.elapsed + 20_000, steady=True)
+        turn.set_timer("replaced", turn.elapsed + 3_600_000_000, steady=True)
+        turn.cancel_timer("cancelled")
+
+    clock = Player({"arm": arm})
+    host = stagehand.start(clock=clock)
+    host.tell("clock", Noted("arm"))
+
+    assert [clock.next() for _ in range(3)] == [STARTED, Noted("arm"), TimerFired("end")]
+
+
+class SetTime:
+    """Two clocks that a test sets."""
+
+    def __init__(self) -> None:
+        self.utc, self.steady = 1_000_000, 1_000
+
+    def now(self) -> int:
+        return self.utc
+
+    def elapsed(self) -> int:
+        return self.steady
+
+
+class OneSetTime(SetTime):
+    """The wall clock is set by the test, the steady one is real."""
+
+    def elapsed(self) -> int:
+        return SystemTime().elapsed()
+
+
+def test_a_wall_clock_that_is_set_forward_fires_utc_timers_soon_and_steady_ones_not(stagehand: Stagehand) -> None:
+    time = OneSetTime()
+
+    def arm(turn: Turn) -> None:
+        turn.set_timer("utc", turn.now + 3_600_000_000)
+        turn.set_timer("steady", turn.elapsed + 3_600_000_000, steady=True)
+
+    clock = Player({"arm": arm})
+    host = stagehand.start(clock=clock, time_source=time, limits=Limits(poll_us=1_000))
+    host.tell("clock", Noted("arm"))
+    assert [clock.next(), clock.next()] == [STARTED, Noted("arm")]
+
+    time.utc += 7_200_000_000
+
+    assert clock.next() == TimerFired("utc")
+    host.tell("clock", Noted("end"))
+    assert clock.next() == Noted("end")
+
+
+def test_a_wall_clock_that_is_set_back_holds_up_utc_timers_only(stagehand: Stagehand) -> None:
+    time = OneSetTime()
+
+    def arm(turn: Turn) -> None:
+        turn.set_timer("utc", turn.now + 1)
+        turn.set_timer("steady", turn.elapsed + 1_000, steady=True)
+        time.utc -= 3_600_000_000
+
+    clock = Player({"arm": arm})
+    host = stagehand.start(clock=clock, time_source=time, limits=Limits(poll_us=1_000))
+    host.tell("clock", Noted("arm"))
+    assert [clock.next() for _ in range(3)] == [STARTED, Noted("arm"), TimerFired("steady")]
+
+    time.utc += 3_600_000_001
+
+    assert clock.next() == TimerFired("utc")
+
+
+def test_a_timer_of_a_failed_actor_does_not_reach_its_successor(stagehand: Stagehand) -> None:
+    clock = Player(
+        {
+            "arm": lambda turn: turn.set_timer("old", turn.elapsed + 20_000, steady=True),
+            "bad": fail,
+            "new": lambda turn: turn.set_timer("end", turn.elapsed + 40_000, steady=True),
+        }
+    )
+    host = stagehand.start(clock=clock)
+    host.tell("clock", Noted("arm"))
+    host.tell("clock", Noted("bad"))
+    host.tell("clock", Noted("new"))
+
+    assert [clock.next() for _ in range(5)] == [STARTED, Noted("arm"), STARTED, Noted("new"), TimerFired("end")]
+
+
+def test_a_timer_comes_through_a_full_mailbox(stagehand: Stagehand) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+    armed_at = 0
+
+    def arm(turn: Turn) -> None:
+        nonlocal armed_at
+        armed_at = turn.elapsed
+        turn.set_timer("a", armed_at + 20_000, steady=True)
+
+    def hold(turn: Turn) -> None:
+        entered.set()
+        assert go_on.wait(WAIT_S)
+
+    clock = Player({"arm": arm, "hold": hold})
+    host = stagehand.start(clock=clock, limits=Limits(mailbox=1))
+    assert clock.next() == STARTED
+    eventually(lambda: host.tell("clock", Noted("arm")))
+    assert clock.next() == Noted("arm")
+    eventually(lambda: host.tell("clock", Noted("hold")))
+    assert entered.wait(WAIT_S)
+    assert host.tell("clock", Noted("fills it"))
+    assert not host.tell("clock", Noted("too much"))
+    eventually(lambda: SystemTime().elapsed() > armed_at + 30_000)
+    go_on.set()
+
+    assert {type(clock.next()) for _ in range(3)} == {Noted, TimerFired}
+
+
+def test_stopping_does_what_waits_first_and_ends_all_threads(stagehand: Stagehand) -> None:
+    clock, threads = Player(), threading.active_count()
+    host = stagehand.start(clock=clock, registry=Player())
+    for number in range(500):
+        host.tell("clock", Noted(str(number)))
+
+    assert host.stop(WAIT_S)
+    assert host.stop(WAIT_S)
+
+    assert clock.seen.qsize() == 501
+    assert threading.active_count() == threads
+    assert pykka.ActorRegistry.get_all() == []
+    assert host.tell("clock", Noted("late")) is False
+
+
+def test_stopping_returns_in_time_although_an_actor_hangs(stagehand: Stagehand) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def hang(turn: Turn) -> None:
+        entered.set()
+        go_on.wait(WAIT_S)
+
+    host = stagehand.start(clock=Player({"hang": hang}))
+    host.tell("clock", Noted("hang"))
+    assert entered.wait(WAIT_S)
+
+    assert host.stop(0.01) is False
+    assert pykka.ActorRegistry.get_all() == []
+    go_on.set()
+    assert host.stop(WAIT_S)
+
+
+def test_an_actor_with_a_port_lets_go_of_it_at_the_end(stagehand: Stagehand) -> None:
+    closed: list[str] = []
+
+    class Porter(Player):
+        def close(self) -> None:
+            closed.append(threading.current_thread().name)
+
+    host = stagehand.start(persistence=Porter())
+    assert host.stop(WAIT_S)
+
+    assert closed == ["persistence"]
+
+
+def test_a_factory_that_raises_at_the_start_is_the_callers_affair(stagehand: Stagehand) -> None:
+    closed: list[bool] = []
+
+    class Porter(Player):
+        def close(self) -> None:
+            closed.append(True)
+
+    def refuse() -> Player:
+        raise ValueError("no such store")
+
+    host = stagehand.host(persistence=Porter(), clock=refuse)
+    with pytest.raises(ValueError, match="no such store"):
+        host.start()
+
+    assert closed == [True]
+    assert pykka.ActorRegistry.get_all() == []
+
+
+def test_a_host_that_was_not_started_refuses_messages(stagehand: Stagehand) -> None:
+    host = stagehand.host(clock=Player())
+
+    with pytest.raises(NotRunning, match="call start"):
+        host.tell("clock", Noted("a"))
+    assert host.stop()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_is_refused_the_parents_host(stagehand: Stagehand) -> None:
+    host = stagehand.start(clock=Player())
+
+    child = os.fork()
+    if child == 0:
+        signal.alarm(int(WAIT_S))
+        code = 1
+        try:
+            host.tell("clock", Noted("a"))
+        except NotRunning as error:
+            code = 0 if "fork" in str(error) else 2
+        finally:
+            os._exit(code)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
