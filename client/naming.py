@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -40,10 +41,8 @@ class Names:
         with self._lock:
             chosen = name or self._free_name(function)
             made = self._functions.register(chosen, function, backoff=backoff)
-            try:
+            with suppress(TypeError):  # not hashable or not weakly referable: it must be asked for by name
                 self._by_function[function] = chosen
-            except TypeError:
-                pass  # not hashable or not weakly referable: it is a job, but must be asked for by name
             return made
 
     def _free_name(self, function: Callable[..., Any]) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack
 
@@ -23,6 +24,7 @@ from msgspec.structs import replace
 from ..actors.actor import COORDINATOR
 from ..actors.executor.functions import Function, Functions
 from ..actors.executor.local_runner import DEFAULT_THREADS, LocalRunner
+from ..actors.executor.processes.inside import WorkerReachedRun, in_worker
 from ..actors.messages import MAX_BATCH, Stop
 from ..actors.persistence.store import Store
 from ..actors.persistence.urls import open_store
@@ -137,10 +139,8 @@ class Scheduler(Vocabulary):
     def _stopping(self, node: Node, gateway: Gateway, drain_s: float) -> None:
         stopped = gateway.expect("stopped")
         node.host.tell(COORDINATOR, Stop(int(drain_s * 1e6)), sender=gateway.address)
-        try:
+        with suppress(TimeoutError):  # what did not end in time is ended with the pools; the store knows what it was
             stopped.result(min(self._stop_s, drain_s + 8.0))
-        except TimeoutError:
-            pass  # what did not end in time is ended with the pools; the store knows what it was
         node.stop(5.0)
         gateway.close("the scheduler has stopped; start it again to go on")
 
@@ -367,7 +367,9 @@ class Scheduler(Vocabulary):
 
 
 def _refuse_in_worker() -> None:
-    """Refuse to start in a worker process that has loaded the program for its functions."""
+    """End the loading of a program by a worker process, which wants its functions and no second scheduler."""
+    if in_worker():
+        raise WorkerReachedRun
 
 
 def shell(

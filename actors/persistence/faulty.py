@@ -110,6 +110,10 @@ class FaultyStore:
         """As the inner store."""
         self._do("open", self._inner.open)
 
+    def tidy(self) -> bool:
+        """Let the inner store put itself in order."""
+        return self._inner.tidy()
+
     def close(self) -> None:
         """As the inner store; nothing goes wrong with it."""
         self._inner.close()

@@ -15,10 +15,11 @@ A `Save` whose key was written before in this reign is answered again without be
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Any, Final, Literal, assert_never
 
 from ...errors import Fenced, StoreBusy, StoreError, StoreFull, StoreUnknown
-from ..actor import Address, Turn
+from ..actor import MILLISECOND, Address, Turn
 from ..messages import (
     Found,
     LeaseLost,
@@ -43,6 +44,9 @@ REMEMBERED_KEYS: Final = 4_096
 GROUP_WRITES: Final = 20_000
 """Rows, about, that one transaction holds at most; more are written in several."""
 
+IDLE_US: Final = 100 * MILLISECOND
+"""After how long without a write the store may put itself in order."""
+
 Accepted = Started | TimerFired | TakeLease | RenewLease | Save | Read
 
 
@@ -54,6 +58,7 @@ class Persistence:
         self._holder = ""
         self._epoch = 0
         self._seq = 0
+        self._idle_since: int | None = None
         self._saves: list[tuple[Address, Save]] = []
         self._reads: list[tuple[Address, Read]] = []
         self._written: OrderedDict[tuple[Address, str], Committed] = OrderedDict()
@@ -69,7 +74,9 @@ class Persistence:
                 self._on_renew_lease(message, turn)
             case TakeLease():
                 self._on_take_lease(message, turn)
-            case Started() | TimerFired():
+            case TimerFired():
+                self._on_timer_fired(turn)
+            case Started():
                 pass
             case _:
                 assert_never(message)
@@ -80,10 +87,24 @@ class Persistence:
             saves, self._saves = self._saves, []
             for group in _groups(saves):
                 self._write(group, turn)
+            if self._idle_since is None:
+                turn.set_timer("tidy", turn.elapsed + IDLE_US, steady=True)
+            self._idle_since = turn.elapsed
         if self._reads:
             reads, self._reads = self._reads, []
             for sender, read in reads:
                 self._read(sender, read, turn)
+
+    def _on_timer_fired(self, turn: Turn) -> None:
+        """Let the store put itself in order, once nothing was written for a while."""
+        if self._idle_since is None:
+            return
+        if self._saves or turn.elapsed - self._idle_since < IDLE_US:
+            turn.set_timer("tidy", self._idle_since + IDLE_US, steady=True)
+            return
+        self._idle_since = None
+        with suppress(StoreError):  # what stands in its way now stands in the way of the next commit too, which says so
+            self._store.tidy()
 
     # ---- lease ----------------------------------------------------------------------------------------------------------
 

@@ -361,5 +361,8 @@ class Store(Protocol):
         `writes` are those of that commit, for a store that must look again.
         """
 
+    def tidy(self) -> bool:
+        """Do what may be put off, when nothing else waits; answers whether there was anything. Takes milliseconds."""
+
     def read(self, question: Question) -> list[Any]:
         """Answer a question; the list's items are said at the question."""

@@ -56,6 +56,10 @@ class MemoryStore:
     def open(self) -> None:
         """Do nothing: there is nothing to open."""
 
+    def tidy(self) -> bool:
+        """Nothing here may be put off."""
+        return False
+
     def close(self) -> None:
         """Do nothing: what was committed stays as long as this object."""
 
