@@ -161,7 +161,9 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             store = f"sqlite:///{folder}/bench.db" if given.store == "sqlite" else "memory://"
             command = [sys.executable, __file__, "--scale", str(given.scale), "--child", name]
-            done = subprocess.run(command, env={**os.environ, "BENCH_STORE": store}, capture_output=True, text=True)
+            done = subprocess.run(
+                command, check=False, env={**os.environ, "BENCH_STORE": store}, capture_output=True, text=True
+            )
             print(f"{name}: {done.stdout.strip() or done.stderr.strip()[-2000:]}", flush=True)
     return 0
 

@@ -12,7 +12,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ..actor import Address, Turn
+from ...triggers import DecisionKind
+from ..actor import Turn
 from ..messages import (
     Accepted,
     Admit,
@@ -113,18 +114,19 @@ class Admission:
         blocked_by = self._running(due.job.key) if due.job.overlap == "skip" else None
         drafts = iter(slot.drafts)
         for decision in due.decisions:
-            if decision.kind != "FIRED":
+            kind = decision.kind
+            if kind != "FIRED":
                 batch.decisions.append(decision)
-                if decision.kind.startswith(("SKIPPED", "DROPPED")) and reign.hooks:
+                if kind.startswith(("SKIPPED", "DROPPED")) and reign.hooks:
                     reign.call_hooks("on_skip", due.job, tell_skip(decision), now)
             elif blocked_by is not None:
                 next(drafts)
-                self._skip_overlap(decision, blocked_by, due.job, now)
-                decision = replace(decision, kind="SKIPPED_OVERLAP")
+                self._skip_overlap(decision, blocked_by, now)
+                kind = DecisionKind.SKIPPED_OVERLAP
             else:
                 earlier = self._fire(decision, next(drafts), earlier, now)
                 late.append(now - decision.slot)
-            kinds[decision.kind] = kinds.get(decision.kind, 0) + decision.count
+            kinds[kind] = kinds.get(kind, 0) + decision.count
         batch.advances.append(
             AdvanceJob(due.job.tenant, due.job.name, due.job.version, due.mark, due.fires, due.next_due, due.exhausted)
         )
@@ -134,9 +136,9 @@ class Admission:
         runs = self._reign.book.by_job.get(key)
         return next(iter(runs.values())) if runs else None
 
-    def _skip_overlap(self, decision: Decision, by: Live, job: object, now: int) -> None:
+    def _skip_overlap(self, decision: Decision, by: Live, now: int) -> None:
         reign = self._reign
-        skipped = replace(decision, kind="SKIPPED_OVERLAP", run_id=by.run.run_id)
+        skipped = replace(decision, kind=DecisionKind.SKIPPED_OVERLAP, run_id=by.run.run_id)
         reign.batch.decisions.append(skipped)
         reign.rearm(by.job, decision.slot, now)
         if reign.hooks:
@@ -214,8 +216,3 @@ def accepted(admitted: Admitted, durable: bool, replaced: dict[int, int]) -> Acc
     if replaced:
         run_ids = [replaced.get(run_id, run_id) for run_id in run_ids]
     return Accepted(admitted.key, tuple(run_ids), durable)
-
-
-def clients_of(admitted: list[Admitted]) -> list[Address]:
-    """Who submitted."""
-    return [it.client for it in admitted]

@@ -139,7 +139,7 @@ class Coordinator:
 
     # ---- messages -------------------------------------------------------------------------------------------------------
 
-    def receive(self, message: Accepted, turn: Turn) -> None:
+    def receive(self, message: Accepted, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
         """Take a message: of this node, of the store, or of the reign."""
         match message:
             case Started():
@@ -172,7 +172,7 @@ class Coordinator:
             case _:
                 self._on_work(message, turn)
 
-    def _on_work(self, message: Any, turn: Turn) -> None:
+    def _on_work(self, message: Any, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
         """What only a leader that has rebuilt its memory can take."""
         if self._reign is None or self._rebuild is None:
             return

@@ -206,8 +206,8 @@ class Dependencies:
             group = f"m/{message.key}/{index}"
             called = bool(item.arguments)
             asked.append(_draft(wanted, message.cause, group=group, waits=bool(job.after) and not called))
-            for name in self._companions(job, called=called):
-                others.append(self._companion(job.tenant, name, group, slot=None))
+            names = self._companions(job, called=called)
+            others += [self._companion(job.tenant, name, group, slot=None) for name in names]
         turn.send(COORDINATOR, Admit(message.key, message.client, (*asked, *others), len(asked)))
 
     def _companions(self, job: Job, *, called: bool) -> list[str]:
@@ -241,9 +241,8 @@ class Dependencies:
             group = f"s/{slot}"
             present = self._groups.get((job.tenant, group))
             row = [Draft(job, "slot", slot, group, waits=bool(job.after))]
-            for name in following:
-                if present is None or name not in present.members:
-                    row.append(self._companion(job.tenant, name, group, slot))
+            new = [name for name in following if present is None or name not in present.members]
+            row += [self._companion(job.tenant, name, group, slot) for name in new]
             drafts.append(tuple(row))
         return tuple(drafts)
 

@@ -76,7 +76,7 @@ class Executor:
         self._watching = False
         self._resending = False
 
-    def receive(self, message: Accepted, turn: Turn) -> None:
+    def receive(self, message: Accepted, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
         """Take a message; those of an older epoch than was seen are dropped."""
         match message:
             case RunnerReported():

@@ -64,7 +64,7 @@ class Metrics:
         self._happened = Counter("callsheet_events", "Events, by kind", ["kind"], registry=registry)
         self._gauge = Gauge("callsheet_level", "How full things are", ["what"], registry=registry)
 
-    def receive(self, message: Accepted, turn: Turn) -> None:
+    def receive(self, message: Accepted, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
         """Count an event, or report."""
         match message:
             case RunsFinished():

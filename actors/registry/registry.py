@@ -135,11 +135,11 @@ class Registry:
 
     # ---- messages -------------------------------------------------------------------------------------------------------
 
-    def receive(self, message: Message, turn: Turn) -> None:
+    def receive(self, message: Message, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
         """Take a message; requests wait until the reign has loaded the graph of jobs."""
         match message:
             case Submit() | AddJobs() | ChangeJob() | CancelRun() | Query() | Watch():
-                if self._epoch and len(self._waiting) < MAX_WAITING:
+                if len(self._waiting) < MAX_WAITING:
                     self._begin(turn.sender, message, turn)
             case Found():
                 self._on_found(message, turn)
@@ -157,8 +157,10 @@ class Registry:
                 if waiting is not None and waiting.on_held is not None:
                     waiting.on_held(turn)
             case Lead():
+                early = self._held_back()
                 self._forget_all()
                 self._epoch = message.epoch
+                self._waiting = early  # came before the reign, and need not be asked again
                 self._load(turn)
             case StepDown():
                 self._forget_all()
@@ -264,14 +266,18 @@ class Registry:
                 records: tuple[JobRecord, ...] = message.rows
                 for record in records:
                     self._link(record.job)
-                waiting = [it for key, it in self._waiting.items() if key.startswith("load/")]
-                self._waiting = {key: it for key, it in self._waiting.items() if not key.startswith("load/")}
-                for it in waiting:
+                held = self._held_back()
+                self._waiting = {key: it for key, it in self._waiting.items() if key not in held}
+                for it in held.values():
                     self._begin(it.client, it.request, turn)
             return
         found = self._take(message.key)
         if found is not None and found.on_found is not None:
             found.on_found(message, turn)
+
+    def _held_back(self) -> dict[str, _Waiting]:
+        """The requests that wait for the graph."""
+        return {key: it for key, it in self._waiting.items() if key.startswith("load/")}
 
     def _link(self, job: Job) -> None:
         edges = self._edges.setdefault(job.tenant, {})
