@@ -8,6 +8,7 @@ from typing import Final
 from ..actor import DEPENDENCIES, Turn
 from ..messages import (
     Decided,
+    Gauged,
     GroupsMoved,
     Recorded,
     RequestRejected,
@@ -63,6 +64,8 @@ class Followup:
             turn.send(to, message)
         if batch.runs:
             turn.emit(RunsCreated(len(batch.runs)))
+        levels = {"live": float(len(self._reign.book.live)), "running": float(self._reign.places.out())}
+        turn.emit(Gauged(levels))
 
     # ---- idempotency keys -----------------------------------------------------------------------------------------------
 
