@@ -56,6 +56,11 @@ class SQLiteStore:
             durable=True, many_processes=False, many_hosts=False, promise=_PROMISES[synchronous]
         )
 
+    @property
+    def path(self) -> Path:
+        """Where the file is; what belongs to the store (lock, start marks, control socket) stands beside it."""
+        return self._path
+
     # ---- opening --------------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
