@@ -11,8 +11,11 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+from callsheet.actors.executor.context import Retry, Snooze
 
 IMPORTED_AS = __name__
 
@@ -209,3 +212,67 @@ def imported_as() -> str:
 
 def allocate(size: int) -> int:
     return len(bytearray(size))
+
+
+def die_if_there(path: str) -> None:
+    if Path(path).exists():
+        os._exit(9)
+
+
+def hang_if_there(path: str) -> None:
+    """Return at once, or run for as long as a file is there."""
+    if Path(path).exists():
+        touch(path + ".begun")
+        while Path(path).exists():
+            time.sleep(0.002)
+
+
+def nap(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def retry_in_a_minute() -> None:
+    raise Retry(60, "the other side is down")
+
+
+def snooze_for_an_hour() -> None:
+    raise Snooze(timedelta(hours=1))
+
+
+async def retry_in_a_minute_async() -> None:
+    retry_in_a_minute()
+
+
+async def snooze_for_an_hour_async() -> None:
+    snooze_for_an_hour()
+
+
+def finish_although_stopped(path: str) -> int:
+    """Never look at anything, and end well."""
+    touch(path + ".begun")
+    while not Path(path).exists():
+        time.sleep(0.002)
+    return 42
+
+
+def stop_early(ctx: Any, path: str) -> str:
+    touch(path + ".begun")
+    while not ctx.cancelled:
+        time.sleep(0.002)
+    return "half of it"
+
+
+def block_the_loop(path: str) -> None:
+    wait_for(path)
+
+
+async def block_the_loop_async(path: str) -> None:
+    wait_for(path)
+
+
+def loop_of() -> int:
+    raise NotImplementedError
+
+
+async def loop_of_async() -> int:
+    return id(asyncio.get_running_loop())

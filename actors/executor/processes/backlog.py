@@ -68,27 +68,21 @@ class Backlog:
     def cut(self, room_us: int, share: int, *, alone: bool) -> list[LiveAttempt]:
         """Take a batch from the head for a worker: at most `share`, for `room_us`; a long one only where it may be `alone`."""
         batch: list[LiveAttempt] = []
-        while len(batch) < min(share, MAX_BATCH) and (live := self._head()) is not None:
-            cost_us = self.cost_us(live)
-            if cost_us > BRISK_US:
-                if alone and not batch:
-                    batch.append(self._take())
-                break
-            if cost_us > room_us:
+        queue, waiting, took_us = self._queue, self._waiting, self._took_us
+        most = min(share, MAX_BATCH)
+        while queue and len(batch) < most:
+            live = queue[0]
+            fence = live.order.fence
+            if waiting.get(fence) is not live:  # it was removed
+                queue.popleft()
+                continue
+            cost_us = took_us.get(live.order.target, BRISK_US) + OVERHEAD_US
+            long = cost_us > BRISK_US
+            if (batch or not alone) if long else cost_us > room_us:
                 break
             room_us -= cost_us
-            batch.append(self._take())
+            batch.append(queue.popleft())
+            del waiting[fence]
+            if long:
+                break
         return batch
-
-    def _head(self) -> LiveAttempt | None:
-        while self._queue:
-            live = self._queue[0]
-            if self._waiting.get(live.order.fence) is live:
-                return live
-            self._queue.popleft()  # it was removed
-        return None
-
-    def _take(self) -> LiveAttempt:
-        live = self._queue.popleft()
-        del self._waiting[live.order.fence]
-        return live

@@ -13,7 +13,7 @@ import selectors
 import signal
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -166,35 +166,53 @@ class Foreman:
         self._await_room(worker)
 
     def _take(self, worker: WorkerProcess, frames: Sequence[Frame]) -> None:
-        for kind, content in frames:
-            if kind == OUTCOME:
-                self._on_outcome(worker, content)
-            elif kind == RETURNED:
-                self._on_returned(worker, content)
-            elif kind == PROGRESS and content.fence in worker.held:
+        """Progress goes before the outcomes, and outcomes before what was given back behind them."""
+        outcomes: list[Outcome] = [content for kind, content in frames if kind == OUTCOME]
+        others = [frame for frame in frames if frame[0] != OUTCOME] if len(outcomes) < len(frames) else []
+        for kind, content in others:
+            if kind == PROGRESS and content.fence in worker.held:
                 self._reporter.progress(content)
-            elif kind == READY and worker.state is WorkerState.STARTING:
-                worker.state = WorkerState.READY
-                self._start_failures = 0
-            elif kind == FAILED:
-                worker.fault = content
+        if outcomes:
+            self._on_outcomes(worker, outcomes)
+        for kind, content in others:
+            self._take_other(worker, kind, content)
         self._check_wear(worker)
 
-    def _on_outcome(self, worker: WorkerProcess, outcome: Outcome) -> None:
-        live = worker.held.pop(outcome.fence, None)
-        if live is None:  # it was in the outbox, and sent
+    def _take_other(self, worker: WorkerProcess, kind: int, content: Any) -> None:
+        if kind == RETURNED:
+            self._on_returned(worker, content)
+        elif kind == READY and worker.state is WorkerState.STARTING:
+            worker.state = WorkerState.READY
+            self._start_failures = 0
+        elif kind == FAILED:
+            worker.fault = content
+
+    def _on_outcomes(self, worker: WorkerProcess, outcomes: Sequence[Outcome]) -> None:
+        """Settle what a worker has ended: many at a time, because this thread's part of a small job is what bounds its speed."""
+        held, owed = worker.held, self._owed
+        before = len(held)
+        settled: list[Outcome] = []
+        took_us: dict[str, list[int]] = {}
+        for outcome in outcomes:
+            live = held.pop(outcome.fence, None)
+            if live is None or owed.pop(outcome.fence, None) is None:  # it was sent, and found in the outbox again
+                continue
+            live.over = True
+            if outcome.outcome != "succeeded":
+                outcome = _completed(live, outcome)  # noqa: PLW2901 - the same one, with what only the parent knows
+            settled.append(outcome)
+            took_us.setdefault(live.order.target, []).append(outcome.ended_at - outcome.started_at)
+        if not settled:
             return
-        worker.jobs += 1
+        self._reporter.put_all(settled)
+        for target, times in took_us.items():
+            self._backlog.learn(target, sum(times) // len(times))
+        worker.jobs += len(settled)
         worker.occupied = False
         worker.last_heard_ns = time.monotonic_ns()
-        worker.backlog_us = worker.backlog_us - self._backlog.cost_us(live) if worker.held else 0
-        self._backlog.learn(live.order.target, outcome.ended_at - outcome.started_at)
-        if live.stop is not None and outcome.outcome == "cancelled":
-            outcome = msgspec.structs.replace(outcome, outcome=outcome_of(live.stop))
-        backoff = live.function.backoff if live.function is not None else None
-        if backoff is not None and outcome.outcome in {"failed", "timed_out"} and outcome.retry_after_us is None:
-            outcome = msgspec.structs.replace(outcome, retry_after_us=ask_backoff(backoff, live.order))
-        self._settle(live, outcome)
+        worker.backlog_us = worker.backlog_us * len(held) // before
+        if self._withdrawn:
+            self._withdrawn.difference_update(outcome.fence for outcome in settled)
 
     def _on_returned(self, worker: WorkerProcess, fences: Sequence[int]) -> None:
         lives = [live for fence in fences if (live := worker.held.pop(fence, None)) is not None]
@@ -337,10 +355,13 @@ class Foreman:
         self._start_failures += 1
         logger.warning("processes.start_failed times=%d why=%r", self._start_failures, why)
         if self._start_failures < MAX_START_FAILURES:
+            self._after(LOOK_AGAIN_US, self._staff)
             return
         self._start_failures = 0
         self._start_after_ns = time.monotonic_ns() + START_PAUSE_US * 1_000
-        self._after(START_PAUSE_US, self.dispatch)
+        self._after(START_PAUSE_US, self.dispatch)  # for what comes in the meantime
+        if any(worker.state in {WorkerState.READY, WorkerState.RETIRING} for worker in self.workers):
+            return  # there are others, who will come to what waits
         error = describe(WorkerNotStarted(f"worker processes do not start on this node: {why}"))
         for live in self._backlog.remove_all():
             self._settle(live, ended(live, "failed", self._now(), error=error))
@@ -406,3 +427,13 @@ class Foreman:
 
     def _now(self) -> int:
         return self._wall() // 1_000
+
+
+def _completed(live: LiveAttempt, outcome: Outcome) -> Outcome:
+    """Add to a failure what only the parent knows: why it was stopped, and how long the job's own backoff waits."""
+    if live.stop is not None and outcome.outcome == "cancelled":
+        outcome = msgspec.structs.replace(outcome, outcome=outcome_of(live.stop))
+    backoff = live.function.backoff if live.function is not None else None
+    if backoff is not None and outcome.outcome in {"failed", "timed_out"} and outcome.retry_after_us is None:
+        outcome = msgspec.structs.replace(outcome, retry_after_us=ask_backoff(backoff, live.order))
+    return outcome

@@ -32,7 +32,7 @@ from .worker import FENCE
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 # The child's first words. sys.path is the parent's before anything but sys is imported, so the package is found where the
-# parent found it. What keeps the worker from being imported is told over the channel; nobody reads its standard error.
+# parent found it. What keeps the worker from being imported is told over the channel, by hand: nothing else may be there.
 _BOOTSTRAP: Final = f"""
 import sys
 settings, channel, sys.path[:] = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
@@ -40,11 +40,11 @@ sys.argv[1:] = []
 try:
     from callsheet.actors.executor.processes.worker import main
     run = main
-except BaseException:
-    import os, struct, traceback
-    text = traceback.format_exc().encode("utf-8", "replace")[-4000:]
-    packed = b"\\xdb" + struct.pack(">I", len(text)) + text
-    os.write(channel, struct.pack("<IB", len(packed), {FAILED}) + packed)
+except BaseException as error:
+    import os
+    text = f"{{type(error).__name__}}: {{error}}".encode("utf-8", "replace")[:4000]
+    packed = b"\\xdb" + len(text).to_bytes(4, "big") + text
+    os.write(channel, len(packed).to_bytes(4, "little") + bytes([{FAILED}]) + packed)
     sys.exit(1)
 run(settings)
 """
