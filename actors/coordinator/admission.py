@@ -61,7 +61,10 @@ class Admission:
             return
         self._in_hand.add(message.key)
         now = turn.now
-        lives = [self._make(draft, now) for draft in message.drafts]
+        # numbered without a gap, so that a first number and a count name them, before any hook's run is numbered
+        lives = [self._enter(draft, now) for draft in message.drafts]
+        for draft, live in zip(message.drafts, lives, strict=True):
+            self._release(live, draft, now)
         watchers = (message.client,)
         for live in lives[: message.asked]:
             live.watchers = watchers
@@ -168,6 +171,12 @@ class Admission:
 
     def _make(self, draft: Draft, now: int, behind: Live | None = None) -> Live:
         """Make a run and queue it, or let it wait for what it waits for."""
+        live = self._enter(draft, now)
+        self._release(live, draft, now, behind)
+        return live
+
+    def _enter(self, draft: Draft, now: int) -> Live:
+        """Make a run that waits for nothing yet and is not queued."""
         reign = self._reign
         job = draft.job
         run = Run(
@@ -187,6 +196,11 @@ class Admission:
         live = Live(run, job, RunState.READY)
         reign.batch.runs.append(run)
         reign.book.enter(live)
+        return live
+
+    def _release(self, live: Live, draft: Draft, now: int, behind: Live | None = None) -> None:
+        """Queue a run, or let it wait for what it waits for."""
+        reign, run, job = self._reign, live.run, live.job
         if run.group:
             deadline_at = now + job.wait_deadline_us
             reign.batch.made.append(
@@ -200,7 +214,6 @@ class Admission:
             reign.look(now + job.run_deadline_us, "run_deadline", live)
         live.waits = draft.waits
         reign.make_ready(live, now)
-        return live
 
     def _call_before(self, live: Live, now: int) -> None:
         """The hooks that come before a run: it waits until they have ended, well or not."""
