@@ -46,6 +46,11 @@ class Reporter:
             self._hold_armed = True
             self._watch.after(HOLD_US, self._end_hold)
 
+    def put_all(self, items: Sequence[Outcome]) -> None:
+        """Take several outcomes, and report them."""
+        self._waiting.extend(items)
+        self.flush()
+
     def progress(self, progress: Progress) -> None:
         """Take a picture; it replaces the one of the same attempt."""
         self._progress[progress.fence] = progress
