@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from .. import data
 from ..actors import messages as declared
-from ..actors.messages import ROW_KINDS, Answer, Found
+from ..actors.messages import ROW_KINDS, Answer, Found, PeerRestarted, RunnerReported, Started, TimerFired
 from ..errors import DataError, DecodeError
 from .contract import MAX_ADDRESS_LENGTH, Envelope
 
@@ -31,19 +31,26 @@ MAX_ENVELOPE_BYTES: Final = 16 * 1024 * 1024
 _ROWS: Final = (Found, Answer)
 """The messages whose rows are typed by name."""
 
+NEVER_SENT: Final = (PeerRestarted, RunnerReported, Started, TimerFired)
+"""What an actor is told by its host or its port alone: no peer may claim that a timer fired or that an actor was restarted."""
+
 _LARGEST_EPOCH: Final = 2**63 - 1
 _SURELY_WITHIN: Final = 1024
 """No frame of so few bytes holds anything longer than `data.LIMITS` allows (a map of 513 takes twice that)."""
 
 
 def _collect() -> dict[str, type[msgspec.Struct]]:
-    """Find every message type of `actors.messages`, by its tag."""
+    """Find every message type of `actors.messages` that may be sent, by its tag."""
     kinds: dict[str, type[msgspec.Struct]] = {}
     for kind in vars(declared).values():
-        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__.startswith(declared.__name__)):
+        if not (
+            isinstance(kind, type)
+            and issubclass(kind, msgspec.Struct)
+            and kind.__module__.startswith(declared.__name__)
+        ):
             continue
         tag = kind.__struct_config__.tag
-        if tag is not None:
+        if tag is not None and kind not in NEVER_SENT:
             assert isinstance(tag, str), f"the tag of {kind.__name__} is {tag!r}; give it a text"
             assert kinds.setdefault(tag, kind) is kind, (
                 f"{kind.__name__} and {kinds[tag].__name__} share the tag {tag!r}"
@@ -52,7 +59,7 @@ def _collect() -> dict[str, type[msgspec.Struct]]:
 
 
 MESSAGES: Final = _collect()
-"""Every message type by its tag."""
+"""Every message type that may be sent, by its tag."""
 
 _TAGS: Final = {kind: tag for tag, kind in MESSAGES.items()}
 _ROW_NAMES: Final = {kind: name for name, kind in ROW_KINDS.items()}
@@ -144,7 +151,7 @@ def _checked(fields: dict[str, Any]) -> Any:
 def _convert(value: Any, kind: Any, name: object) -> Any:
     try:
         return msgspec.convert(value, kind, builtin_types=(bytes,))
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (ValueError, RecursionError, ArithmeticError, LookupError, OSError) as error:  # a struct checks itself, too
         raise DecodeError(f"not a {name}: {error}") from None
 
 
@@ -160,7 +167,7 @@ def _is_within_limits(frame: bytes) -> bool:
 def _with_named_rows(message: Any) -> Any:
     """Check that it is a message, and put the name of their type before its rows, if it has some."""
     if type(message) not in _TAGS:
-        raise DataError(f"{type(message).__name__} is no message of actors.messages; it cannot be sent")
+        raise DataError(f"{type(message).__name__} is no message that may be sent (see actors.messages, NEVER_SENT)")
     if not isinstance(message, _ROWS) or not message.rows:
         return message
     kinds = {type(row) for row in message.rows}

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from callsheet.actors.messages import Assign, Found, Noted, Recorded, TimerFired
+from callsheet.actors.messages import Assign, Found, Noted, Recorded
 from callsheet.actors.records import Event
 from callsheet.transport.contract import Envelope, Transport
 from callsheet.transport.in_process import InProcess
@@ -95,7 +95,7 @@ def test_an_envelope_arrives_as_it_was_sent(carrier: Carrier) -> None:
 def test_a_batch_stays_a_batch_in_its_order(carrier: Carrier) -> None:
     mailbox = Mailbox()
     carrier.transport.attach("clock", mailbox.receive)
-    batch = tuple(TimerFired(str(number)) for number in range(1_000))
+    batch = tuple(Noted(str(number)) for number in range(1_000))
 
     carrier.transport.send(Envelope("clock", "clock", 0, batch))
 
