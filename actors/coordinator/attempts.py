@@ -12,7 +12,16 @@ from typing import Final
 
 from ..actor import SECOND, Turn
 from ..executor.runner import Order, Outcome, StopReason
-from ..messages import Assign, AttemptsBegun, AttemptsEnded, AttemptsRetried, AttemptsStarted, Recorded, StopAttempts
+from ..messages import (
+    Assign,
+    AttemptsBegun,
+    AttemptsEnded,
+    AttemptsRetried,
+    AttemptsStarted,
+    Recorded,
+    StopAttempts,
+    Withdrawn,
+)
 from ..records import EXECUTOR_KINDS, Attempt, Condition, RunState
 from .backoff import backoff_us, is_retried
 from .book import Live
@@ -124,11 +133,11 @@ class Attempts:
 
     # ---- outcomes -------------------------------------------------------------------------------------------------------
 
-    def on_attempts_begun(self, message: AttemptsBegun) -> None:
+    def on_attempts_begun(self, message: AttemptsBegun | Withdrawn) -> None:
         """These attempts run for a while already."""
-        fences = set(message.fences)
-        for live in self._reign.book.live.values():
-            if live.fence in fences and live.state is RunState.CLAIMED:
+        for run_id, fence in message.begun:
+            live = self._reign.book.live.get(run_id)
+            if live is not None and live.fence == fence and live.state is RunState.CLAIMED:
                 live.move(RunState.RUNNING, "running")
                 live.begun = True
 

@@ -154,11 +154,13 @@ class Followup:
             self._admission.answered(admitted.key, None)
             for live in admitted.lives:
                 gone.add(live.run.run_id)
-                for follower in [it for it in self._reign.book.live.values() if it.run.parent == live.run.run_id]:
-                    gone.add(follower.run.run_id)
-                    self._withdraw(follower, batch)
                 if live.run.run_id in self._reign.book.live:
                     self._withdraw(live, batch)
+        for run in batch.runs:
+            hook = self._reign.book.live.get(run.run_id)
+            if run.parent in gone and hook is not None:
+                gone.add(run.run_id)
+                self._withdraw(hook, batch)
         batch.admitted = []
         batch.runs = [run for run in batch.runs if run.run_id not in gone]
         batch.made = [made for made in batch.made if made.run_id not in gone]

@@ -115,11 +115,7 @@ class Requests:
 
     def on_withdrawn(self, message: Withdrawn, turn: Turn) -> None:
         """The executor has given back what had not begun."""
-        for fence in message.begun:
-            live = next((it for it in self._reign.book.live.values() if it.fence == fence), None)
-            if live is not None and live.state is RunState.CLAIMED:
-                live.move(RunState.RUNNING, "running")
-                live.begun = True
+        self._attempts.on_attempts_begun(message)
         asker = self._holding.pop(message.key, None)
         if asker is not None:
             self._reign.batch.send(asker, JobHeld(message.key))

@@ -9,6 +9,7 @@ within `AHEAD_US`. With long work nothing is taken ahead, so a late urgent run d
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, assert_never
 
 from ..actor import COORDINATOR, MILLISECOND, SECOND, Turn
@@ -206,7 +207,7 @@ class Executor:
         elif message.key.startswith("withdraw/"):
             key = message.key.removeprefix("withdraw/")
             wanted = self._withdrawing.pop(key, ())
-            begun = tuple(fence for fence in wanted if fence in self._held)
+            begun = self._named(fence for fence in wanted if fence in self._held)
             turn.send(COORDINATOR, Withdrawn(key, begun))
 
     def _on_long(self, turn: Turn) -> None:
@@ -215,12 +216,16 @@ class Executor:
         begun = self._runner.begun(self._incarnation).fences if waiting else frozenset()
         long = tuple(fence for fence in waiting if fence in begun)
         if long:
-            turn.send(COORDINATOR, AttemptsBegun(long))
+            turn.send(COORDINATOR, AttemptsBegun(self._named(long)))
         self._told = {fence for fence in (*self._told, *long) if fence in self._held}
         self._seen = [fence for fence in self._held if fence not in self._told]
         self._watching = bool(self._seen)
         if self._watching:
             turn.set_timer("long", turn.elapsed + LONG_US, steady=True)
+
+    def _named(self, fences: Iterable[int]) -> tuple[tuple[int, int], ...]:
+        """Attempts as the coordinator finds them: run and fence."""
+        return tuple((self._held[fence].run_id, fence) for fence in fences)
 
     # ---- room -----------------------------------------------------------------------------------------------------------
 

@@ -41,16 +41,16 @@ class Withdraw(Struct, frozen=True, tag="withdraw"):
 
 
 class Withdrawn(Struct, frozen=True, tag="withdrawn"):
-    """What had not begun was given back; the others, `begun`, go on."""
+    """What had not begun was given back; the others, `begun` (run and fence), go on."""
 
     key: str
-    begun: tuple[int, ...]
+    begun: tuple[tuple[int, int], ...]
 
 
 class AttemptsBegun(Struct, frozen=True, tag="attempts_begun"):
-    """The functions of these attempts were called a while ago and still run."""
+    """The functions of these attempts (run and fence) were called a while ago and still run."""
 
-    fences: tuple[int, ...]
+    begun: tuple[tuple[int, int], ...]
 
 
 class AttemptsEnded(Struct, frozen=True, tag="attempts_ended"):
