@@ -26,6 +26,7 @@ from .actors.actor import (
     Address,
 )
 from .actors.clock.clock import Clock
+from .actors.clock.stopped import StoppedClock
 from .actors.coordinator.coordinator import Coordinator
 from .actors.dependencies.dependencies import Dependencies
 from .actors.executor.executor import Executor
@@ -49,7 +50,7 @@ def new_incarnation() -> str:
     return f"{os.getpid()}-{secrets.token_hex(6)}"
 
 
-def factories(store: Store, runner: Runner) -> Mapping[Address, Factory]:
+def factories(store: Store, runner: Runner, *, fires: bool = True) -> Mapping[Address, Factory]:
     """Return how to build each actor of a node, in the order in which they start."""
 
     def executor() -> Actor:
@@ -65,7 +66,7 @@ def factories(store: Store, runner: Runner) -> Mapping[Address, Factory]:
         METRICS: Metrics,
         PERSISTENCE: persistence,
         EXECUTOR: executor,
-        CLOCK: Clock,
+        CLOCK: Clock if fires else StoppedClock,
         DEPENDENCIES: Dependencies,
         REGISTRY: Registry,
         COORDINATOR: coordinator,
@@ -81,6 +82,7 @@ class Node:
         name: the node's name, by default the host's.
         incarnation: this life of it, as the runner's start marks know it.
         transport: how envelopes travel, by default within the process.
+        fires: whether slots are decided here; without, they wait for the next node that does.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Node:
         incarnation: str,
         name: str = "",
         transport: Transport | None = None,
+        fires: bool = True,
     ) -> None:
         self.name = name or socket.gethostname() or "node"
         self.store = store
@@ -98,7 +101,7 @@ class Node:
         self._runner = runner
         self.host = Host(
             self.transport,
-            factories(store, runner),
+            factories(store, runner, fires=fires),
             node=self.name,
             incarnation=incarnation,
             events=self._on_event,

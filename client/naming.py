@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from ..actors.executor.functions import Backoff, Function, Functions
+from ..actors.executor.processes.loading import MAIN_NAME
 from ..actors.records import MAX_NAME_LENGTH
 from ..errors import DefinitionError
+
+MAIN_NAMES: Final = ("__main__", MAIN_NAME)
+"""What the program itself is called: a job of it has one name, whoever has loaded it."""
 
 
 class Names:
@@ -48,7 +52,7 @@ class Names:
     def _free_name(self, function: Callable[..., Any]) -> str:
         module = getattr(function, "__module__", None) or "callable"
         qualname = getattr(function, "__qualname__", None) or type(function).__qualname__
-        plain = (qualname if module == "__main__" else f"{module}.{qualname}")[: MAX_NAME_LENGTH - 8]
+        plain = (qualname if module in MAIN_NAMES else f"{module}.{qualname}")[: MAX_NAME_LENGTH - 8]
         name, number = plain, 1
         while (taken := self._functions.find(name)) is not None and taken.call is not function:
             number += 1

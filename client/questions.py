@@ -33,6 +33,7 @@ class Questions(ABC):
     """The questions; whoever answers them says how by `_ask`, and what a function's job is called by `_name_of`."""
 
     tenant: str
+    _runs_a_page = MAX_PAGE
 
     @abstractmethod
     def _ask(self, question: Question) -> tuple[Any, ...]:
@@ -74,16 +75,20 @@ class Questions(ABC):
         hooks: bool = False,
     ) -> list[RunView]:
         """The tenant's runs, newest first, at most `limit`; of one job, in one state, with a tag, before a run's number."""
-        question = ListRuns(
-            tenant=self.tenant,
-            job=None if job is None else self._name_of(job),
-            state=None if state is None else RunState(state),
-            tag=tag,
-            limit=limit,
-            before=before,
-            hooks=hooks,
-        )
-        return [view_run(row) for row in self._ask(question)]
+        name = None if job is None else self._name_of(job)
+        wanted = None if state is None else RunState(state)
+        found: list[RunView] = []
+        while len(found) < limit:
+            page = min(limit - len(found), self._runs_a_page)
+            question = ListRuns(
+                tenant=self.tenant, job=name, state=wanted, tag=tag, limit=page, before=before, hooks=hooks
+            )
+            rows: tuple[RunRecord, ...] = self._ask(question)
+            found.extend(view_run(row) for row in rows)
+            if len(rows) < page:
+                break
+            before = rows[-1].run.run_id
+        return found
 
     def run_view(self, run_id: int) -> RunView:
         """One run.

@@ -23,16 +23,19 @@ from msgspec.structs import replace
 
 from ..actors.actor import COORDINATOR
 from ..actors.executor.functions import Function, Functions
-from ..actors.executor.local_runner import DEFAULT_THREADS, LocalRunner
+from ..actors.executor.local_runner import DEFAULT_COMMANDS, DEFAULT_THREADS, LocalRunner
 from ..actors.executor.processes.inside import WorkerReachedRun, in_worker
 from ..actors.messages import MAX_BATCH, Stop
 from ..actors.persistence.store import Store
 from ..actors.persistence.urls import open_store
 from ..actors.records import DEFAULT_TENANT, Command, Hook, HookMoment, Job
 from ..errors import CallsheetError, DefinitionError, NotRunning
-from ..node import Node, marks_folder, new_incarnation
+from ..node import LOGGER, Node, marks_folder, new_incarnation
 from ..triggers import Trigger
+from .control_path import control_path
+from .control_server import ControlServer
 from .gateway import Gateway
+from .launch import end_loading
 from .naming import Names
 from .option import JobOptions, check_name, define
 from .questions import Target
@@ -55,7 +58,8 @@ class Scheduler(Vocabulary):
         threads: how many synchronous functions run at once.
         processes: how many worker processes run functions with `executor="process"`; None: one for each processor.
         asynchronous: how many coroutines run at once.
-        allow_shell: whether commands (`shell(…)`) may run.
+        commands: how many commands (`shell(…)`) run at once.
+        allow_shell: whether commands may run here at all; where they may not, their runs wait.
         tenant: the tenant that is meant when none is said.
         drain_timeout: how long `stop` lets running jobs end by themselves, in seconds; `stop_timeout` is the limit for all.
     """
@@ -67,13 +71,15 @@ class Scheduler(Vocabulary):
         threads: int = DEFAULT_THREADS,
         processes: int | None = None,
         asynchronous: int = 1_000,
+        commands: int = DEFAULT_COMMANDS,
         allow_shell: bool = False,
         tenant: str = DEFAULT_TENANT,
         drain_timeout: float = DRAIN_S,
         stop_timeout: float = STOP_S,
     ) -> None:
         self.tenant = check_name(tenant, "a tenant's name")
-        for word, number in (("threads", threads), ("asynchronous", asynchronous), ("processes", processes or 0)):
+        numbers = {"threads": threads, "processes": processes or 0, "asynchronous": asynchronous, "commands": commands}
+        for word, number in numbers.items():
             if isinstance(number, bool) or not isinstance(number, int) or number < 0:
                 raise DefinitionError(f"{word} is a number of places, 0 or more; {number!r} was given")
         self._store = open_store(store) if isinstance(store, str) else store
@@ -81,6 +87,7 @@ class Scheduler(Vocabulary):
             "threads": threads,
             "processes": processes,
             "asynchronous": asynchronous,
+            "commands": commands if allow_shell else 0,  # what may not run here waits for a scheduler where it may
             "allow_commands": allow_shell,
         }
         self._allow_shell = allow_shell
@@ -91,6 +98,7 @@ class Scheduler(Vocabulary):
         self._stored: set[tuple[str, str]] = set()
         self._node: Node | None = None
         self._gateway: Gateway | None = None
+        self._control: ControlServer | None = None
         self._lock = threading.RLock()
         self._ended = threading.Event()
 
@@ -104,17 +112,16 @@ class Scheduler(Vocabulary):
             DependencyError: the declared jobs' dependencies cannot be.
         """
         _refuse_in_worker()
+        end_loading(self, "start")
         with self._lock:
             if self._node is not None:
                 raise CallsheetError("this scheduler is running already")
             incarnation = new_incarnation()
-            runner = LocalRunner(
-                self._functions, incarnation=incarnation, marks_folder=marks_folder(self._store), **self._places
-            )
-            node = Node(self._store, runner, incarnation=incarnation)
+            node = self._make_node(incarnation)
             gateway = Gateway(node.transport, incarnation)
             node.start()
             self._node, self._gateway = node, gateway
+            self._control = self._listen(node, incarnation)
             self._ended.clear()
         try:
             self._store_jobs(list(self._declared.values()))
@@ -122,6 +129,25 @@ class Scheduler(Vocabulary):
             self.stop(drain_timeout=0)
             raise
         return self
+
+    def _make_node(self, incarnation: str) -> Node:
+        runner = LocalRunner(
+            self._functions, incarnation=incarnation, marks_folder=marks_folder(self._store), **self._places
+        )
+        return Node(self._store, runner, incarnation=incarnation)
+
+    def _listen(self, node: Node, incarnation: str) -> ControlServer | None:
+        """Open the door for other processes of this machine; a scheduler without one works all the same."""
+        path = control_path(self._store)
+        if path is None:
+            return None
+        server = ControlServer(path, node.transport, incarnation)
+        try:
+            server.open()
+        except OSError as error:
+            LOGGER.warning("control_closed path=%s text=%r", path, f"other processes cannot reach this one: {error}")
+            return None
+        return server
 
     def stop(self, drain_timeout: float | None = None) -> None:
         """Stop: no new runs begin, running ones may end within `drain_timeout` seconds, then they are made to. Twice is harmless.
@@ -141,6 +167,9 @@ class Scheduler(Vocabulary):
         node.host.tell(COORDINATOR, Stop(int(drain_s * 1e6)), sender=gateway.address)
         with suppress(TimeoutError):  # what did not end in time is ended with the pools; the store knows what it was
             stopped.result(min(self._stop_s, drain_s + 8.0))
+        if self._control is not None:
+            self._control.close()
+            self._control = None
         node.stop(5.0)
         gateway.close("the scheduler has stopped; start it again to go on")
 
@@ -150,12 +179,15 @@ class Scheduler(Vocabulary):
         if node is not None and gateway is not None:
             node.host.tell(COORDINATOR, Stop(0, hurry=True), sender=gateway.address)
 
-    def run(self) -> None:
+    def run(self, *, started: Callable[[], None] | None = None) -> None:
         """Start, and stay until SIGINT or SIGTERM: the first stops in order, the second hurries, the third exits.
+
+        started: called once it runs; what it raises stops the scheduler and is raised here.
 
         Raises:
             CallsheetError: an actor failed again and again; the state is in the store.
         """
+        end_loading(self, "run")
         if threading.current_thread() is not threading.main_thread():
             raise CallsheetError(
                 "run() handles signals and belongs on the main thread; use start() and stop() elsewhere"
@@ -177,6 +209,8 @@ class Scheduler(Vocabulary):
         try:
             for number in before:
                 signal.signal(number, on_signal)
+            if started is not None:
+                started()
             reason = self._wait_for(asked)
             stopper = threading.Thread(target=self.stop, name="stop")
             stopper.start()

@@ -1,0 +1,34 @@
+"""A scheduler that runs nothing: opened for a moment to change what is stored."""
+
+from __future__ import annotations
+
+from ..actors.executor.local_runner import LocalRunner
+from ..actors.persistence.store import Store
+from ..actors.records import DEFAULT_TENANT
+from ..node import Node, marks_folder
+from .control_server import ControlServer
+from .questions import Target
+from .scheduler import Scheduler
+from .vocabulary import plain_name
+
+
+class Desk(Scheduler):
+    """A scheduler without places and with a clock that stands still: it takes requests, and what they ask for waits.
+
+    No slot is decided and no run begins; nobody can connect to it. Use it by `with`, while no scheduler runs on the store.
+    """
+
+    def __init__(self, store: str | Store, *, tenant: str = DEFAULT_TENANT) -> None:
+        super().__init__(store, threads=0, processes=0, asynchronous=0, commands=0, tenant=tenant, drain_timeout=0)
+
+    def _make_node(self, incarnation: str) -> Node:
+        runner = LocalRunner(
+            self._functions, incarnation=incarnation, marks_folder=marks_folder(self._store), **self._places
+        )
+        return Node(self._store, runner, incarnation=incarnation, fires=False)
+
+    def _listen(self, node: Node, incarnation: str) -> ControlServer | None:
+        return None
+
+    def _name_of(self, job: Target) -> str:
+        return plain_name(job)
