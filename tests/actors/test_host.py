@@ -11,82 +11,19 @@ from typing import Any
 import pykka
 import pytest
 
-from callsheet.actors.actor import Bug, Turn
-from callsheet.actors.host import Host, SystemTime
-from callsheet.actors.messages import Envelope, Happened, Noted, PeerRestarted, Started, TimerFired
+from callsheet.actors.actor import Turn
+from callsheet.actors.messages import Envelope, Noted, PeerRestarted
 from callsheet.actors.stage import Limits
 from callsheet.errors import NotRunning
 from callsheet.transport.in_process import InProcess
+from support.hosting import STARTED, WAIT_S, Player, Stagehand, fail
 from support.waiting import eventually
-
-WAIT_S = 10.0
-STARTED = Started("n1", "i1")
-
-
-class Player:
-    """Puts what it gets into a queue, and does for the message of a key what the test says."""
-
-    def __init__(self, scenes: dict[str, Callable[[Turn], None]] | None = None) -> None:
-        self.scenes = scenes or {}
-        self.seen: SimpleQueue[Any] = SimpleQueue()
-        self.settled = 0
-
-    def receive(self, message: Any, turn: Turn) -> None:
-        key = getattr(message, "key", "started")
-        if key in self.scenes:
-            self.scenes[key](turn)
-        self.seen.put(message)
-
-    def settle(self, turn: Turn) -> None:
-        self.settled += 1
-
-    def next(self) -> Any:
-        return self.seen.get(timeout=WAIT_S)
-
-
-class Stagehand:
-    """Makes hosts and stops them."""
-
-    def __init__(self) -> None:
-        self.hosts: list[Host] = []
-        self.events: SimpleQueue[tuple[str, Any]] = SimpleQueue()
-
-    def host(self, **actors: Any) -> Host:
-        options = {
-            each: actors.pop(each) for each in ("limits", "time_source", "transport", "events") if each in actors
-        }
-        options.setdefault("events", lambda address, event: self.events.put((address, event)))
-        factories = {name: actor if callable(actor) else lambda actor=actor: actor for name, actor in actors.items()}
-        transport = options.pop("transport", None) or InProcess("n1")
-        self.hosts.append(Host(transport, factories, node="n1", incarnation="i1", **options))
-        return self.hosts[-1]
-
-    def start(self, **actors: Any) -> Host:
-        host = self.host(**actors)
-        host.start()
-        return host
-
-    def happened(self) -> list[str]:
-        kinds = []
-        while not self.events.empty():
-            _, event = self.events.get()
-            assert isinstance(event, Happened)
-            kinds.append(event.event.kind)
-        return kinds
 
 
 @pytest.fixture
 def stagehand() -> Iterator[Stagehand]:
-    made = Stagehand()
-    yield made
-    for host in made.hosts:
-        assert host.stop(WAIT_S)
-    assert pykka.ActorRegistry.get_all() == []
-
-
-def fail(turn: Turn) -> None:
-    turn.send("registry", Noted("never sent"))
-    raise Bug("as told")
+    with Stagehand() as made:
+        yield made
 
 
 def say(to: str, key: str) -> Callable[[Turn], None]:
@@ -285,144 +222,6 @@ def test_a_message_that_cannot_travel_is_reported_and_harms_nobody(stagehand: St
 
     assert [clock.next() for _ in range(3)] == [STARTED, Noted("a"), Noted("b")]
     assert eventually(stagehand.happened) == ["message_unsendable"]
-
-
-def test_a_timer_fires_not_before_its_instant_and_in_order(stagehand: Stagehand) -> None:
-    fired: SimpleQueue[tuple[str, int]] = SimpleQueue()
-    due: dict[str, int] = {}
-
-    def arm(turn: Turn) -> None:
-        for key, after_us in (("c", 30_000), ("a", 5_000), ("b", 15_000)):
-            due[key] = turn.elapsed + after_us
-            turn.set_timer(key, due[key], steady=True)
-        turn.set_timer("utc", turn.now + 50_000)
-
-    def note(key: str) -> Callable[[Turn], None]:
-        return lambda turn: fired.put((key, turn.elapsed))
-
-    clock = Player({"arm": arm, **{key: note(key) for key in ("a", "b", "c", "utc")}})
-    host = stagehand.start(clock=clock)
-    host.tell("clock", Noted("arm"))
-
-    order = [fired.get(timeout=WAIT_S) for _ in range(4)]
-    assert [key for key, _ in order] == ["a", "b", "c", "utc"]
-    assert all(at >= due[key] for key, at in order if key in due)
-
-
-def test_a_timer_is_replaced_and_cancelled_by_its_key(stagehand: Stagehand) -> None:
-    def arm(turn: Turn) -> None:
-        turn.set_timer("replaced", turn.elapsed + 5_000, steady=True)
-        turn.set_timer("cancelled", turn.elapsed + 5_000, steady=True)
-        turn.set_timer("end", turn.elapsed + 20_000, steady=True)
-        turn.set_timer("replaced", turn.elapsed + 3_600_000_000, steady=True)
-        turn.cancel_timer("cancelled")
-
-    clock = Player({"arm": arm})
-    host = stagehand.start(clock=clock)
-    host.tell("clock", Noted("arm"))
-
-    assert [clock.next() for _ in range(3)] == [STARTED, Noted("arm"), TimerFired("end")]
-
-
-class SetTime:
-    """Two clocks that a test sets."""
-
-    def __init__(self) -> None:
-        self.utc, self.steady = 1_000_000, 1_000
-
-    def now(self) -> int:
-        return self.utc
-
-    def elapsed(self) -> int:
-        return self.steady
-
-
-class OneSetTime(SetTime):
-    """The wall clock is set by the test, the steady one is real."""
-
-    def elapsed(self) -> int:
-        return SystemTime().elapsed()
-
-
-def test_a_wall_clock_that_is_set_forward_fires_utc_timers_soon_and_steady_ones_not(stagehand: Stagehand) -> None:
-    time = OneSetTime()
-
-    def arm(turn: Turn) -> None:
-        turn.set_timer("utc", turn.now + 3_600_000_000)
-        turn.set_timer("steady", turn.elapsed + 3_600_000_000, steady=True)
-
-    clock = Player({"arm": arm})
-    host = stagehand.start(clock=clock, time_source=time, limits=Limits(poll_us=1_000))
-    host.tell("clock", Noted("arm"))
-    assert [clock.next(), clock.next()] == [STARTED, Noted("arm")]
-
-    time.utc += 7_200_000_000
-
-    assert clock.next() == TimerFired("utc")
-    host.tell("clock", Noted("end"))
-    assert clock.next() == Noted("end")
-
-
-def test_a_wall_clock_that_is_set_back_holds_up_utc_timers_only(stagehand: Stagehand) -> None:
-    time = OneSetTime()
-
-    def arm(turn: Turn) -> None:
-        turn.set_timer("utc", turn.now + 1)
-        turn.set_timer("steady", turn.elapsed + 1_000, steady=True)
-        time.utc -= 3_600_000_000
-
-    clock = Player({"arm": arm})
-    host = stagehand.start(clock=clock, time_source=time, limits=Limits(poll_us=1_000))
-    host.tell("clock", Noted("arm"))
-    assert [clock.next() for _ in range(3)] == [STARTED, Noted("arm"), TimerFired("steady")]
-
-    time.utc += 3_600_000_001
-
-    assert clock.next() == TimerFired("utc")
-
-
-def test_a_timer_of_a_failed_actor_does_not_reach_its_successor(stagehand: Stagehand) -> None:
-    clock = Player(
-        {
-            "arm": lambda turn: turn.set_timer("old", turn.elapsed + 20_000, steady=True),
-            "bad": fail,
-            "new": lambda turn: turn.set_timer("end", turn.elapsed + 40_000, steady=True),
-        }
-    )
-    host = stagehand.start(clock=clock)
-    host.tell("clock", Noted("arm"))
-    host.tell("clock", Noted("bad"))
-    host.tell("clock", Noted("new"))
-
-    assert [clock.next() for _ in range(5)] == [STARTED, Noted("arm"), STARTED, Noted("new"), TimerFired("end")]
-
-
-def test_a_timer_comes_through_a_full_mailbox(stagehand: Stagehand) -> None:
-    entered, go_on = threading.Event(), threading.Event()
-    armed_at = 0
-
-    def arm(turn: Turn) -> None:
-        nonlocal armed_at
-        armed_at = turn.elapsed
-        turn.set_timer("a", armed_at + 20_000, steady=True)
-
-    def hold(turn: Turn) -> None:
-        entered.set()
-        assert go_on.wait(WAIT_S)
-
-    clock = Player({"arm": arm, "hold": hold})
-    host = stagehand.start(clock=clock, limits=Limits(mailbox=1))
-    assert clock.next() == STARTED
-    eventually(lambda: host.tell("clock", Noted("arm")))
-    assert clock.next() == Noted("arm")
-    eventually(lambda: host.tell("clock", Noted("hold")))
-    assert entered.wait(WAIT_S)
-    assert host.tell("clock", Noted("fills it"))
-    assert not host.tell("clock", Noted("too much"))
-    eventually(lambda: SystemTime().elapsed() > armed_at + 30_000)
-    go_on.set()
-
-    assert {type(clock.next()) for _ in range(3)} == {Noted, TimerFired}
 
 
 def test_stopping_does_what_waits_first_and_ends_all_threads(stagehand: Stagehand) -> None:
