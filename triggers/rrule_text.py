@@ -46,6 +46,7 @@ class _Part:
     start: datetime
     stride: timedelta | None
     several_a_day: bool
+    by_easter: bool
 
     def readings(self, since: datetime) -> Iterator[datetime]:
         """Yield the readings at or after `since`."""
@@ -57,7 +58,9 @@ class _Part:
         return (reading for reading in rule if reading >= since)
 
     def has_a_date(self) -> bool:
-        """Tell whether there is any reading within 400 years."""
+        """Tell whether there is any reading within 400 years; Easter, which dateutil knows to 4099 only, always is."""
+        if self.by_easter:
+            return True
         cycles = max(0, (_LAST_CYCLE - self.start.year) // _CYCLE_YEARS)
         moved = self.start.replace(year=self.start.year + cycles * _CYCLE_YEARS)
         return next(iter(self.rule.replace(dtstart=moved, until=None)), None) is not None
@@ -101,9 +104,9 @@ class Rule:
                 yield reading
             last = reading
 
-    def is_empty(self) -> bool:
-        """Tell whether the rules name no date at all in 400 years."""
-        return not self._dates and not any(rule.has_a_date() for rule in self._rules)
+    def never_meets_a_date(self) -> bool:
+        """Tell whether one of the rules names no date at all in 400 years."""
+        return not all(part.has_a_date() for part in (*self._rules, *self._except))
 
     def _add(self, line: str) -> None:
         name, colon, value = line.partition(":")
@@ -139,9 +142,13 @@ class Rule:
             ) from None
         assert isinstance(rule, rrule)
         frequency = words.get("FREQ", "")
+        if frequency in _SEVERAL_A_DAY and "BYSETPOS" in words:
+            # The n-th of a set that has one member is sought, minute by minute, until the year 9999.
+            raise TriggerError(f"RRULE {value!r}: BYSETPOS goes with DAILY, WEEKLY, MONTHLY and YEARLY; drop it")
         step = _STEPS.get(frequency)
         stride = None if step is None or count is not None else step * interval
-        return _Part(rule, self._start, stride, frequency in _SEVERAL_A_DAY and "BYHOUR" not in words)
+        several_a_day = frequency in _SEVERAL_A_DAY and "BYHOUR" not in words
+        return _Part(rule, self._start, stride, several_a_day, "BYEASTER" in words)
 
     def _reading(self, text: str, parameters: list[str], line: str) -> datetime:
         """Return a date-time of the text as a naive reading on the zone's clock."""
@@ -170,9 +177,9 @@ def read_stamp(text: str, zone: Zone) -> datetime:
 
 
 def check_rule(text: str, zone: str, start: int | None) -> None:
-    """Raise TriggerError unless the text can be read and names a date in 400 years."""
-    if Rule(text, start or 0, find_zone(zone)).is_empty():
-        raise TriggerError(f"RRULE {text!r} never fires: it names no date within {_CYCLE_YEARS} years")
+    """Raise TriggerError unless the text can be read and each of its rules names a date in 400 years."""
+    if Rule(text, start or 0, find_zone(zone)).never_meets_a_date():
+        raise TriggerError(f"RRULE {text!r} never fires: a rule in it names no date within {_CYCLE_YEARS} years")
 
 
 def _whole(words: dict[str, str], name: str, value: str, most: int) -> int | None:

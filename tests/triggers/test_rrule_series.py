@@ -43,6 +43,12 @@ def test_dates_are_added_and_dropped() -> None:
     assert readings(trigger, 9, "Europe/Berlin") == ["01-01 09:00", "01-02 09:00", "01-05 09:00", "01-09 09:00"]
 
 
+def test_easter_is_found() -> None:
+    trigger = rrule("FREQ=YEARLY;BYEASTER=1", start="2026-01-01T08:00:00Z")
+
+    assert readings(trigger, 2) == ["04-06 08:00", "03-29 08:00"]
+
+
 def test_a_count_ends_the_series() -> None:
     assert readings(rrule("FREQ=DAILY;COUNT=3", start="2026-01-01T05:00:00Z"), 9) == [
         "01-01 05:00",
