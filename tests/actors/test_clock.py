@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from typing import Any
+
+from callsheet.actors.actor import SetTimer, deliver, sent
+from callsheet.actors.clock.clock import HORIZON_US, MAX_UNDECIDED, Clock
+from callsheet.actors.messages import (
+    Arm,
+    Decided,
+    Disarm,
+    Due,
+    Found,
+    Happened,
+    JobEnded,
+    Lead,
+    Read,
+    StepDown,
+    TimerFired,
+)
+from callsheet.actors.persistence.store import DueJobs, GetJobs
+from callsheet.triggers import CatchUp, every
+from support.actors import MINUTE, NOW, SECOND, make_job, make_record
+
+
+def leading(*jobs: Any, now: int = NOW) -> Clock:
+    clock = Clock()
+    deliver(clock, Lead(1, "n"), Found("due/1/1", ()), Arm(tuple(make_record(job) for job in jobs)), now=now)
+    return clock
+
+
+def wake(clock: Clock, now: int) -> list[Due]:
+    return sent(deliver(clock, TimerFired("next"), now=now), Due)
+
+
+def fired(dues: list[Due]) -> list[int]:
+    return [it.slot for due in dues for slot in due.slots for it in slot.decisions if it.kind == "FIRED"]
+
+
+def test_a_new_leader_asks_for_what_is_due_within_the_horizon() -> None:
+    effects = deliver(Clock(), Lead(1, "n"), now=NOW)
+    (read,) = sent(effects, Read)
+    assert read.question == DueJobs(until=NOW + HORIZON_US)
+
+
+def test_a_slot_fires_at_its_instant_and_the_timer_is_set_for_the_next() -> None:
+    clock = leading(make_job(trigger=every(60)))
+    assert wake(clock, NOW + MINUTE - 1) == []
+    effects = deliver(clock, TimerFired("next"), now=NOW + MINUTE)
+    assert fired(sent(effects, Due)) == [NOW + MINUTE]
+    assert SetTimer("next", NOW + 2 * MINUTE) in effects
+
+
+def test_a_late_wake_up_fires_once_for_the_latest_missed_slot() -> None:
+    clock = leading(make_job(trigger=every(60)))
+    (due,) = wake(clock, NOW + 3 * MINUTE + 7)
+    decisions = [(it.kind, (it.slot - NOW) // MINUTE, it.into) for it in due.slots[0].decisions]
+    into = NOW + 3 * MINUTE
+    assert decisions == [("COALESCED_INTO", 1, into), ("COALESCED_INTO", 2, into), ("FIRED", 3, None)]
+    assert (due.slots[0].mark, due.slots[0].fires, due.slots[0].next_due) == (into, 1, NOW + 4 * MINUTE)
+
+
+def test_catch_up_all_fires_every_missed_slot_oldest_first() -> None:
+    clock = leading(make_job(trigger=every(60), catchup=CatchUp("all")))
+    assert fired(wake(clock, NOW + 3 * MINUTE)) == [NOW + MINUTE, NOW + 2 * MINUTE, NOW + 3 * MINUTE]
+
+
+def test_a_clock_that_is_set_back_fires_nothing_twice() -> None:
+    clock = leading(make_job(trigger=every(60)))
+    assert fired(wake(clock, NOW + MINUTE)) == [NOW + MINUTE]
+    assert wake(clock, NOW) == []
+    assert wake(clock, NOW + MINUTE + 1) == []
+
+
+def test_a_jump_of_the_wall_clock_is_reported() -> None:
+    clock = leading(make_job(trigger=every(3600)))
+    effects = deliver(clock, TimerFired("x"), now=NOW + 600 * SECOND, elapsed=NOW + SECOND)
+    events = [effect.event for effect in effects if hasattr(effect, "event")]  # type: ignore[union-attr]
+    assert [event.event.kind for event in events if isinstance(event, Happened)] == ["clock_jumped"]
+
+
+def test_a_limit_on_fires_exhausts_the_job() -> None:
+    clock = leading(make_job(trigger=every(60).but(limit=2), catchup=CatchUp("all")))
+    (due,) = wake(clock, NOW + 5 * MINUTE)
+    assert fired([due]) == [NOW + MINUTE, NOW + 2 * MINUTE]
+    assert (due.slots[0].exhausted, due.slots[0].next_due, due.slots[0].mark) == (True, None, NOW + 2 * MINUTE)
+
+
+def test_a_disarmed_job_does_not_fire() -> None:
+    job = make_job(trigger=every(60))
+    clock = leading(job)
+    deliver(clock, Disarm((job.key,)), now=NOW)
+    assert wake(clock, NOW + MINUTE) == []
+
+
+def test_an_undecided_due_is_sent_again_and_a_decided_one_is_not() -> None:
+    clock = leading(make_job(trigger=every(3600)))
+    (due,) = wake(clock, NOW + 3600 * SECOND)
+    later = NOW + 3605 * SECOND
+    assert sent(deliver(clock, TimerFired("resend"), now=later), Due) == [due]
+    deliver(clock, Decided(due.key), now=later)
+    assert sent(deliver(clock, TimerFired("resend"), now=later + 5 * SECOND), Due) == []
+
+
+def test_the_clock_waits_for_decisions_when_too_many_are_on_their_way() -> None:
+    jobs = [make_job(f"job-{number}", every(60).but(start=None)) for number in range(2)]
+    clock = leading(*jobs)
+    dues = []
+    for minute in range(1, MAX_UNDECIDED + 10):
+        dues += wake(clock, NOW + minute * MINUTE)
+    assert len(dues) == MAX_UNDECIDED
+    assert wake(clock, NOW + 200 * MINUTE) == []
+    more = sent(deliver(clock, Decided(dues[0].key), now=NOW + 200 * MINUTE), Due)
+    assert len(more) == 1
+
+
+def test_what_is_due_beyond_the_horizon_is_left_to_the_store() -> None:
+    clock = leading(make_job(trigger=every(24 * 3600)))
+    (due,) = wake(clock, NOW + 24 * 3600 * SECOND)
+    deliver(clock, Decided(due.key), now=NOW + 24 * 3600 * SECOND)
+    assert wake(clock, NOW + 48 * 3600 * SECOND) == [], "it is armed again by the next look at the store"
+
+
+def test_an_older_answer_of_the_store_does_not_bring_a_decided_slot_back() -> None:
+    job = make_job(trigger=every(24 * 3600))
+    clock = leading(job)
+    deliver(clock, TimerFired("horizon"), now=NOW)
+    day = NOW + 24 * 3600 * SECOND
+    (due,) = wake(clock, day)
+    deliver(clock, Decided(due.key), now=day)
+    assert fired(sent(deliver(clock, Found("due/1/2", (make_record(job),)), now=day + 1), Due)) == []
+
+
+def test_a_fixed_delay_counts_from_the_end_of_the_last_run() -> None:
+    job = make_job(trigger=every(60, after_end=True))
+    clock = leading(job)
+    (due,) = wake(clock, NOW + MINUTE)
+    assert (fired([due]), due.slots[0].next_due, due.slots[0].exhausted) == ([NOW + MINUTE], None, False)
+    deliver(clock, Decided(due.key), now=NOW + MINUTE)
+    effects = deliver(clock, JobEnded("t", "work", 1, NOW + 5 * MINUTE), now=NOW + 4 * MINUTE)
+    assert [read.question for read in sent(effects, Read)] == [GetJobs((job.key,))]
+
+
+def test_after_the_step_down_nothing_fires() -> None:
+    clock = leading(make_job(trigger=every(60)))
+    deliver(clock, StepDown(1), now=NOW)
+    assert wake(clock, NOW + MINUTE) == []

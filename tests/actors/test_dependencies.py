@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from typing import Any
+
+from callsheet.actors.actor import deliver, sent
+from callsheet.actors.dependencies.dependencies import Dependencies
+from callsheet.actors.messages import (
+    Admit,
+    AdmitSlots,
+    Due,
+    DueSlot,
+    Found,
+    GroupEnd,
+    GroupsMoved,
+    Lead,
+    LinkJobs,
+    MadeRun,
+    Noted,
+    Plan,
+    PlanItem,
+    Resolve,
+    RunsMade,
+    SubmitItem,
+    TimerFired,
+    Unblock,
+)
+from callsheet.actors.records import Decision, End, Job, Run, RunRecord, RunState
+from callsheet.triggers import DecisionKind
+from support.actors import NOW, SECOND, make_job, make_record
+
+A, B, C, D = make_job("a"), make_job("b", after=("a",)), make_job("c", after=("a",)), make_job("d", after=("b", "c"))
+
+
+def leading(*jobs: Job) -> Dependencies:
+    actor = Dependencies()
+    waiting = tuple(make_record(job) for job in jobs if job.after)
+    roots = tuple(make_record(job) for job in jobs if not job.after)
+    deliver(actor, Lead(1, "n"), Found("edges/1", waiting), Found("roots/1", roots), now=NOW)
+    return actor
+
+
+def plan(actor: Dependencies, job: Job, arguments: bytes = b"") -> list[Any]:
+    message = Plan("k", "client-1", "trigger", (PlanItem(job, SubmitItem(job.name, arguments)),))
+    (admit,) = sent(deliver(actor, message, now=NOW), Admit)
+    return [(draft.job.name, draft.waits) for draft in admit.drafts]
+
+
+def made(actor: Dependencies, *names: str, waits: str = "") -> list[Any]:
+    runs = tuple(MadeRun(i, "t", name, "g", name in waits, None, NOW + 60 * SECOND) for i, name in enumerate(names, 1))
+    return deliver(actor, RunsMade("m", runs), now=NOW)
+
+
+def ended(actor: Dependencies, run_id: int, name: str, state: RunState = RunState.SUCCEEDED) -> list[Any]:
+    return deliver(actor, GroupsMoved("e", (GroupEnd(run_id, "t", name, "g", state, name.encode()),)), now=NOW)
+
+
+def verdicts(effects: list[Any]) -> list[Any]:
+    return sent(effects, (Unblock, Resolve))
+
+
+def test_a_job_alone_has_no_group() -> None:
+    message = Plan("k", "client-1", "submit", (PlanItem(make_job(), SubmitItem("work")),))
+    (admit,) = sent(deliver(leading(A, B), message, now=NOW), Admit)
+    assert [(draft.group, draft.waits) for draft in admit.drafts] == [("", False)]
+
+
+def test_firing_a_job_by_hand_brings_all_that_can_follow() -> None:
+    assert plan(leading(A, B, C, D), A) == [("a", False), ("b", True), ("c", True), ("d", True)]
+
+
+def test_firing_a_job_by_hand_brings_first_what_it_waits_for() -> None:
+    assert plan(leading(A, B, C, D), D) == [("d", True), ("a", False), ("b", True), ("c", True)]
+
+
+def test_a_dependent_that_is_called_with_arguments_does_not_wait() -> None:
+    assert plan(leading(A, B, C, D), B, b"\x90")[0] == ("b", False)
+
+
+def test_a_slot_brings_the_drafts_of_its_workflow() -> None:
+    slot = DueSlot(A, (Decision("t", "a", NOW, NOW, 1, DecisionKind.FIRED, NOW),), NOW, 1, None)
+    (admit,) = sent(deliver(leading(A, B, C, D), Due("due/1", (slot,)), now=NOW), AdmitSlots)
+    ((row,),) = [slot.drafts for slot in admit.slots]
+    assert [(draft.job.name, draft.slot, draft.group) for draft in row] == [
+        (name, NOW, f"s/{NOW}") for name in ("a", "b", "c", "d")
+    ]
+
+
+def test_a_run_is_unblocked_when_all_its_upstreams_have_succeeded_with_their_results_in_order() -> None:
+    actor = leading(A, B, C, D)
+    made(actor, "a", "b", "c", "d", waits="bcd")
+    assert verdicts(ended(actor, 1, "a")) == [Unblock(2, (b"a",)), Unblock(3, (b"a",))]
+    assert verdicts(ended(actor, 3, "c")) == [Unblock(2, (b"a",))], "said again, because it may have been lost"
+    assert Unblock(4, (b"b", b"c")) in verdicts(ended(actor, 2, "b"))
+
+
+def test_one_bad_upstream_fails_what_waits_at_once() -> None:
+    actor = leading(A, B, C, D)
+    made(actor, "b", "c", "d", waits="d")
+    (resolve,) = verdicts(ended(actor, 1, "b", RunState.FAILED))
+    assert (resolve.run_id, resolve.state) == (3, RunState.UPSTREAM_FAILED)
+    assert "'b' ended FAILED" in resolve.reason
+
+
+def test_a_cancelled_or_skipped_upstream_skips_what_waits_when_all_have_ended() -> None:
+    actor = leading(A, B, C, D)
+    made(actor, "b", "c", "d", waits="d")
+    assert verdicts(ended(actor, 1, "b", RunState.CANCELLED)) == []
+    (resolve,) = verdicts(ended(actor, 2, "c"))
+    assert resolve.state is RunState.SKIPPED
+
+
+def test_a_removed_upstream_fails_what_waits_for_it() -> None:
+    actor = leading(A, B)
+    made(actor, "b", waits="b")
+    (resolve,) = verdicts(deliver(actor, LinkJobs((), (("t", "a"),)), now=NOW))
+    assert (resolve.run_id, resolve.state) == (1, RunState.UPSTREAM_FAILED)
+
+
+def test_a_wait_ends_at_its_deadline() -> None:
+    actor = leading(A, B)
+    made(actor, "a", "b", waits="b")
+    assert verdicts(deliver(actor, TimerFired("deadline"), now=NOW + 59 * SECOND)) == []
+    (resolve,) = verdicts(deliver(actor, TimerFired("deadline"), now=NOW + 60 * SECOND))
+    assert (resolve.run_id, resolve.state) == (2, RunState.EXPIRED)
+
+
+def test_ends_of_an_earlier_reign_are_read_back() -> None:
+    actor = leading(A, B)
+    run = MadeRun(2, "t", "b", "g", True, None, NOW + 60 * SECOND)
+    assert verdicts(deliver(actor, RunsMade("m", (run,), rebuilt=True), now=NOW)) == []
+    first = Run(1, "t", "a", 1, "slot", None, "g", NOW, NOW, 0, b"")
+    row = RunRecord(first, RunState.SUCCEEDED, End(1, RunState.SUCCEEDED, NOW, result=b"r"))
+    assert verdicts(deliver(actor, Found("group/1/t", (row,)), now=NOW)) == [Unblock(2, (b"r",))]
+
+
+def test_what_comes_before_the_graph_is_known_waits_for_it() -> None:
+    actor = Dependencies()
+    message = Plan("k", "client-1", "trigger", (PlanItem(A, SubmitItem("a")),))
+    assert sent(deliver(actor, Lead(1, "n"), message, now=NOW), Admit) == []
+    found = Found("edges/1", (make_record(B),))
+    (admit,) = sent(deliver(actor, found, Found("roots/1", (make_record(A),)), now=NOW), Admit)
+    assert [draft.job.name for draft in admit.drafts] == ["a", "b"]
+
+
+def test_news_is_acknowledged() -> None:
+    actor = leading(A, B)
+    assert Noted("m") in sent(made(actor, "a", "b", waits="b"), Noted)
+    assert Noted("e") in sent(ended(actor, 1, "a"), Noted)

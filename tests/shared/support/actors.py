@@ -1,0 +1,111 @@
+"""What tests of actors share: jobs, records and a coordinator that leads, all made by calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from callsheet.actors.actor import COORDINATOR, PERSISTENCE, Turn, deliver, sent
+from callsheet.actors.coordinator.coordinator import Coordinator
+from callsheet.actors.executor.runner import Capacity, Outcome
+from callsheet.actors.messages import (
+    Admit,
+    Assign,
+    AttemptsEnded,
+    Draft,
+    Found,
+    LeaseTaken,
+    Offer,
+    Read,
+    Save,
+    Saved,
+    Started,
+    StockTaken,
+    TakeStock,
+)
+from callsheet.actors.persistence.store import Committed, Counters
+from callsheet.actors.records import Job, JobRecord, LiveRun
+from callsheet.actors.schedule import first_state
+from callsheet.triggers import Trigger, manual
+
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+NOW = 1_800_000_000 * SECOND
+ROOM = {"thread": 4, "async": 4, "process": 4, "command": 4}
+
+
+def make_job(name: str = "work", trigger: Trigger | None = None, **more: Any) -> Job:
+    """A job that was added at NOW."""
+    return Job(tenant="t", name=name, target=name, trigger=trigger or manual(), anchor=NOW, **more)
+
+
+def make_record(job: Job) -> JobRecord:
+    """A job as the store knows it just after it was added."""
+    return JobRecord(job, first_state(job))
+
+
+class Leader:
+    """A coordinator that leads, and a store that answers it at once with yes.
+
+    What it sends to others is gathered in `out`; `assigned` are the orders that reached the executor.
+    """
+
+    def __init__(self, rows: tuple[LiveRun, ...] = (), stock: StockTaken | None = None, **room: int) -> None:
+        self.coordinator = Coordinator(durable=True)
+        self.out: list[Any] = []
+        self.writes: list[Any] = []
+        self.now = NOW
+        self._rows = rows
+        self._stock = stock or StockTaken(1, "n", "i", (), ())
+        self.hold_saves = False
+        self.held: list[Save] = []
+        self.tell(Started("n", "i"))
+        self.tell(Offer("n", "i", {**ROOM, **room}, Capacity(4, 4, 4, 4)))
+        self.tell(LeaseTaken(1, Counters(run_id=0, fence=0, settled=0)), sender=PERSISTENCE)
+
+    def tell(self, *messages: Any, sender: str = "", after: int = 0) -> None:
+        """Deliver messages, `after` µs later, and play the store and the executor's stock until all is quiet."""
+        self.now += after
+        effects = deliver(self.coordinator, *messages, now=self.now, sender=sender)
+        for effect in effects:
+            message = getattr(effect, "message", None)
+            match message:
+                case Read():
+                    rows = {"live": self._rows, "definitions": tuple(_definitions(self._rows))}
+                    step = message.key.split("/")[2]
+                    self.tell(Found(message.key, rows.get(step, ())), sender=PERSISTENCE)
+                case TakeStock():
+                    self.tell(self._stock, sender="executor")
+                case Save() if not self.hold_saves:
+                    self.writes.extend(message.writes)
+                    self.tell(Saved(message.key, Committed()), sender=PERSISTENCE)
+                case Save():
+                    self.held.append(message)
+                case None:
+                    pass
+                case _:
+                    self.out.append(message)
+
+    def admit(self, *drafts: Draft, key: str = "k", client: str = "client-1") -> None:
+        """Submit runs."""
+        self.tell(Admit(key, client, drafts, len(drafts)))
+
+    def assigned(self) -> list[Any]:
+        """The orders that left for the executor, in order."""
+        return [order for message in self.out if isinstance(message, Assign) for order in message.orders]
+
+    def end(self, order: Any, outcome: str = "succeeded", after: int = 0, **more: Any) -> None:
+        """Report the outcome of an order."""
+        ended = Outcome(order.fence, order.run_id, order.attempt, outcome, self.now, self.now + 1, **more)  # type: ignore[arg-type]
+        self.tell(AttemptsEnded("n", (ended,)), sender="executor", after=after)
+
+    def written(self, kind: type, field: str) -> list[Any]:
+        """All that was written in writes of one kind, flat."""
+        return [it for write in self.writes if isinstance(write, kind) for it in getattr(write, field)]
+
+
+def _definitions(rows: tuple[LiveRun, ...]) -> list[Job]:
+    names = dict.fromkeys((row.run.tenant, row.run.job, row.run.version) for row in rows)
+    return [make_job(name, retry=None) for _, name, _ in names]
+
+
+__all__ = ["COORDINATOR", "Leader", "Turn", "deliver", "make_job", "make_record", "sent"]
