@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable
 from types import CoroutineType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ...data import pack, unpack, unpack_call
 from ...errors import DataError, DefinitionError
@@ -30,6 +30,8 @@ from .runner import Order, Outcome, StopReason
 MAX_ERROR_CHARACTERS: Final = 4_000
 MAX_TRACEBACK_CHARACTERS: Final = 16_000
 MAX_BASES: Final = 32
+
+Step = TypeVar("Step")
 
 Wall = Callable[[], int]
 """Reads UTC in nanoseconds, as `time.time_ns` does."""
@@ -89,6 +91,14 @@ async def call_async(live: LiveAttempt, wall: Wall = time.time_ns) -> Outcome:
     except BaseException as error:  # noqa: BLE001 - likewise; also the CancelledError of a stop
         return failed(live, error, wall() // 1_000)
     return succeeded(live, value, wall() // 1_000)
+
+
+def guarded(step: Callable[[], Step]) -> tuple[Step | None, BaseException | None]:
+    """Do what runs a user's code; answers what it answered, or what it raised, whatever that is."""
+    try:
+        return step(), None
+    except BaseException as error:  # noqa: BLE001 - likewise
+        return None, error
 
 
 def prepare(live: LiveAttempt) -> tuple[list[Any], dict[str, Any]]:

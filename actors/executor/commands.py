@@ -57,7 +57,7 @@ def run_command(live: LiveAttempt, wall: Wall) -> Outcome:
     """Run the command of an attempt that has begun, and wait for its end; never raises."""
     try:
         status = _run(live)
-    except Exception as error:  # noqa: BLE001 - a folder or program that is not there, too many processes, …
+    except (OSError, ValueError) as error:  # no such folder or program, too many processes, a NUL in an argument
         return failed(live, error, wall() // 1_000)
     now = wall() // 1_000
     if live.stop is not None:

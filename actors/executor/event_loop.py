@@ -131,9 +131,16 @@ class EventLoopPool(LedgerPool):
     def _log_blocked(self) -> None:
         task = asyncio.current_task(self._loop)
         live = None if task is None else self._tasks.get(task)
-        frame = sys._current_frames().get(self._thread.ident or 0)
-        place = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "?"
+        place = self._place()
         logger.warning("event_loop.blocked job=%r at=%s", live.order.job if live is not None else "?", place)
+
+    def _place(self) -> str:
+        """The line of the job's function, or else the innermost, that the loop's thread stands in."""
+        frame = inner = sys._current_frames().get(self._thread.ident or 0)
+        while frame is not None and frame.f_back is not None and frame.f_back.f_code is not call_async.__code__:
+            frame = frame.f_back
+        shown = frame if frame is not None and frame.f_back is not None else inner
+        return f"{shown.f_code.co_filename}:{shown.f_lineno}" if shown is not None else "?"
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -144,7 +151,7 @@ class EventLoopPool(LedgerPool):
             self._loop.close()
 
     async def _end_rest(self) -> None:
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        rest = sorted(asyncio.all_tasks() - {asyncio.current_task()}, key=asyncio.Task.get_name)
         for task in rest:
             task.cancel()
         if rest:

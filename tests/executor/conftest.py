@@ -6,7 +6,6 @@ import importlib.util
 import itertools
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -17,19 +16,10 @@ import pytest
 from callsheet.actors.executor.functions import Functions
 from callsheet.actors.executor.local_runner import LocalRunner
 from callsheet.actors.executor.runner import Freed, Order, Outcome, Progress
+from callsheet.actors.records import ExecutorKind
 from callsheet.data import pack_call
 
 PATIENCE_S = 30.0
-
-
-def eventually(condition: Callable[[], Any], what: str = "", patience_s: float = PATIENCE_S) -> Any:
-    """Wait until a condition holds; answer what it said."""
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.002)
-    raise AssertionError(f"it did not come to hold within {patience_s} s: {what or condition}")
 
 
 class Collector:
@@ -81,17 +71,22 @@ class Stage:
             if callable(value) and getattr(value, "__module__", "") == workload.__name__:
                 self.functions.register(name, value)
         self.seen = Collector()
-        settings = {"incarnation": "here", "marks_folder": folder / "marks", "processes": 2, "allow_commands": True}
+        settings: dict[str, Any] = {
+            "incarnation": "here",
+            "marks_folder": folder / "marks",
+            "processes": 2,
+            "allow_commands": True,
+        }
         self.runner = LocalRunner(self.functions, **(settings | options))
         self.runner.open(self.seen)
         self._fences = itertools.count(1)
 
-    def order(self, target: str, *args: Any, kind: str = "thread", **fields: Any) -> Order:
+    def order(self, target: str, *args: Any, kind: ExecutorKind = "thread", **fields: Any) -> Order:
         """Make an order with the next fence."""
         fence = next(self._fences)
         kwargs = fields.pop("kwargs", {})
         arguments = pack_call(args, kwargs, what="arguments", limit=1 << 20)
-        settings = {"run_id": 1000 + fence, "attempt": 1, "tenant": "default", "job": target} | fields
+        settings: dict[str, Any] = {"run_id": 1000 + fence, "attempt": 1, "tenant": "default", "job": target} | fields
         return Order(fence=fence, kind=kind, target=target, arguments=arguments, **settings)
 
     def run(self, target: str, *args: Any, **fields: Any) -> Outcome:
@@ -136,8 +131,3 @@ def make_stage(workload: ModuleType, tmp_path: Path) -> Iterator[Callable[..., S
 @pytest.fixture
 def stage(make_stage: Callable[..., Stage]) -> Stage:
     return make_stage()
-
-
-@pytest.fixture(name="eventually")
-def eventually_fixture() -> Callable[..., Any]:
-    return eventually

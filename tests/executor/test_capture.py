@@ -6,7 +6,7 @@ import contextvars
 import io
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 from callsheet.actors.executor import capture
@@ -25,10 +25,10 @@ def captured() -> Iterator[io.StringIO]:
             capture.remove()
 
 
-def within(log: Log, call: object) -> None:
+def within(log: Log, call: Callable[[], object]) -> None:
     def enter() -> None:
         capture.current.set(log)
-        call()  # type: ignore[operator]
+        call()
 
     contextvars.copy_context().run(enter)
 
@@ -67,7 +67,12 @@ def test_a_record_that_a_handler_prints_too_is_kept_once() -> None:
     with captured() as stdout:
         handler = logging.StreamHandler(sys.stderr)
         logger.addHandler(handler)
-        within(log, lambda: (logger.warning("1"), print("not 1")))
+
+        def job() -> None:
+            logger.warning("1")
+            print("not 1")
+
+        within(log, job)
         logger.removeHandler(handler)
     assert log.content() == b"WARNING some.other.job: 1\nnot 1\n"
     assert stdout.getvalue() == "1\nnot 1\n"
@@ -76,7 +81,12 @@ def test_a_record_that_a_handler_prints_too_is_kept_once() -> None:
 def test_a_print_that_ends_like_the_record_before_it_is_kept() -> None:
     log = Log()
     with captured():
-        within(log, lambda: (logging.getLogger("job").warning("1"), print("21")))
+
+        def job() -> None:
+            logging.getLogger("job").warning("1")
+            print("21")
+
+        within(log, job)
     assert b"21\n" in log.content()
 
 

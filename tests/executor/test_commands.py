@@ -11,6 +11,7 @@ import pytest
 
 from callsheet.actors.records import MAX_LOG_BYTES, Command
 from callsheet.data import unpack
+from support.waiting import eventually
 
 SECOND = 1_000_000
 
@@ -108,9 +109,7 @@ def test_a_node_that_does_not_allow_commands_refuses_them(make_stage: Callable[.
     assert not (tmp_path / "there").exists()
 
 
-def test_a_command_that_ends_at_term_is_cancelled(
-    stage: Any, start: Callable[..., Any], eventually: Callable[..., Any]
-) -> None:
+def test_a_command_that_ends_at_term_is_cancelled(stage: Any, start: Callable[..., Any]) -> None:
     order = start(f"trap 'echo tidy; exit 0' TERM; touch {stage.path('begun')}; while true; do sleep 0.01; done")
     eventually(stage.path("begun").exists)
     stage.runner.stop(order.fence, "cancelled", 20 * SECOND)
@@ -119,9 +118,7 @@ def test_a_command_that_ends_at_term_is_cancelled(
     assert outcome.logs.endswith(b"tidy\n")
 
 
-def test_a_command_that_ignores_term_is_killed_with_its_group(
-    stage: Any, start: Callable[..., Any], eventually: Callable[..., Any]
-) -> None:
+def test_a_command_that_ignores_term_is_killed_with_its_group(stage: Any, start: Callable[..., Any]) -> None:
     order = start(
         f"trap '' TERM; sleep 600 & echo $! > {stage.path('pid')}; touch {stage.path('begun')}; wait; wait; sleep 600"
     )
@@ -157,7 +154,7 @@ def test_each_of_many_commands_yields_exactly_one_outcome(stage: Any) -> None:
     assert len(stage.seen.items) == 40
 
 
-def test_close_ends_running_commands(stage: Any, start: Callable[..., Any], eventually: Callable[..., Any]) -> None:
+def test_close_ends_running_commands(stage: Any, start: Callable[..., Any]) -> None:
     order = start(f"touch {stage.path('begun')}; sleep 600")
     eventually(stage.path("begun").exists)
     stage.close()

@@ -43,8 +43,7 @@ def test_a_reserved_slot_is_no_mark_until_a_worker_sets_it(tmp_path: Path) -> No
 
 def test_marks_grow_by_a_segment_rather_than_refuse(tmp_path: Path) -> None:
     marks = Marks(tmp_path, "one")
-    for fence in range(1, SLOTS + 11):
-        slot = marks.reserve(fence)
+    slot = [marks.reserve(fence) for fence in range(1, SLOTS + 11)][-1]
     AttachedMarks(tmp_path, "one").set(slot, 1, SLOTS + 10)
     assert segment_path(tmp_path, "one", 1).exists()
     assert read_begun(tmp_path, "one").fences == {SLOTS + 10}

@@ -15,6 +15,7 @@ import pytest
 
 from callsheet.actors.executor.processes.foreman import WorkerLimits
 from callsheet.data import unpack
+from support.waiting import eventually
 
 SECOND = 1_000_000
 
@@ -74,9 +75,7 @@ def test_a_brisk_job_that_dies_in_a_batch_leaves_what_ended_before_it_succeeded(
     assert {outcome.outcome for outcome in stage.seen.wait_all([order.fence for order in killers])} == {"crashed"}
 
 
-def test_a_worker_that_is_killed_from_outside_yields_crashed_and_is_replaced(
-    stage: Any, eventually: Callable[..., Any]
-) -> None:
+def test_a_worker_that_is_killed_from_outside_yields_crashed_and_is_replaced(stage: Any) -> None:
     process = unpack(stage.run("my_process", kind="process").result)
     order = stage.order("wait_for", str(stage.path("go")), kind="process")
     stage.runner.start([order])
@@ -103,7 +102,7 @@ def workers_of(parent: int) -> list[int]:
     return found
 
 
-def test_a_job_that_ignores_term_is_killed_when_its_grace_is_over(stage: Any, eventually: Callable[..., Any]) -> None:
+def test_a_job_that_ignores_term_is_killed_when_its_grace_is_over(stage: Any) -> None:
     order = stage.order("ignore_stop", str(stage.path("never")), kind="process")
     stage.runner.start([order])
     eventually(begun(stage, "never"))
@@ -115,7 +114,7 @@ def test_a_job_that_ignores_term_is_killed_when_its_grace_is_over(stage: Any, ev
     assert stage.run("noop", kind="process").outcome == "succeeded"
 
 
-def test_a_stop_ends_the_whole_process_group(stage: Any, eventually: Callable[..., Any]) -> None:
+def test_a_stop_ends_the_whole_process_group(stage: Any) -> None:
     order = stage.order("spawn", str(stage.path("it")), kind="process")
     stage.runner.start([order])
     eventually(begun(stage, "it"))
@@ -123,12 +122,10 @@ def test_a_stop_ends_the_whole_process_group(stage: Any, eventually: Callable[..
     assert alive(child)
     stage.runner.stop(order.fence, "cancelled", 5 * SECOND)
     assert stage.seen.wait(order.fence).outcome == "cancelled"
-    eventually(lambda: not alive(child), "the job's own child ends, although it ignores TERM")
+    eventually(lambda: not alive(child))
 
 
-def test_what_waits_in_the_batch_of_a_stopped_job_is_not_spent(
-    stage: Any, eventually: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_what_waits_in_the_batch_of_a_stopped_job_is_not_spent(stage: Any, tmp_path: Path) -> None:
     for _ in range(5):
         stage.run("hang_if_there", str(tmp_path / "no"), kind="process")
     (tmp_path / "yes").touch()
@@ -154,7 +151,7 @@ def test_stops_at_random_moments_hit_nobody_else(stage: Any) -> None:
     assert len(stage.seen.outcomes) == len(orders)
 
 
-def test_a_running_job_s_worker_dies_with_its_parent(tmp_path: Path, eventually: Callable[..., Any]) -> None:
+def test_a_running_job_s_worker_dies_with_its_parent(tmp_path: Path) -> None:
     script = tmp_path / "program.py"
     script.write_text(
         textwrap.dedent(
@@ -308,9 +305,7 @@ def test_a_worker_has_the_limits_it_was_given(make_stage: Callable[..., Any]) ->
     assert outcome.error.type == "MemoryError"
 
 
-def test_a_long_job_that_was_brisk_before_gives_back_what_waits_behind_it(
-    stage: Any, eventually: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_long_job_that_was_brisk_before_gives_back_what_waits_behind_it(stage: Any, tmp_path: Path) -> None:
     for _ in range(5):
         stage.run("hang_if_there", str(tmp_path / "no"), kind="process")
     (tmp_path / "yes").touch()
@@ -330,7 +325,7 @@ def test_a_job_s_own_backoff_is_asked_for_crashes_and_failures(stage: Any) -> No
     assert stage.run("fail", "x", kind="process", attempt=3).retry_after_us == 1_500_000
 
 
-def test_no_worker_is_left_after_close(stage: Any, eventually: Callable[..., Any]) -> None:
+def test_no_worker_is_left_after_close(stage: Any) -> None:
     stage.run("noop", kind="process")
     assert workers_of(os.getpid())
     stage.close()

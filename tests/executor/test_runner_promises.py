@@ -11,6 +11,7 @@ import pytest
 
 from callsheet.actors.executor.runner import Outcome, Progress
 from callsheet.data import pack, unpack
+from support.waiting import eventually
 
 SECOND = 1_000_000
 
@@ -68,7 +69,7 @@ def test_each_order_of_many_yields_exactly_one_outcome(cast: Cast) -> None:
     assert len(cast.seen.batches) < len(orders)
 
 
-def test_an_order_that_is_told_twice_is_one_order(cast: Cast, eventually: Callable[..., Any]) -> None:
+def test_an_order_that_is_told_twice_is_one_order(cast: Cast) -> None:
     order = cast.order("wait_for", str(cast.stage.path("go")))
     cast.runner.start([order])
     eventually(cast.stage.path("go.begun").exists)
@@ -175,9 +176,7 @@ def test_megabytes_of_print_are_cut_to_the_limit(cast: Cast, capfd: pytest.Captu
     assert logs.endswith(b"the last one\n")
 
 
-def test_an_order_that_is_withdrawn_before_it_begins_is_never_called(
-    cast: Cast, eventually: Callable[..., Any]
-) -> None:
+def test_an_order_that_is_withdrawn_before_it_begins_is_never_called(cast: Cast) -> None:
     blockers = [cast.start("wait_for", str(cast.stage.path("go"))) for _ in range(2)]
     eventually(lambda: cast.stage.path("go.begun").exists() and len(cast.stage.path("go.begun").read_text()) == 14)
     waiting = [cast.start("touch", str(cast.stage.path("called"))) for _ in range(50)]
@@ -190,7 +189,7 @@ def test_an_order_that_is_withdrawn_before_it_begins_is_never_called(
     assert not cast.stage.path("called").exists()
 
 
-def test_an_order_that_is_stopped_before_it_begins_is_not_started(cast: Cast, eventually: Callable[..., Any]) -> None:
+def test_an_order_that_is_stopped_before_it_begins_is_not_started(cast: Cast) -> None:
     for _ in range(2):
         cast.start("wait_for", str(cast.stage.path("go")))
     eventually(lambda: cast.stage.path("go.begun").exists() and len(cast.stage.path("go.begun").read_text()) == 14)
@@ -200,7 +199,7 @@ def test_an_order_that_is_stopped_before_it_begins_is_not_started(cast: Cast, ev
 
 
 @pytest.mark.parametrize("reason", ["cancelled", "timed_out"])
-def test_a_function_that_is_stopped_may_clean_up(cast: Cast, eventually: Callable[..., Any], reason: Any) -> None:
+def test_a_function_that_is_stopped_may_clean_up(cast: Cast, reason: Any) -> None:
     order = cast.start("clean_up", str(cast.stage.path("it")))
     eventually(cast.stage.path("it.begun").exists)
     cast.runner.stop(order.fence, reason, 20 * SECOND)
@@ -217,7 +216,7 @@ def test_an_attempt_whose_own_time_is_over_is_stopped(cast: Cast) -> None:
     assert cast.stage.path("it.cleaned").exists()
 
 
-def test_a_stop_touches_only_its_own_attempt(cast: Cast, eventually: Callable[..., Any]) -> None:
+def test_a_stop_touches_only_its_own_attempt(cast: Cast) -> None:
     stopped = cast.start("clean_up", str(cast.stage.path("it")))
     other = cast.start("wait_for", str(cast.stage.path("go")))
     eventually(lambda: cast.stage.path("it.begun").exists() and cast.stage.path("go.begun").exists())
@@ -235,7 +234,7 @@ def test_a_stop_for_an_attempt_that_has_ended_is_no_error(cast: Cast) -> None:
     assert len(cast.seen.items) == 2
 
 
-def test_a_long_job_holds_back_neither_outcomes_nor_other_orders(cast: Cast, eventually: Callable[..., Any]) -> None:
+def test_a_long_job_holds_back_neither_outcomes_nor_other_orders(cast: Cast) -> None:
     short = [cast.order("noop") for _ in range(100)]
     long = cast.order("wait_for", str(cast.stage.path("go")))
     cast.runner.start([*short[:50], long, *short[50:]])
@@ -245,9 +244,7 @@ def test_a_long_job_holds_back_neither_outcomes_nor_other_orders(cast: Cast, eve
     assert cast.seen.wait(long.fence).outcome == "succeeded"
 
 
-def test_a_mark_is_set_before_the_function_is_called_and_kept_until_forgotten(
-    cast: Cast, eventually: Callable[..., Any]
-) -> None:
+def test_a_mark_is_set_before_the_function_is_called_and_kept_until_forgotten(cast: Cast) -> None:
     order = cast.start("wait_for", str(cast.stage.path("go")))
     eventually(cast.stage.path("go.begun").exists)
     assert cast.runner.begun("here").fences == {order.fence}
@@ -258,7 +255,7 @@ def test_a_mark_is_set_before_the_function_is_called_and_kept_until_forgotten(
     assert cast.runner.begun("here").fences == set()
 
 
-def test_close_gives_back_what_waits_and_ends_what_runs(cast: Cast, eventually: Callable[..., Any]) -> None:
+def test_close_gives_back_what_waits_and_ends_what_runs(cast: Cast) -> None:
     running = [cast.start("clean_up", str(cast.stage.path(name))) for name in ("a", "b")]
     eventually(lambda: cast.stage.path("a.begun").exists() and cast.stage.path("b.begun").exists())
     waiting = [cast.start("noop") for _ in range(20)]

@@ -12,15 +12,17 @@ from typing import Any
 import pytest
 
 from callsheet.actors.executor.runner import Freed
+from callsheet.actors.records import ExecutorKind
 from callsheet.data import unpack
+from support.waiting import eventually
 
 SECOND = 1_000_000
-KINDS = [("thread", ""), ("async", "_async")]
+KINDS: list[tuple[ExecutorKind, str]] = [("thread", ""), ("async", "_async")]
 
 
 @pytest.mark.parametrize(("kind", "suffix"), KINDS, ids=["thread", "async"])
 def test_what_ignores_a_stop_is_stuck_and_its_place_is_freed_when_it_ends(
-    make_stage: Callable[..., Any], eventually: Callable[..., Any], kind: str, suffix: str
+    make_stage: Callable[..., Any], kind: ExecutorKind, suffix: str
 ) -> None:
     stage = make_stage(threads=1, asynchronous=1)
     order = stage.order(f"ignore_stop{suffix}", str(stage.path("go")), kind=kind)
@@ -38,7 +40,7 @@ def test_what_ignores_a_stop_is_stuck_and_its_place_is_freed_when_it_ends(
     assert len(stage.seen.of(order.fence)) == 1
 
 
-def test_a_stop_without_grace_yields_the_outcome_at_once(stage: Any, eventually: Callable[..., Any]) -> None:
+def test_a_stop_without_grace_yields_the_outcome_at_once(stage: Any) -> None:
     order = stage.order("ignore_stop", str(stage.path("go")))
     stage.runner.start([order])
     eventually(stage.path("go.begun").exists)
@@ -46,9 +48,7 @@ def test_a_stop_without_grace_yields_the_outcome_at_once(stage: Any, eventually:
     assert stage.seen.wait(order.fence).stuck
 
 
-def test_a_function_that_never_learnt_of_the_stop_and_ends_has_succeeded(
-    stage: Any, eventually: Callable[..., Any]
-) -> None:
+def test_a_function_that_never_learnt_of_the_stop_and_ends_has_succeeded(stage: Any) -> None:
     order = stage.order("finish_although_stopped", str(stage.path("go")))
     stage.runner.start([order])
     eventually(stage.path("go.begun").exists)
@@ -58,7 +58,7 @@ def test_a_function_that_never_learnt_of_the_stop_and_ends_has_succeeded(
     assert (outcome.outcome, unpack(outcome.result)) == ("succeeded", 42)
 
 
-def test_a_function_that_saw_the_stop_and_returns_is_cancelled(stage: Any, eventually: Callable[..., Any]) -> None:
+def test_a_function_that_saw_the_stop_and_returns_is_cancelled(stage: Any) -> None:
     order = stage.order("stop_early", str(stage.path("it")))
     stage.runner.start([order])
     eventually(stage.path("it.begun").exists)
@@ -68,7 +68,7 @@ def test_a_function_that_saw_the_stop_and_returns_is_cancelled(stage: Any, event
 
 
 @pytest.mark.parametrize(("kind", "suffix"), KINDS, ids=["thread", "async"])
-def test_a_job_may_ask_for_a_retry_or_a_snooze(stage: Any, kind: str, suffix: str) -> None:
+def test_a_job_may_ask_for_a_retry_or_a_snooze(stage: Any, kind: ExecutorKind, suffix: str) -> None:
     retry = stage.run(f"retry_in_a_minute{suffix}", kind=kind)
     assert (retry.outcome, retry.retry_after_us) == ("failed", 60 * SECOND)
     assert retry.error.text == "the other side is down"
@@ -87,9 +87,7 @@ def test_a_backoff_that_fails_leaves_the_wait_to_the_policy(stage: Any) -> None:
     assert (outcome.outcome, outcome.retry_after_us) == ("failed", None)
 
 
-def test_coroutines_share_one_loop_and_take_turns(
-    make_stage: Callable[..., Any], eventually: Callable[..., Any]
-) -> None:
+def test_coroutines_share_one_loop_and_take_turns(make_stage: Callable[..., Any]) -> None:
     stage = make_stage(asynchronous=100)
     loops = {unpack(stage.run("loop_of_async", kind="async").result) for _ in range(5)}
     assert len(loops) == 1
@@ -104,9 +102,7 @@ def test_a_coroutine_function_may_run_in_a_thread_too(stage: Any) -> None:
     assert unpack(stage.run("add_async", 1, kind="thread").result) == 2
 
 
-def test_a_function_that_blocks_the_loop_is_named_in_the_log(
-    stage: Any, eventually: Callable[..., Any], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_function_that_blocks_the_loop_is_named_in_the_log(stage: Any, caplog: pytest.LogCaptureFixture) -> None:
     order = stage.order("block_the_loop_async", str(stage.path("go")), kind="async", job="greedy")
     stage.runner.start([order])
     eventually(lambda: "event_loop.blocked" in caplog.text)
@@ -116,9 +112,7 @@ def test_a_function_that_blocks_the_loop_is_named_in_the_log(
     assert stage.seen.wait(order.fence).outcome == "succeeded"
 
 
-def test_all_threads_are_used_for_jobs_that_wait(
-    make_stage: Callable[..., Any], eventually: Callable[..., Any]
-) -> None:
+def test_all_threads_are_used_for_jobs_that_wait(make_stage: Callable[..., Any]) -> None:
     stage = make_stage(threads=8)
     for _ in range(100):
         stage.run("noop")  # the pool takes jobs for brisk now

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from typing import Any
 from callsheet.actors.executor.context import Retry, Snooze
 
 IMPORTED_AS = __name__
+
+_pause = threading.Event().wait
 
 
 class Teapot(ValueError):
@@ -125,7 +126,7 @@ def wait_for(path: str) -> None:
     """Run until a file is there."""
     touch(path + ".begun")
     while not Path(path).exists():
-        time.sleep(0.002)
+        _pause(0.002)
 
 
 async def wait_for_async(path: str) -> None:
@@ -139,7 +140,7 @@ def ignore_stop(path: str) -> None:
     touch(path + ".begun")
     while not Path(path).exists():
         try:
-            time.sleep(0.002)
+            _pause(0.002)
         except BaseException:
             touch(path + ".asked")
 
@@ -159,7 +160,7 @@ def clean_up(ctx: Any, path: str) -> None:
         touch(path + ".begun")
         while True:
             ctx.raise_if_cancelled()
-            time.sleep(0.002)
+            _pause(0.002)
     finally:
         touch(path + ".cleaned")
 
@@ -224,11 +225,11 @@ def hang_if_there(path: str) -> None:
     if Path(path).exists():
         touch(path + ".begun")
         while Path(path).exists():
-            time.sleep(0.002)
+            _pause(0.002)
 
 
 def nap(seconds: float) -> None:
-    time.sleep(seconds)
+    _pause(seconds)
 
 
 def retry_in_a_minute() -> None:
@@ -251,14 +252,14 @@ def finish_although_stopped(path: str) -> int:
     """Never look at anything, and end well."""
     touch(path + ".begun")
     while not Path(path).exists():
-        time.sleep(0.002)
+        _pause(0.002)
     return 42
 
 
 def stop_early(ctx: Any, path: str) -> str:
     touch(path + ".begun")
     while not ctx.cancelled:
-        time.sleep(0.002)
+        _pause(0.002)
     return "half of it"
 
 

@@ -35,7 +35,7 @@ from typing import Any, Final
 import msgspec
 
 from .. import capture
-from ..call import call, describe, failed
+from ..call import call, describe, failed, guarded
 from ..context import Cancelled
 from ..functions import Function, Location
 from ..live import LiveAttempt
@@ -136,9 +136,8 @@ class Worker:
         live.started_at = time.time_ns() // 1_000
         function = self._functions.get(order.target)
         if function is None:
-            try:
-                function = self._load(order.target)
-            except BaseException as error:  # noqa: BLE001 - the module's own code
+            function, error = guarded(lambda: self._load(order.target))  # imports the user's module
+            if function is None:
                 self._put(_not_loaded(live, error))
                 return
         live.function = function
@@ -248,8 +247,9 @@ class Worker:
                 return
 
 
-def _not_loaded(live: LiveAttempt, error: BaseException) -> Outcome:
+def _not_loaded(live: LiveAttempt, error: BaseException | None) -> Outcome:
     """`unknown_target` if the function is not where it should be, `failed` if the module's own code raised."""
+    assert error is not None
     order = live.order
     now = time.time_ns() // 1_000
     outcome: Any = "unknown_target" if isinstance(error, NotFound | ModuleNotFoundError) else "failed"
