@@ -92,7 +92,7 @@ def exponential(first: Duration = 1.0, cap: Duration = 3600.0, attempts: int = 3
 
 
 def _retry(kind: Any, attempts: int, delay: Duration, cap: Duration | None, more: dict[str, Any]) -> Retry:
-    if not isinstance(attempts, int) or not 1 <= attempts <= MAX_ATTEMPTS:
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= MAX_ATTEMPTS:
         raise DefinitionError(
             f"attempts is a number from 1 to {MAX_ATTEMPTS:,}, and counts the first; {attempts!r} was given"
         )

@@ -12,6 +12,7 @@ Jobs may be declared before the start; they are stored when it starts. What is s
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -100,6 +101,7 @@ class Scheduler(Vocabulary):
         self._gateway: Gateway | None = None
         self._control: ControlServer | None = None
         self._lock = threading.RLock()
+        self._adding = threading.RLock()
         self._ended = threading.Event()
 
     # ---- start and stop -------------------------------------------------------------------------------------------------
@@ -119,6 +121,7 @@ class Scheduler(Vocabulary):
             incarnation = new_incarnation()
             node = self._make_node(incarnation)
             gateway = Gateway(node.transport, incarnation)
+            node.host.failed.add_done_callback(lambda failed: gateway.close(_failure(failed.result())))
             node.start()
             self._node, self._gateway = node, gateway
             self._control = self._listen(node, incarnation)
@@ -164,9 +167,11 @@ class Scheduler(Vocabulary):
 
     def _stopping(self, node: Node, gateway: Gateway, drain_s: float) -> None:
         stopped = gateway.expect("stopped")
-        node.host.tell(COORDINATOR, Stop(int(drain_s * 1e6)), sender=gateway.address)
-        with suppress(TimeoutError):  # what did not end in time is ended with the pools; the store knows what it was
-            stopped.result(min(self._stop_s, drain_s + 8.0))
+        if not node.host.failed.done():
+            node.host.tell(COORDINATOR, Stop(int(drain_s * 1e6)), sender=gateway.address)
+            # what did not end in time is ended with the pools; the store knows what it was
+            with suppress(TimeoutError, NotRunning):
+                stopped.result(min(self._stop_s, drain_s + 8.0))
         if self._control is not None:
             self._control.close()
             self._control = None
@@ -203,12 +208,22 @@ class Scheduler(Vocabulary):
             if count == 2:
                 threading.Thread(target=self.hurry, daemon=True).start()
             elif count > 2:
-                raise SystemExit(128 + number)
+                os._exit(128 + number)  # nobody waits any longer; the store knows what ran
 
-        self.start()
+        for number in before:
+            signal.signal(number, on_signal)
         try:
-            for number in before:
-                signal.signal(number, on_signal)
+            self.start()
+            reason = self._stay(asked, started)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if reason:
+            raise CallsheetError(reason)
+
+    def _stay(self, asked: threading.Event, started: Callable[[], None] | None) -> str:
+        """Wait until it is to end, and stop; the reason, if it failed."""
+        try:
             if started is not None:
                 started()
             reason = self._wait_for(asked)
@@ -216,12 +231,9 @@ class Scheduler(Vocabulary):
             stopper.start()
             while stopper.is_alive():
                 stopper.join(0.2)
+            return reason
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
             self.stop(drain_timeout=0)
-        if reason:
-            raise CallsheetError(reason)
 
     def _wait_for(self, asked: threading.Event) -> str:
         """Wait for a signal, for `stop`, or for the node's failure, whose reason is returned."""
@@ -270,9 +282,11 @@ class Scheduler(Vocabulary):
             DefinitionError: an option is wrong, the arguments do not fit, or it cannot run where it is to.
             DependencyError: an upstream is unknown, or there would be a cycle (once it has started).
         """
-        job = self._define(target, trigger, options)
-        if self.running:
-            self._store_jobs([job])
+        with self._adding:
+            job = self._define(target, trigger, options, keep=False)
+            if self.running:
+                self._store_jobs([job])
+            self._declared[job.key] = job
         return job.name
 
     def add_many(self, jobs: Iterable[tuple[Callable[..., Any] | Command, Trigger | None, JobOptions]]) -> list[str]:
@@ -280,7 +294,7 @@ class Scheduler(Vocabulary):
         names: list[str] = []
         batch: list[Job] = []
         for target, trigger, options in jobs:
-            job = self._define(target, trigger, options, keep=not self.running)
+            job = self._define(target, trigger, options, keep=not self.running or _has_own(options))
             names.append(job.name)
             batch.append(job)
             if self.running and len(batch) >= MAX_BATCH * 4:
@@ -367,9 +381,9 @@ class Scheduler(Vocabulary):
         )
         definition = replace(definition, hook=hook)
         known.check_call(({},), {})
-        self._declared[definition.key] = definition
         if self.running:
             self._store_jobs([definition])
+        self._declared[definition.key] = definition
         return definition.name
 
     # ---- runs -----------------------------------------------------------------------------------------------------------
@@ -381,9 +395,12 @@ class Scheduler(Vocabulary):
         if isinstance(job, Command):
             name = self._name_of(job)
             if (self.tenant, name) not in self._stored:
-                self.add(job)
+                self.add(job, overlap="allow_all")
             return name, None
-        name = self._names.of(job) or self.add(job, None, overlap="allow_all")
+        name = self._names.of(job)
+        if name is None or (self.tenant, name) not in self._stored:
+            with self._adding:  # another thread may be about to add the same function
+                name = self._names.of(job) or self.add(job, None, overlap="allow_all")
         return name, self._functions.find(name)
 
     def has_arguments(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -398,6 +415,15 @@ class Scheduler(Vocabulary):
         if gateway is None:
             raise NotRunning("the scheduler is not running; call start() or use `with scheduler:`")
         return gateway
+
+
+def _has_own(options: JobOptions) -> bool:
+    """Whether a job has arguments without being given any: its own, or its upstreams' results."""
+    return bool(options.get("args") or options.get("kwargs") or options.get("after"))
+
+
+def _failure(reason: str) -> str:
+    return f"the scheduler has failed and does no more; what was acknowledged is in the store. Stop it and start it again: {reason}"
 
 
 def _refuse_in_worker() -> None:
