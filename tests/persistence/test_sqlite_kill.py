@@ -50,7 +50,7 @@ def kill_one(path: Path, synchronous: str, chance: random.Random) -> list[int]:
     """Start a writer, kill it at some moment of some commit, and answer the batches that it said were done."""
     shared = Path(__file__).parents[1] / "shared"
     wanted = chance.randrange(MOST_COMMITS_BEFORE_A_KILL)
-    acknowledged = []
+    acknowledged: list[int] = []
     with subprocess.Popen(
         [sys.executable, "-c", WRITER, path, synchronous, shared], stdout=subprocess.PIPE, text=True
     ) as writer:

@@ -22,8 +22,9 @@ LOG_BYTES: Final = 4 * 1024 * 1024
 because the file's size and blocks stay: measured 0.31 ms against 0.47 ms (p50, one run, synchronous=FULL)."""
 LARGEST_LOG_BYTES: Final = 16 * 1024 * 1024
 """To what size the log is cut back after it has grown beyond it."""
-CHECKPOINT_PAGES: Final = 2_000
-"""Pages in the log after which a commit brings them into the file by itself, when nobody called `tidy` before."""
+CHECKPOINT_PAGES: Final = 4_000
+"""Pages in the log after which a commit brings them into the file by itself, when nobody called `tidy` before: that commit
+waits some 10 ms for it. Many commits change the same pages, so the fewer of these the better."""
 
 
 def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
@@ -120,6 +121,8 @@ def named(error: sqlite3.Error, path: Path) -> StoreError:
         return StoreBusy(f"{path}: locked for longer than {BUSY_TIMEOUT_MS} ms; nothing of this batch was stored")
     if primary == sqlite3.SQLITE_NOTADB:
         return StoreForeign(f"{path} is not an SQLite database; it was left as it is. Choose another file")
+    if primary == sqlite3.SQLITE_CONSTRAINT:
+        return StoreError(f"{path}: a row of this batch is there already ({error}); nothing was stored")
     if primary == sqlite3.SQLITE_CORRUPT:
         return StoreError(
             f"{path} is damaged ({error}). Stop, keep a copy of it and of the files beside it (-wal), and go back to a "

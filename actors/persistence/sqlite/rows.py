@@ -46,6 +46,10 @@ DECISION_COLUMNS: Final = "tenant, job, slot, last, count, kind, at, run_id, coa
 RUN_WIDTH: Final = 13
 
 _NO_BYTES: Final = bytearray()
+_FIELDS: Final = Job.__struct_fields__
+_DEFAULTS: Final = (None, None, *msgspec.structs.astuple(Job(tenant="", name=""))[2:])
+"""What a stored definition leaves out, which is most of a plain job: 1,000,000 of them take 0.3 instead of 0.65 GB. So the
+default of a field of `Job` cannot change without a migration."""
 _STATES: Final = {state.value: state for state in RunState}
 _ENTRIES_IN_A_ROW: Final = MAX_PAGE
 """Claim entries in one row at most; a larger claim is stored as several rows."""
@@ -153,7 +157,9 @@ def advance_row(write: AdvanceJob, epoch: int) -> Row:
 
 def definition_row(job: Job) -> Row:
     """A version of a job's definition as the values that are bound for it."""
-    return (job.tenant, job.name, job.version, bytearray(pack_record(job)))
+    values = zip(_FIELDS, msgspec.structs.astuple(job), _DEFAULTS, strict=True)
+    told = {name: value for name, value, default in values if value != default}
+    return (job.tenant, job.name, job.version, bytearray(pack_record(told)))
 
 
 def event_row(event: Event) -> Row:

@@ -7,9 +7,8 @@ at one version or the next, never between. Migrations that were published are ne
 Facts (runs, ends, claims, attempts, decisions, definitions, events) are only ever inserted. What is rewritten is `lease`,
 `jobs`, `conditions` and `marks`. Instants are integer microseconds. `ends.error` and `claims.entries` are MessagePack.
 
-Second line of defence: rows carry the epoch they were written under, and triggers refuse one that is older than the lease's.
-They cover what decides what happens: `claims` (no claim, no start), `jobs` (the high-water mark moves in the transaction
-that decides slots) and `ends_guard`.
+Second line of defence: rows of `claims` (no claim, no start) and `jobs` (the high-water mark) carry the epoch they were
+written under, and triggers refuse one that is older than the lease's.
 """
 
 from __future__ import annotations

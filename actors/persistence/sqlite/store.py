@@ -1,13 +1,28 @@
 """The store in an SQLite file: the default, for one machine.
 
-ESSAY
+A commit is one transaction on the one connection that writes:
 
-A commit is one transaction:
-
-    BEGIN IMMEDIATE            nobody else can write from here on
+    BEGIN IMMEDIATE            nobody else writes from here on
     UPDATE lease SET last_seq  where holder and epoch are ours; no row: ROLLBACK, Fenced
-    INSERT …                   a statement for up to 256 rows of a table
-    COMMIT                     the pages go to the log, and the log to the disk (synchronous=FULL)
+    INSERT …                   one statement for up to 256 rows of a table
+    COMMIT                     pages to the log; with synchronous=FULL one fdatasync of the log
+
+Log.      The file is in WAL mode: a commit appends the pages it changed to `-wal`, and a checkpoint brings them into the file
+          later. `synchronous=FULL` syncs the log with each commit; NORMAL only at checkpoints, so a loss of power may take
+          the last commits, always from the end and never a part of one. A kill of the process takes nothing in either.
+          `tidy` checkpoints when nothing else waits, and makes the log large once, so that a commit does not pay for either.
+Fence.    The lease is a row, and a commit that does not find itself in it writes nothing. Behind that stand triggers:
+          rows of `claims` and `jobs` carry the epoch they were written under, and the file refuses one that is older than
+          the lease's, whoever writes it. So a forgotten check starts no run and moves no mark; runs, ends and events are
+          not covered (a check of each of their rows costs more than it is worth: they follow from the two).
+Lock.     One process at a time: `flock` on `<path>.lock`, which dies with its holder. Up to SQLite 3.51.2 two connections
+          that write or checkpoint at once in WAL mode can damage the file, so there is one; readers never do either.
+Unknown.  An I/O error during COMMIT leaves the outcome open. The next call of any method opens the file anew, lets SQLite
+          recover it, and writes what the log holds into the file and syncs that, before anything is believed: after a
+          failed sync a second one of the same pages would report success for what never reached the disk.
+Full.     No room, a lock held too long: the transaction is rolled back, nothing of it is there.
+
+A file on a network file system is not safe: its locks and syncs are not what SQLite needs.
 """
 
 from __future__ import annotations

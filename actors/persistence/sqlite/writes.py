@@ -121,18 +121,25 @@ _ADVANCE_JOBS: Final = _Statement(
     "WHERE jobs.tenant = new.tenant AND jobs.name = new.name AND jobs.version = new.version AND jobs.mark <= new.mark",
 )
 _SET_STATUS: Final = "UPDATE jobs SET status = ?, epoch = ? WHERE tenant = ? AND name = ? AND version = ?"
-_FIND_JOBS: Final = _Statement("SELECT tenant, name FROM jobs WHERE (tenant, name) IN (VALUES", "(?, ?)", ")")
-_FIND_DEFINITIONS: Final = _Statement(
-    "SELECT d.job FROM jobs j JOIN definitions d ON d.tenant = j.tenant AND d.name = j.name AND d.version = j.version "
-    "WHERE (j.tenant, j.name) IN (VALUES",
+_FIND_JOBS: Final = _Statement(
+    "WITH asked (tenant, name) AS (VALUES",
     "(?, ?)",
-    ")",
+    ") SELECT j.tenant, j.name FROM asked a CROSS JOIN jobs j ON j.tenant = a.tenant AND j.name = a.name",
 )
-_FORGET_TAGS: Final = _Statement("DELETE FROM tags WHERE (tenant, tag, name) IN (VALUES", "(?, ?, ?)", ")")
-_ADD_TAGS: Final = _plain("tags", 3, _KEEP_FIRST)
+_FIND_DEFINITIONS: Final = _Statement(
+    "WITH asked (tenant, name) AS (VALUES",
+    "(?, ?)",
+    ") SELECT d.job FROM asked a CROSS JOIN jobs j ON j.tenant = a.tenant AND j.name = a.name "
+    "CROSS JOIN definitions d ON d.tenant = j.tenant AND d.name = j.name AND d.version = j.version",
+)
 _FIND_TOKENS: Final = _Statement(
-    f"SELECT {RUN_COLUMNS} FROM runs r WHERE r.token IS NOT NULL AND (r.tenant, r.token) IN (VALUES", "(?, ?)", ")"
+    "WITH asked (tenant, token) AS (VALUES",
+    "(?, ?)",
+    f") SELECT {RUN_COLUMNS} FROM asked a CROSS JOIN runs r INDEXED BY runs_by_token "
+    "ON r.tenant = a.tenant AND r.token = a.token AND r.token IS NOT NULL",
 )
+_FORGET_TAG: Final = "DELETE FROM tags WHERE tenant = ? AND tag = ? AND name = ?"
+_ADD_TAGS: Final = _plain("tags", 3, _KEEP_FIRST)
 
 
 class Batch:
@@ -296,7 +303,8 @@ def _put_jobs(connection: sqlite3.Connection, writes: list[contract.PutJob], epo
     newest = {write.job.key: write for write in writes}
     for (packed,) in _FIND_DEFINITIONS.fetch(connection, list(newest)):
         old = unpack_record(packed, Job)
-        _FORGET_TAGS.run(connection, [(old.tenant, tag, old.name) for tag in old.tags])
+        for tag in old.tags:
+            connection.execute(_FORGET_TAG, (old.tenant, tag, old.name))
     _PUT_DEFINITIONS.run(
         connection, [definition_row(write.job) for write in writes if newest[write.job.key] is not write]
     )
