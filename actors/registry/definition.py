@@ -1,0 +1,200 @@
+"""Definitions: how jobs are added and changed."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from ..actor import CLOCK, COORDINATOR, DEPENDENCIES, Address, Turn
+from ..graph import find_cycle
+from ..messages import (
+    AddJobs,
+    Arm,
+    ChangeJob,
+    Disarm,
+    Found,
+    HoldJob,
+    JobChanged,
+    JobsAdded,
+    KnowJobs,
+    LinkJobs,
+    RequestRejected,
+)
+from ..persistence.store import AddDecisions, AddEvents, AdvanceJob, GetJobs, InsertJob, PutJob, SetJobStatus, Write
+from ..records import Event, JobRecord, JobStatus
+from ..schedule import first_state, pass_pause
+from .catalogue import Catalogue
+from .comparison import Change, compare
+from .errand import Errands, reject
+
+JobKey = tuple[str, str]
+
+
+class Definitions:
+    """Adds and changes jobs."""
+
+    def __init__(self, catalogue: Catalogue, errands: Errands) -> None:
+        self._catalogue = catalogue
+        self._errands = errands
+
+    # ---- adding ---------------------------------------------------------------------------------------------------------
+
+    def on_add_jobs(self, client: Address, request: AddJobs, turn: Turn) -> None:
+        names = dict.fromkeys(job.key for job in request.jobs)
+        names.update(dict.fromkeys((job.tenant, name) for job in request.jobs for name in job.after))
+
+        def then(message: Found, turn: Turn) -> None:
+            there: dict[JobKey, JobRecord] = {record.job.key: record for record in message.rows}
+            self._compare(client, request, there, turn)
+
+        self._errands.read(client, request, GetJobs(tuple(names)), then, turn)
+
+    def _compare(self, client: Address, request: AddJobs, there: dict[JobKey, JobRecord], turn: Turn) -> None:
+        refusal = self._refusal(request, there)
+        if refusal is not None:
+            turn.send(client, refusal)
+            return
+        changes = [compare(job, there.get(job.key), turn.now) for job in request.jobs]
+        writes: list[Write] = [
+            InsertJob(it.record.job, it.record.state) if it.kind == "new" else PutJob(it.record.job, it.record.state)
+            for it in changes
+            if it.kind != "same"
+        ]
+
+        def then(turn: Turn) -> None:
+            self._added(client, request, changes, there, turn)
+
+        if writes:
+            self._errands.save(client, request, writes, then, turn)
+        else:
+            then(turn)
+
+    def _refusal(self, request: AddJobs, there: dict[JobKey, JobRecord]) -> RequestRejected | None:
+        """Why these jobs cannot be added: a name that is taken, an unknown upstream, a cycle."""
+        given = {job.key for job in request.jobs}
+        for index, job in enumerate(request.jobs):
+            record = there.get(job.key)
+            if request.mode == "add" and record is not None and record.state.status != "removed":
+                text = f"a job {job.name!r} is there already in tenant {job.tenant!r}; change it by declaring it, or use another name"
+                return RequestRejected(request.key, "job_exists", text, index)
+            for upstream in job.after:
+                key = (job.tenant, upstream)
+                known = there.get(key)
+                if key not in given and (known is None or known.state.status == "removed"):
+                    text = f"job {job.name!r} waits for {upstream!r}, which is unknown in tenant {job.tenant!r}; add that job first, or with it"
+                    return RequestRejected(request.key, "unknown_upstream", text, index)
+        for tenant in dict.fromkeys(job.tenant for job in request.jobs):
+            edges = dict(self._catalogue.edges(tenant))
+            edges.update({job.name: job.after for job in request.jobs if job.tenant == tenant})
+            for index, job in enumerate(request.jobs):
+                cycle = find_cycle(edges, job.name) if job.after and job.tenant == tenant else []
+                if cycle:
+                    text = (
+                        f"job {job.name!r} would wait for itself: {' → '.join(cycle)}; take one of these out of `after`"
+                    )
+                    return RequestRejected(request.key, "cycle", text, index)
+        return None
+
+    def _added(
+        self, client: Address, request: AddJobs, changes: list[Change], there: dict[JobKey, JobRecord], turn: Turn
+    ) -> None:
+        changed = [it.record for it in changes if it.kind != "same"]
+        for it in changes:
+            self._catalogue.know(it.record)
+            self._catalogue.link(it.record.job)
+        if changed:
+            turn.send(
+                CLOCK,
+                Arm(tuple(record for record in changed if record.state.next_due is not None or record.job.version > 1)),
+            )
+        linked = [it.record.job for it in changes if self._catalogue.is_linked(it.record.job)]
+        upstreams = {(job.tenant, name) for job in linked for name in job.after}
+        linked += [record.job for key, record in there.items() if key in upstreams and record.job not in linked]
+        if linked or any(it.had_upstreams for it in changes):
+            turn.send(
+                DEPENDENCIES, LinkJobs(tuple(linked) + tuple(it.record.job for it in changes if it.had_upstreams))
+            )
+        # what was parked for want of its function may run now; new jobs have nothing parked
+        known = tuple(it.record.job for it in changes if it.kind != "new" or it.record.job.hook is not None)
+        if known:
+            turn.send(COORDINATOR, KnowJobs(known))
+        kinds = [it.kind for it in changes]
+        turn.send(client, JobsAdded(request.key, kinds.count("new"), kinds.count("changed"), kinds.count("same")))
+
+    # ---- changing -------------------------------------------------------------------------------------------------------
+
+    def on_change_job(self, client: Address, request: ChangeJob, turn: Turn) -> None:
+        def then(message: Found, turn: Turn) -> None:
+            records: tuple[JobRecord, ...] = message.rows
+            if not records or records[0].state.status == "removed":
+                text = f"no job {request.job!r} in tenant {request.tenant!r}"
+                reject(client, request.key, "unknown_job", text, turn)
+                return
+            self._change(client, request, records[0], turn)
+
+        self._errands.read(client, request, GetJobs(((request.tenant, request.job),)), then, turn)
+
+    def _change(self, client: Address, request: ChangeJob, record: JobRecord, turn: Turn) -> None:
+        job, state = record.job, record.state
+        event = AddEvents((Event(turn.now, f"job_{request.action}", job.tenant, job.name),))
+        match request.action:
+            case "pause" | "remove":
+                status: JobStatus = "paused" if request.action == "pause" else "removed"
+                after = JobRecord(job, replace(state, status=status))
+                writes: list[Write] = [SetJobStatus(job.tenant, job.name, job.version, status), event]
+            case "resume":
+                after, writes = self._resumed(record, turn.now)
+                writes.append(event)
+            case "reschedule":
+                assert request.trigger is not None, "the client has checked that there is a trigger"
+                job = replace(job, trigger=request.trigger, anchor=turn.now, version=job.version + 1)
+                after = JobRecord(job, replace(first_state(job), fires=0))
+                if state.status == "paused":
+                    after = JobRecord(job, replace(after.state, status="paused"))
+                writes = [PutJob(after.job, after.state), event]
+            case _:
+                assert_never(request.action)
+
+        def then(turn: Turn) -> None:
+            self._changed(client, request, after, turn)
+
+        self._errands.save(client, request, writes, then, turn)
+
+    @staticmethod
+    def _resumed(record: JobRecord, now: int) -> tuple[JobRecord, list[Write]]:
+        """What is written when a job is resumed: what passed meanwhile is SKIPPED_PAUSED, and the mark stands at now."""
+        job, state = record.job, record.state
+        if state.status != "paused":
+            return record, []
+        step = pass_pause(job, state, now)
+        after = replace(
+            state, status="exhausted" if step.exhausted else "active", mark=step.mark, next_due=step.next_due
+        )
+        writes: list[Write] = [
+            SetJobStatus(job.tenant, job.name, job.version, after.status),
+            AdvanceJob(job.tenant, job.name, job.version, step.mark, None, step.next_due),
+        ]
+        if step.decisions:
+            writes.append(AddDecisions(step.decisions))
+        return JobRecord(job, after), writes
+
+    def _changed(self, client: Address, request: ChangeJob, after: JobRecord, turn: Turn) -> None:
+        job = after.job
+        self._catalogue.know(after)
+        held = after.state.status in ("paused", "removed")
+        if held:
+            turn.send(CLOCK, Disarm((job.key,)))
+        else:
+            turn.send(CLOCK, Arm((after,)))
+        if after.state.status == "removed":
+            self._catalogue.unlink(job.key)
+            turn.send(DEPENDENCIES, LinkJobs((), (job.key,)))
+
+        def then(turn: Turn) -> None:
+            turn.send(client, JobChanged(request.key, after))
+
+        removed = after.state.status == "removed"
+        self._errands.hold(
+            client, request, HoldJob(f"hold/{self._errands.next()}", job.tenant, job.name, held, removed), then, turn
+        )

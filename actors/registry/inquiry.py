@@ -1,0 +1,132 @@
+"""Requests about runs: submissions, cancels, questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..actor import COORDINATOR, DEPENDENCIES, Address, Turn
+from ..messages import (
+    Accepted,
+    Answer,
+    CancelAccepted,
+    CancelLive,
+    CancelRun,
+    Describe,
+    Found,
+    Plan,
+    PlanItem,
+    Query,
+    RunsEnded,
+    Submit,
+    Watch,
+    WatchLive,
+)
+from ..persistence.store import GetJobs, GetRuns, GetSubmissions, ListRuns
+from ..records import Job, JobRecord, RunRecord, RunState, Submission
+from .catalogue import Catalogue
+from .errand import Errands, reject
+
+JobKey = tuple[str, str]
+
+
+class Inquiries:
+    """Passes submissions on, and answers what is asked of runs and jobs."""
+
+    def __init__(self, catalogue: Catalogue, errands: Errands) -> None:
+        self._catalogue = catalogue
+        self._errands = errands
+
+    # ---- submitting -----------------------------------------------------------------------------------------------------
+
+    def on_submit(self, client: Address, request: Submit, turn: Turn) -> None:
+        if request.repeated:
+            self._errands.read(
+                client, request, GetSubmissions((request.key,)), self._after_submissions(client, request), turn
+            )
+        else:
+            self._plan(client, request, turn)
+
+    def _after_submissions(self, client: Address, request: Submit) -> Callable[[Found, Turn], None]:
+        def then(message: Found, turn: Turn) -> None:
+            rows: tuple[Submission, ...] = message.rows
+            if rows:
+                row = rows[0]
+                turn.send(client, Accepted(request.key, tuple(range(row.first, row.first + row.count)), durable=True))
+            else:
+                self._plan(client, request, turn)
+
+        return then
+
+    def _plan(self, client: Address, request: Submit, turn: Turn) -> None:
+        """Pass a submission on, with its jobs' definitions; those that are not known are read first."""
+        known, tenant = self._catalogue.known, request.tenant
+        names = dict.fromkeys(item.job for item in request.items)
+        missing = [(tenant, name) for name in names if (tenant, name) not in known]
+        if missing:
+
+            def then(message: Found, turn: Turn) -> None:
+                records: tuple[JobRecord, ...] = message.rows
+                for record in records:
+                    self._catalogue.know(record)
+                self._plan_known(client, request, turn)
+
+            self._errands.read(client, request, GetJobs(tuple(missing)), then, turn)
+        else:
+            self._plan_known(client, request, turn)
+
+    def _plan_known(self, client: Address, request: Submit, turn: Turn) -> None:
+        known, tenant = self._catalogue.known, request.tenant
+        jobs: dict[str, Job] = {}
+        items: list[PlanItem] = []
+        for index, item in enumerate(request.items):
+            job = jobs.get(item.job)
+            if job is None:
+                record = known.get((tenant, item.job))
+                if record is None or record.state.status == "removed":
+                    text = f"no job {item.job!r} in tenant {tenant!r}; add it first"
+                    reject(client, request.key, "unknown_job", text, turn, index)
+                    return
+                job = jobs[item.job] = record.job
+            items.append(PlanItem(job, item))
+        turn.send(DEPENDENCIES, Plan(request.key, client, request.cause, tuple(items)))
+
+    # ---- runs -----------------------------------------------------------------------------------------------------------
+
+    def on_cancel_run(self, client: Address, request: CancelRun, turn: Turn) -> None:
+        def then(message: Found, turn: Turn) -> None:
+            records: tuple[RunRecord, ...] = message.rows
+            if not records:
+                text = f"no run {request.run_id} in tenant {request.tenant!r}"
+                reject(client, request.key, "unknown_run", text, turn)
+            elif records[0].end is None:
+                turn.send(COORDINATOR, CancelLive(request.key, client, request.run_id, request.reason))
+            elif records[0].end.state is RunState.CANCELLED:
+                turn.send(client, CancelAccepted(request.key, RunState.CANCELLED))
+            else:
+                text = f"run {request.run_id} has ended already: {records[0].end.state}"
+                reject(client, request.key, "ended", text, turn)
+
+        self._errands.read(client, request, GetRuns(request.tenant, (request.run_id,)), then, turn)
+
+    def on_query(self, client: Address, request: Query, turn: Turn) -> None:
+        of_runs = isinstance(request.question, GetRuns | ListRuns)
+
+        def then(message: Found, turn: Turn) -> None:
+            if of_runs and any(record.end is None for record in message.rows):
+                turn.send(COORDINATOR, Describe(request.key, client, message.rows))
+            else:
+                turn.send(client, Answer(request.key, message.rows))
+
+        self._errands.read(client, request, request.question, then, turn)
+
+    def on_watch(self, client: Address, request: Watch, turn: Turn) -> None:
+        def then(message: Found, turn: Turn) -> None:
+            records: tuple[RunRecord, ...] = message.rows
+            ends = tuple(record.end for record in records if record.end is not None)
+            live = tuple(record.run.run_id for record in records if record.end is None)
+            if ends:
+                turn.send(client, RunsEnded(ends))
+            if live:
+                turn.send(COORDINATOR, WatchLive(client, live))
+
+        self._errands.read(client, request, GetRuns(request.tenant, request.run_ids), then, turn)
