@@ -30,7 +30,7 @@ MOVES: Final[dict[S, frozenset[S]]] = {
     S.BLOCKED: frozenset({S.READY, S.DELAYED, S.CANCELLED, S.SKIPPED, S.UPSTREAM_FAILED, S.EXPIRED, S.PARKED}),
     # not before an instant: said at submit, or a retry's wait
     S.DELAYED: frozenset({S.READY, S.CANCELLED, S.TIMED_OUT, S.PARKED, S.BLOCKED}),
-    # waits for a place; a new run begins here, and may turn out to wait for something else
+    # waits for a place; a run is born here, and goes on at once to where it must wait
     S.READY: frozenset({S.CLAIMED, S.DELAYED, S.CANCELLED, S.EXPIRED, S.TIMED_OUT, S.PARKED, S.BLOCKED, S.SKIPPED}),
     # durable: this attempt belongs to this node; its function may not have been called yet
     S.CLAIMED: frozenset(

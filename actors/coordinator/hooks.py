@@ -61,7 +61,7 @@ def tell_run(moment: HookMoment, run: Run, *, state: str, attempt: int, error: E
             "tenant": run.tenant,
             "run": run.run_id,
             "slot": run.slot,
-            "state": state,
+            "state": str(state),
             "attempt": attempt,
             "error_type": "" if error is None else error.type,
             "error": "" if error is None else error.text[:MAX_TOLD_TEXT],

@@ -158,7 +158,7 @@ class Dependencies:
             turn.send(PERSISTENCE, Read(f"roots/{self._epoch}", GetJobs(tuple(missing))))
         elif message.key == f"roots/{self._epoch}" and not self._loaded:
             roots_found: tuple[JobRecord, ...] = message.rows
-            self._link([record.job for record in roots_found])
+            self._link([record.job for record in roots_found if record.state.status != "removed"])
             self._loaded = True
             turn.cancel_timer("load")
             held, self._held = self._held, []
@@ -182,10 +182,11 @@ class Dependencies:
         self._link(list(message.jobs))
         for tenant, name in message.removed:
             self._jobs.get(tenant, {}).pop(name, None)
+            self._roots.get(tenant, {}).pop(name, None)
             self._downstream[tenant] = turned({job: it.after for job, it in self._jobs.get(tenant, {}).items()})
             for (group_tenant, group), members in list(self._groups.items()):
                 if group_tenant == tenant and name not in members.members:
-                    self._evaluate((tenant, group), turn, gone=name)
+                    self._evaluate((tenant, group), turn)
 
     def _edges(self, tenant: str) -> dict[str, tuple[str, ...]]:
         return {name: job.after for name, job in self._jobs.get(tenant, {}).items()}
@@ -213,9 +214,14 @@ class Dependencies:
     def _companions(self, job: Job, *, called: bool) -> list[str]:
         """The jobs that run with one that is fired by hand: what it waits for, and what can then follow."""
         edges = self._edges(job.tenant)
-        needed = [] if called else upstream_closure(edges, job.name)
+        closure = [] if called else upstream_closure(edges, job.name)
+        needed = [name for name in closure if self._is_known(job.tenant, name)]
         following = downstream_closure(self._downstream.get(job.tenant, {}), edges, [*needed, job.name])
         return [*needed, *(name for name in following if name != job.name)]
+
+    def _is_known(self, tenant: str, name: str) -> bool:
+        """Tell whether a job of the graph is there; one that was removed is not."""
+        return name in self._jobs.get(tenant, {}) or name in self._roots.get(tenant, {})
 
     def _companion(self, tenant: str, name: str, group: str, slot: int | None) -> Draft:
         """A run that belongs to another's group."""
@@ -310,7 +316,7 @@ class Dependencies:
             member = group.members[end.job] = _Member(end.run_id)
         member.state, member.result = end.state, end.result
 
-    def _evaluate(self, key: GroupKey, turn: Turn, gone: str = "") -> None:
+    def _evaluate(self, key: GroupKey, turn: Turn) -> None:
         """Unblock or resolve the runs of a group whose rule is met."""
         group = self._groups.get(key)
         if group is None or not group.complete:
@@ -321,6 +327,7 @@ class Dependencies:
                 continue
             job = jobs.get(name)
             after = job.after if job is not None else ()
+            gone = [it for it in after if it not in group.members and not self._is_known(key[0], it)]
             verdict = _verdict(after, group.members, gone)
             if isinstance(verdict, tuple):
                 turn.send(COORDINATOR, Unblock(member.run_id, verdict))
@@ -377,10 +384,10 @@ def _draft(wanted: PlanItem, cause: Cause, *, group: str, waits: bool) -> Draft:
     return Draft(wanted.job, cause, None, group, item.arguments, item.token, item.priority, item.not_before, waits)
 
 
-def _verdict(after: tuple[str, ...], members: dict[str, _Member], gone: str) -> tuple[bytes, ...] | RunState | None:
-    """What becomes of a run that waits for `after`: its upstreams' results, a final state, or None to wait on."""
+def _verdict(after: tuple[str, ...], members: dict[str, _Member], gone: list[str]) -> tuple[bytes, ...] | RunState | None:
+    """What becomes of a run that waits for `after`, of which `gone` were removed: its upstreams' results, a final state, or None."""
     states = [members[name].state if name in members else None for name in after]
-    if any(state in BAD for state in states) or (gone and gone in after):
+    if any(state in BAD for state in states) or gone:
         return RunState.UPSTREAM_FAILED
     if any(state is None for state in states):
         return None
@@ -390,8 +397,8 @@ def _verdict(after: tuple[str, ...], members: dict[str, _Member], gone: str) -> 
     return RunState.SKIPPED
 
 
-def _because(after: tuple[str, ...], members: dict[str, _Member], gone: str) -> str:
-    if gone in after:
-        return f"its upstream {gone!r} was removed"
+def _because(after: tuple[str, ...], members: dict[str, _Member], gone: list[str]) -> str:
+    if gone:
+        return f"its upstream {gone[0]!r} was removed"
     named = (f"{name!r} ended {members[name].state}" for name in after if name in members)
     return "upstream " + ", ".join(named)
