@@ -79,7 +79,7 @@ class Requests:
         if not message.held:
             reign.held.discard(key)
             for live in reign.book.held.pop(key, ()):
-                if live.state is RunState.READY:
+                if live.state is RunState.READY and reign.book.live.get(live.run.run_id) is live:
                     reign.make_ready(live, turn.now)
             turn.reply(JobHeld(message.key))
             return
