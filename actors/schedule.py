@@ -42,8 +42,10 @@ def compile_job(job: Job, state: JobState | None = None) -> Schedule:
 
 def step_job(job: Job, schedule: Schedule, mark: int, fires: int, now: int) -> Step:
     """Decide what has passed of a job at `now`."""
-    missed = decide(schedule, mark, now, job.catchup)
     limit = schedule.limit
+    if limit is not None and fires >= limit:
+        return Step((), mark, fires, None, True)
+    missed = decide(schedule, mark, now, job.catchup)
     decisions: list[Decision] = []
     mark = missed.mark
     for it in missed.decisions:
@@ -83,6 +85,8 @@ def first_state(job: Job) -> JobState:
 def pass_pause(job: Job, state: JobState, now: int) -> Step:
     """Decide what passed while a job was paused: all of it is SKIPPED_PAUSED."""
     schedule = compile_job(job, state)
+    if schedule.limit is not None and state.fires >= schedule.limit:
+        return Step((), state.mark, state.fires, None, True)
     missed = decide(schedule, state.mark, now, CatchUp(), paused=True)
     decisions = tuple(
         Decision(job.tenant, job.name, it.first, it.last, it.count, it.kind, now, None, it.into)
