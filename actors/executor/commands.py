@@ -23,6 +23,7 @@ from .call import Wall, describe, ended, failed, stopped
 from .capture import Log
 from .live import LiveAttempt
 from .runner import Outcome
+from .warden import Warden
 from .watch import Watch
 
 SHELL: Final = "/bin/sh"
@@ -40,34 +41,52 @@ class CommandFailed(CallsheetError):
     """A command ended with another exit status than 0."""
 
 
-class CommandInterrupt:
-    """Ends a command's process group: TERM now, KILL when the grace is over."""
+class Commands:
+    """Runs commands, and ends them: TERM to the process group, KILL when the grace is over."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, warden: Warden) -> None:
         self._watch = watch
+        self._warden = warden
 
-    def __call__(self, live: LiveAttempt, grace_us: int) -> None:
-        """Ask a command to end; makes it end when the grace is over."""
-        live.told = True
-        signal_group(live.handle, signal.SIGTERM)
-        self._watch.after(grace_us, lambda: signal_group(live.handle, signal.SIGKILL))
-
-
-def run_command(live: LiveAttempt, wall: Wall) -> Outcome:
-    """Run the command of an attempt that has begun, and wait for its end; never raises."""
-    try:
-        status = _run(live)
-    except (OSError, ValueError) as error:  # no such folder or program, too many processes, a NUL in an argument
-        return failed(live, error, wall() // 1_000)
-    now = wall() // 1_000
-    if live.stop is not None:
-        return stopped(live, now)
-    if status == 0:
+    def run(self, live: LiveAttempt, wall: Wall) -> Outcome:
+        """Run the command of an attempt that has begun, and wait for its end; never raises."""
+        try:
+            status = self._run(live)
+        except (OSError, ValueError) as error:  # no such folder or program, too many processes, a NUL in an argument
+            return failed(live, error, wall() // 1_000)
+        now = wall() // 1_000
+        if live.stop is not None:
+            return stopped(live, now)
+        if status:
+            return ended(live, "failed", now, error=describe(CommandFailed(_explain(live, status))))
         order = live.order
         return Outcome(
             order.fence, order.run_id, order.attempt, "succeeded", live.started_at, now, _RESULT, None, live.logs()
         )
-    return ended(live, "failed", now, error=describe(CommandFailed(_explain(live, status))))
+
+    def interrupt(self, live: LiveAttempt, grace_us: int) -> None:
+        """Ask a command to end; make it end when the grace is over."""
+        live.told = True
+        signal_group(live.handle, signal.SIGTERM)
+        self._watch.after(grace_us, lambda: signal_group(live.handle, signal.SIGKILL))
+
+    def _run(self, live: LiveAttempt) -> int:
+        process = _start(live)
+        self._warden.watch(process.pid)
+        try:
+            live.handle = process
+            if live.stop is not None:  # it came while the process was being made
+                signal_group(process, signal.SIGTERM)
+            assert live.order.command is not None
+            stdin = live.order.command.stdin.encode("utf-8", "surrogateescape")
+            assert live.log is not None
+            with _Conversation(process, stdin, live.log) as conversation:
+                conversation.hold()
+            if live.stop is not None:
+                signal_group(process, signal.SIGKILL)  # before the wait: until then nobody else can have the number
+            return process.wait()
+        finally:
+            self._warden.release(process.pid)
 
 
 def signal_group(process: subprocess.Popen[bytes] | None, number: signal.Signals) -> None:
@@ -77,11 +96,11 @@ def signal_group(process: subprocess.Popen[bytes] | None, number: signal.Signals
             os.killpg(process.pid, number)
 
 
-def _run(live: LiveAttempt) -> int:
+def _start(live: LiveAttempt) -> subprocess.Popen[bytes]:
     command = live.order.command
     assert command is not None
-    log = live.log = Log()
-    process = subprocess.Popen(
+    live.log = Log()
+    return subprocess.Popen(
         list(command.argv) or [SHELL, "-c", command.line],
         stdin=subprocess.PIPE if command.stdin else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -90,15 +109,6 @@ def _run(live: LiveAttempt) -> int:
         env=_environment(live, command),
         start_new_session=True,
     )
-    live.handle = process
-    if live.stop is not None:  # it came while the process was being made
-        signal_group(process, signal.SIGTERM)
-    with _Conversation(process, command.stdin.encode("utf-8", "surrogateescape"), log) as conversation:
-        conversation.hold()
-    if live.stop is not None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # before the wait below: until then nobody else can have the number
-    return process.wait()
 
 
 class _Conversation:
@@ -140,7 +150,7 @@ class _Conversation:
             if not self._turn(_POLL_S if self._exit is None or patience is not None else None):
                 self._await_exit()
                 return
-            if patience is None and _has_ended(process.pid):
+            if patience is None and _has_ended(process):
                 patience = time.monotonic() + DRAIN_S
                 if self._exit is not None:
                     self._selector.unregister(self._exit)
@@ -172,7 +182,10 @@ class _Conversation:
 
     def _await_exit(self) -> None:
         """The output has ended, so nothing more is to be read: wait for the end without taking the exit status."""
-        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        if hasattr(os, "waitid"):
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self._process.wait()
 
 
 def _open_exit(pid: int) -> int | None:
@@ -183,8 +196,11 @@ def _open_exit(pid: int) -> int | None:
         return None
 
 
-def _has_ended(pid: int) -> bool:
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has ended; its number is its own until it is waited for, where the system can look without taking."""
+    if not hasattr(os, "waitid"):
+        return process.poll() is not None
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
 
 def _environment(live: LiveAttempt, command: Command) -> dict[str, str]:

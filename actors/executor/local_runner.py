@@ -16,7 +16,7 @@ from typing import Final
 from ..records import AttemptOutcome, ErrorInfo, ExecutorKind
 from . import capture
 from .call import Wall, call, not_started
-from .commands import SLACK_US, CommandInterrupt, run_command
+from .commands import SLACK_US, Commands
 from .event_loop import EventLoopPool
 from .functions import Functions
 from .ledger import DEFAULT_GRACE_US, Ledger
@@ -28,6 +28,7 @@ from .processes.pool import ProcessPool
 from .reporter import Reporter
 from .runner import Begun, Capacity, Order, Outcome, Report, StopReason
 from .threads import ThreadPool
+from .warden import Warden
 from .watch import Watch
 
 DEFAULT_THREADS: Final = 8
@@ -71,6 +72,7 @@ class LocalRunner:
         self._grace_us = grace_us
         self._wall = wall
         self._watch = Watch()
+        self._warden = Warden()
         self._pools: dict[ExecutorKind, Pool] = {}
         self._making = threading.Lock()
         self._is_open = False
@@ -153,6 +155,7 @@ class LocalRunner:
             pool.close(deadline_ns)
         self._reporter.flush()
         self._watch.close()
+        self._warden.close()
         self._marks.close()
         capture.remove()
 
@@ -194,12 +197,15 @@ class LocalRunner:
             case "thread":
                 return ThreadPool(places, ledger, self._watch, self._wall, call)
             case "command":
-                ledger.interrupt = CommandInterrupt(self._watch)
-                return ThreadPool(places, ledger, self._watch, self._wall, run_command)
+                commands = Commands(self._watch, self._warden)
+                ledger.interrupt = commands.interrupt
+                return ThreadPool(places, ledger, self._watch, self._wall, commands.run)
             case "async":
                 return EventLoopPool(places, ledger, self._reporter, self._watch, self._wall)
             case "process":
-                return ProcessPool(places, self._marks, self._reporter, self._wall, self._grace_us, self._worker_limits)
+                return ProcessPool(
+                    places, self._marks, self._reporter, self._warden, self._wall, self._grace_us, self._worker_limits
+                )
 
 
 def _refused(order: Order, now: int, outcome: AttemptOutcome, text: str) -> Outcome:

@@ -151,38 +151,47 @@ def test_stops_at_random_moments_hit_nobody_else(stage: Any) -> None:
     assert len(stage.seen.outcomes) == len(orders)
 
 
-def test_a_running_job_s_worker_dies_with_its_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["process", "command"])
+def test_nothing_that_a_node_has_started_outlives_kill_minus_9(tmp_path: Path, kind: str) -> None:
     script = tmp_path / "program.py"
     script.write_text(
         textwrap.dedent(
             f"""
-            import pathlib, sys, time
+            import os, pathlib, subprocess, sys, time
             from callsheet.actors.executor.functions import Functions
             from callsheet.actors.executor.local_runner import LocalRunner
             from callsheet.actors.executor.runner import Order
+            from callsheet.actors.records import Command
+
+            folder = pathlib.Path({str(tmp_path)!r})
 
             def job():
-                import os
-                pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid()))
-                while True:
-                    time.sleep(0.01)
+                child = subprocess.Popen(["sleep", "600"])
+                (folder / "child").write_text(str(child.pid))
+                (folder / "pid").write_text(str(os.getpid()))
+                child.wait()
+
+            line = f"sleep 600 & echo $! > {{folder}}/child; echo $$ > {{folder}}/new; mv {{folder}}/new {{folder}}/pid; wait"
 
             if __name__ == "__main__":
                 functions = Functions()
                 functions.register("job", job)
-                runner = LocalRunner(functions, incarnation="it", processes=1)
+                runner = LocalRunner(functions, incarnation="it", processes=1, allow_commands=True)
                 runner.open(print)
-                runner.start([Order(1, 1, 1, "default", "job", "process", "job", b"")])
+                command = Command(line=line) if {kind!r} == "command" else None
+                runner.start([Order(1, 1, 1, "default", "job", {kind!r}, "job", b"", (), command)])
                 time.sleep(600)
             """
         )
     )
     parent = subprocess.Popen([sys.executable, str(script)])
-    worker = int(eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
-    assert alive(worker)
+    pid = int(eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), within_s=30))
+    child = int((tmp_path / "child").read_text())
+    assert alive(pid)
+    assert alive(child)
     parent.kill()
     parent.wait()
-    eventually(lambda: not alive(worker))
+    eventually(lambda: not alive(pid) and not alive(child))
 
 
 PROGRAM = """

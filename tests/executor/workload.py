@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -197,7 +198,9 @@ def spawn(path: str) -> None:
 
 def fork() -> int:
     """Fork, and answer the child's exit status."""
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on: this process has threads
+        child = os.fork()
     if child == 0:
         os._exit(5)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -23,6 +23,7 @@ from ..live import LiveAttempt
 from ..marks import Marks
 from ..reporter import Reporter
 from ..runner import Outcome, StopReason
+from ..warden import Warden
 from .backlog import BATCH_US, MAX_BATCH, Backlog
 from .channel import FAILED, OUTCOME, PROGRESS, READY, RETURNED, Frame
 from .worker_process import WorkerProcess, WorkerState
@@ -76,6 +77,7 @@ class Foreman:
         owed: dict[int, LiveAttempt],
         marks: Marks,
         reporter: Reporter,
+        warden: Warden,
         selector: selectors.BaseSelector,
         after: After,
         wall: Wall,
@@ -87,6 +89,7 @@ class Foreman:
         self._owed = owed
         self._marks = marks
         self._reporter = reporter
+        self._warden = warden
         self._selector = selector
         self._after = after
         self._wall = wall
@@ -348,6 +351,7 @@ class Foreman:
             except OSError as error:
                 self._note_start_failure(str(error))
             else:
+                self._warden.watch(worker.process.pid)
                 self.workers.append(worker)
                 self._selector.register(worker.channel.end, selectors.EVENT_READ, worker)
 
@@ -405,6 +409,7 @@ class Foreman:
             return
         self._take(worker, worker.last_words())
         how = worker.reap()
+        self._warden.release(worker.process.pid)
         self.workers.remove(worker)
         if was_new:
             self._note_start_failure(worker.fault or f"the process {how}")

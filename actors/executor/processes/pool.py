@@ -37,6 +37,7 @@ from ..live import LiveAttempt
 from ..marks import Marks
 from ..reporter import Reporter
 from ..runner import StopReason
+from ..warden import Warden
 from .foreman import Foreman, WorkerLimits
 
 logger: Final = logging.getLogger(__name__)
@@ -46,7 +47,14 @@ class ProcessPool:
     """Runs attempts on up to `capacity` worker processes, which are made when they are first needed."""
 
     def __init__(
-        self, capacity: int, marks: Marks, reporter: Reporter, wall: Wall, grace_us: int, limits: WorkerLimits
+        self,
+        capacity: int,
+        marks: Marks,
+        reporter: Reporter,
+        warden: Warden,
+        wall: Wall,
+        grace_us: int,
+        limits: WorkerLimits,
     ) -> None:
         self._owed: dict[int, LiveAttempt] = {}
         self._requests: deque[Callable[[], None]] = deque()
@@ -61,7 +69,7 @@ class ProcessPool:
             os.set_blocking(end, False)
         self._selector.register(self._bell[0], selectors.EVENT_READ)
         self._foreman = Foreman(
-            capacity, self._owed, marks, reporter, self._selector, self._after, wall, grace_us, limits
+            capacity, self._owed, marks, reporter, warden, self._selector, self._after, wall, grace_us, limits
         )
         self._thread = threading.Thread(target=self._serve, name="callsheet-processes", daemon=True)
         self._thread.start()
