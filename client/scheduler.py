@@ -256,6 +256,16 @@ class Scheduler(Vocabulary):
         """Whether it was started and has not stopped."""
         return self._node is not None
 
+    @property
+    def store(self) -> Store:
+        """The store it was made with."""
+        return self._store
+
+    def can_run(self, executor: str) -> bool:
+        """Whether there are places here for jobs of a kind: thread, async, process or command."""
+        places = {"thread": "threads", "async": "asynchronous", "process": "processes", "command": "commands"}
+        return bool(self._places[places[executor]] != 0)
+
     # ---- jobs -----------------------------------------------------------------------------------------------------------
 
     def job(

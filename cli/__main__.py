@@ -1,0 +1,5 @@
+"""`python -m callsheet.cli` is the command too."""
+
+from . import main
+
+main()

@@ -1,0 +1,32 @@
+"""Options that several commands have, and the store they mean."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Final
+
+import typer
+
+from ..client.scheduler import DEFAULT_STORE
+
+STORE_VARIABLE: Final = "CALLSHEET_STORE"
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help=f"Where the state is kept. [default: ${STORE_VARIABLE}, else {DEFAULT_STORE}]",
+        show_default=False,
+    ),
+]
+TenantOption = Annotated[str, typer.Option("--tenant", metavar="NAME", help="The tenant that is meant.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer with JSON.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="How many at most.")]
+TagOption = Annotated[str | None, typer.Option("--tag", metavar="TAG", help="Only what bears this tag.")]
+
+
+def store_url(given: str | None) -> str:
+    """Return the address of the store: what was given, or what the environment says, or the default."""
+    return given or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE

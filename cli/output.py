@@ -1,0 +1,174 @@
+"""What a command answers: tables for eyes on a terminal, tabs between plain values in a pipe, JSON when asked for.
+
+On a terminal times are in the local zone and states have colours. In a pipe there is a line of titles, then a line for each
+row, columns parted by tabs, times in UTC: for cut, awk and sort. JSON has every field, with times in UTC that end in Z.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from msgspec import Struct
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+COLOURS: Final = {
+    "SUCCEEDED": "green",
+    "RUNNING": "cyan",
+    "CLAIMED": "cyan",
+    "READY": "yellow",
+    "DELAYED": "yellow",
+    "BLOCKED": "yellow",
+    "CANCELLING": "magenta",
+    "CANCELLED": "magenta",
+    "SKIPPED": "magenta",
+    "PARKED": "magenta",
+    "FAILED": "red",
+    "TIMED_OUT": "red",
+    "UPSTREAM_FAILED": "red",
+    "EXPIRED": "red",
+    "LOST": "bold red",
+    "QUARANTINED": "bold red",
+    "active": "green",
+    "paused": "yellow",
+    "exhausted": "dim",
+    "FIRED": "green",
+    "added": "green",
+    "changed": "yellow",
+    "same": "dim",
+}
+"""How the words of states, decisions and statuses are shown."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its title, where its value is, and how it lies."""
+
+    title: str
+    value: Callable[[Any], Any]
+    right: bool = False
+    wide: bool = False
+    """Takes what room is left, and is cut at the end when there is little."""
+
+
+def is_terminal() -> bool:
+    """Whether a person's terminal reads what is printed."""
+    return sys.stdout.isatty()
+
+
+def show_table(rows: Sequence[Any], columns: Sequence[Column], nothing: str) -> None:
+    """Print rows as a table; `nothing` is said on a terminal when there are none."""
+    if not is_terminal():
+        print("\t".join(column.title for column in columns))
+        for row in rows:
+            print("\t".join(plain(column.value(row)) for column in columns))
+    elif rows:
+        Console(highlight=False).print(make_table(rows, columns))
+    else:
+        print(nothing)
+
+
+def make_table(rows: Sequence[Any], columns: Sequence[Column], title: str | None = None) -> Table:
+    """Return rows as a table for a terminal."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(
+            column.title,
+            justify="right" if column.right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            ratio=1 if column.wide else None,
+        )
+    for row in rows:
+        table.add_row(*(_for_eyes(column.value(row)) for column in columns))
+    return table
+
+
+def show_json(value: Any) -> None:
+    """Print a value as JSON: an object or a list, of plain values, records and times."""
+    print(json.dumps(value, default=_for_json, ensure_ascii=False, indent=2))
+
+
+def show_json_line(value: Any) -> None:
+    """Print a value as JSON on one line, at once."""
+    print(json.dumps(value, default=_for_json, ensure_ascii=False), flush=True)
+
+
+def fields(record: Any) -> dict[str, Any]:
+    """Return a record's fields by name."""
+    assert isinstance(record, Struct)
+    return {name: getattr(record, name) for name in record.__struct_fields__}
+
+
+def utc_text(moment: datetime) -> str:
+    """Return a moment as ISO 8601 in UTC, ending in Z; parts of a second only where there are some."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def local_text(moment: datetime) -> str:
+    """Return a moment as a person reads it: local time, to the second."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def plain(value: Any) -> str:
+    """Return a value as plain text on one line."""
+    match value:
+        case None:
+            return ""
+        case datetime():
+            return utc_text(value)
+        case list() | tuple():
+            return ",".join(plain(item) for item in value)
+        case float():
+            return f"{value:.6g}"
+        case _:
+            return " ".join(str(value).split())
+
+
+def _for_eyes(value: Any) -> Text:
+    match value:
+        case None:
+            return Text("–", style="dim")
+        case datetime():
+            return Text(local_text(value))
+        case float():
+            return Text(seconds_text(value))
+        case list() | tuple():
+            return Text(", ".join(plain(item) for item in value))
+        case _:
+            text = plain(value)
+            return Text(text, style=COLOURS.get(text, ""))
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a length of time as a person reads it: `0.4 ms`, `12.0 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _for_json(value: Any) -> Any:
+    match value:
+        case datetime():
+            return utc_text(value)
+        case Struct():
+            return fields(value)
+        case Mapping():
+            return dict(value)
+        case bytes():
+            return value.decode(errors="replace")
+        case set() | frozenset():
+            return sorted(value)
+        case _:
+            return str(value)
