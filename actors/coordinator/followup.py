@@ -19,6 +19,7 @@ from ..messages import (
 )
 from ..persistence.store import Committed
 from ..records import End, Run
+from ..refusal import conflict_text
 from .admission import Admission, accepted
 from .attempts import Attempts
 from .batch import Admitted, Batch
@@ -93,10 +94,7 @@ class Followup:
         return replaced
 
     def _refuse_token(self, admitted: Admitted, run_id: int, old: Run, turn: Turn) -> None:
-        text = (
-            f"the idempotency key {old.token!r} belongs to run {old.run_id} of job {old.job!r}, which was submitted with "
-            "other arguments; use another key, or submit the same job with the same arguments"
-        )
+        text = conflict_text(old)
         index = admitted.run_ids.index(run_id)
         self._admission.answered(admitted.key, None)
         turn.send(admitted.client, RequestRejected(admitted.key, "token_conflict", text, index))

@@ -102,7 +102,7 @@ class Rebuild:
         return tuple(version for version in wanted if version not in self._definitions)[:MAX_PAGE]
 
     def _strangers(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(row.claimed_by for row in self._rows if row.claim is not None and row.claimed_by))
+        return tuple(dict.fromkeys(row.incarnation for row in self._rows if row.claim is not None and row.incarnation))
 
     # ---- squaring -------------------------------------------------------------------------------------------------------
 
@@ -123,11 +123,11 @@ class Rebuild:
                 continue
             if row.claim is None:
                 self._resume(live, row, turn.now)
-            elif row.claimed_by == message.incarnation and row.claim.fence in held:
+            elif row.incarnation == message.incarnation and row.claim.fence in held:
                 self._go_on(live, row, message.node)
             else:
-                mark = marks.get(row.claimed_by)
-                was_begun = mark is None or not mark.readable or row.claim.fence in begun[row.claimed_by]
+                mark = marks.get(row.incarnation)
+                was_begun = mark is None or not mark.readable or row.claim.fence in begun[row.incarnation]
                 self._recover(live, row, turn.now, was_begun=was_begun)
         self._clear = tuple(name for name in self._strangers() if name != message.incarnation)
         self._announce(turn)

@@ -171,10 +171,7 @@ class Persistence:
                 raise Fenced("the reign ended while a commit was cut off") from error
             if lease.last_seq != self._seq:
                 raise StoreBusy(f"a commit was cut off and did not take effect: {error}") from error
-            if any(_finds(write) for write in writes):
-                # it took effect, but what it found there before is not known any more: a new reign reads it all anew
-                raise Fenced("a commit was cut off after it took effect") from error
-            return Committed()
+            return self._store.found_before(writes)
 
     def _remember(self, key: tuple[Address, str], committed: Committed) -> None:
         self._written[key] = committed
@@ -202,11 +199,6 @@ def _code(error: StoreError) -> Literal["fenced", "full", "busy", "broken"]:
             return "busy"
         case _:
             return "broken"
-
-
-def _finds(write: Write) -> bool:
-    """Whether the store may answer to this write that something was there before."""
-    return isinstance(write, InsertJob) or (isinstance(write, AddRuns) and any(run.token for run in write.runs))
 
 
 def _groups(saves: list[tuple[Address, Save]]) -> list[list[tuple[Address, Save]]]:

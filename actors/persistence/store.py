@@ -257,6 +257,13 @@ class GetGroup(Struct, frozen=True, tag="get_group"):
     groups: tuple[str, ...]
 
 
+class GetTokens(Struct, frozen=True, tag="get_tokens"):
+    """→ list[RunRecord], the tenant's runs that were submitted with these idempotency keys, with their ends, by run_id."""
+
+    tenant: str
+    tokens: tuple[str, ...]
+
+
 class GetSubmissions(Struct, frozen=True, tag="get_submissions"):
     """→ list[Submission] with these keys."""
 
@@ -309,6 +316,7 @@ Question = (
     | GetRuns
     | ListRuns
     | GetGroup
+    | GetTokens
     | GetSubmissions
     | ListDecisions
     | ListAttempts

@@ -21,8 +21,9 @@ from ..messages import (
     Watch,
     WatchLive,
 )
-from ..persistence.store import GetJobs, GetRuns, GetSubmissions, ListRuns
+from ..persistence.store import GetJobs, GetRuns, GetSubmissions, GetTokens, ListRuns
 from ..records import Job, JobRecord, RunRecord, RunState, Submission
+from ..refusal import conflict_text
 from .catalogue import Catalogue
 from .errand import Errands, reject
 
@@ -74,6 +75,23 @@ class Inquiries:
         else:
             self._plan_known(client, request, turn)
 
+    def _check_tokens(self, client: Address, request: Submit, plan: Plan, turn: Turn) -> None:
+        """Refuse a submission whole if a key of it belongs to a run that was submitted with something else."""
+        items = {it.item.token: (index, it) for index, it in enumerate(plan.items) if it.item.token is not None}
+
+        def then(message: Found, turn: Turn) -> None:
+            records: tuple[RunRecord, ...] = message.rows
+            for record in records:
+                old = record.run
+                index, it = items[old.token or ""]
+                if (old.job, old.arguments) != (it.item.job, it.item.arguments):
+                    reject(client, request.key, "token_conflict", conflict_text(old), turn, index)
+                    return
+            turn.send(DEPENDENCIES, plan)
+
+        tokens = tuple(token for token in items if token is not None)
+        self._errands.read(client, request, GetTokens(request.tenant, tokens), then, turn)
+
     def _plan_known(self, client: Address, request: Submit, turn: Turn) -> None:
         known, tenant = self._catalogue.known, request.tenant
         jobs: dict[str, Job] = {}
@@ -88,7 +106,11 @@ class Inquiries:
                     return
                 job = jobs[item.job] = record.job
             items.append(PlanItem(job, item))
-        turn.send(DEPENDENCIES, Plan(request.key, client, request.cause, tuple(items)))
+        plan = Plan(request.key, client, request.cause, tuple(items))
+        if any(item.token is not None for item in request.items):
+            self._check_tokens(client, request, plan, turn)
+        else:
+            turn.send(DEPENDENCIES, plan)
 
     # ---- runs -----------------------------------------------------------------------------------------------------------
 

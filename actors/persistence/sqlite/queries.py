@@ -70,6 +70,8 @@ def answer(connection: sqlite3.Connection, question: Question) -> list[Any]:  # 
             return _list_runs(connection, question)
         case contract.GetGroup(tenant=tenant, groups=groups):
             return _get_group(connection, tenant, groups)
+        case contract.GetTokens(tenant=tenant, tokens=tokens):
+            return _get_tokens(connection, tenant, tokens)
         case contract.GetSubmissions(keys=keys):
             return _get_submissions(connection, keys)
         case contract.ListDecisions():
@@ -149,6 +151,12 @@ def _get_runs(connection: sqlite3.Connection, tenant: str, run_ids: Sequence[int
 def _get_group(connection: sqlite3.Connection, tenant: str, groups: Iterable[str]) -> list[RunRecord]:
     query = f"{_runs_and_ends()} WHERE r.tenant = ? AND r.grp = ? AND r.grp <> ''"
     rows = [row for group in dict.fromkeys(groups) for row in connection.execute(query, (tenant, group)).fetchall()]
+    return _records(connection, sorted(rows, key=lambda row: row[0]))
+
+
+def _get_tokens(connection: sqlite3.Connection, tenant: str, tokens: Iterable[str]) -> list[RunRecord]:
+    query = f"{_runs_and_ends()} WHERE r.tenant = ? AND r.token = ? AND r.token IS NOT NULL"
+    rows = [row for token in dict.fromkeys(tokens) for row in connection.execute(query, (tenant, token)).fetchall()]
     return _records(connection, sorted(rows, key=lambda row: row[0]))
 
 

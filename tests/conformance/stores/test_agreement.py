@@ -27,6 +27,7 @@ from callsheet.actors.persistence.store import (
     GetLiveRuns,
     GetRuns,
     GetSubmissions,
+    GetTokens,
     ListAttempts,
     ListDecisions,
     ListEdges,
@@ -167,6 +168,7 @@ ALL: tuple[Question, ...] = (
     *(ListDecisions(tenant=tenant, job=name) for tenant in TENANTS for name in NAMES),
     *(ListEvents(tenant=tenant) for tenant in TENANTS),
     GetSubmissions(NAMES),
+    *(GetTokens(tenant, tuple(token for token in TOKENS if token)) for tenant in TENANTS),
     GetCounters(),
 )
 

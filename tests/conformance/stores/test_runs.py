@@ -15,6 +15,7 @@ from callsheet.actors.persistence.store import (
     GetGroup,
     GetLiveRuns,
     GetRuns,
+    GetTokens,
     ListAttempts,
     ListRuns,
     PutConditions,
@@ -78,6 +79,11 @@ def test_a_token_that_is_there_gives_the_run_that_has_it(leader: Leader) -> None
     assert committed == Committed(tokens=((4, first), (6, new)))
     assert numbers(leader.read(GetLiveRuns())) == [1, 2, 3, 5, 7]
     assert leader.store.found_before(()) == committed
+
+
+def test_runs_are_found_by_their_tokens_and_tenant(leader: Leader) -> None:
+    leader.write(AddRuns((a_run(1, token="t"), a_run(2, token="t", tenant="other"), a_run(3, token="u"), a_run(4))))
+    assert numbers(leader.read(GetTokens("default", ("u", "none", "t")))) == [1, 3]
 
 
 def test_no_tenant_sees_another_tenants_runs(leader: Leader) -> None:
