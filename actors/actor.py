@@ -139,7 +139,9 @@ class Bug(CallsheetError, AssertionError):
 ActorType = TypeVar("ActorType", bound=Actor)
 
 
-def deliver(actor: Actor, *messages: Any, now: int = 0, elapsed: int | None = None, sender: Address = "") -> list[Effect]:
+def deliver(
+    actor: Actor, *messages: Any, now: int = 0, elapsed: int | None = None, sender: Address = ""
+) -> list[Effect]:
     """Hand messages to an actor in one turn, let it settle, and answer the effects: how an actor is tested by calling it."""
     turn = Turn(now, now if elapsed is None else elapsed, sender)
     for message in messages:
