@@ -10,7 +10,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from ..actor import Address
-from ..messages import GroupEnd, MadeRun
+from ..messages import GroupEnd, Happened, MadeRun
 from ..persistence.store import (
     AddAttempts,
     AddClaim,
@@ -59,6 +59,7 @@ class Batch:
         self.moved: list[GroupEnd] = []
         self.decided: list[tuple[Address, str]] = []
         self.sends: list[tuple[Address, Struct]] = []
+        self.happened: list[Happened] = []
 
     def __bool__(self) -> bool:
         return bool(

@@ -63,6 +63,8 @@ class Followup:
         self._tell_dependencies(batch, turn)
         for to, message in batch.sends:
             turn.send(to, message)
+        for happened in batch.happened:
+            turn.emit(happened)
         if batch.runs:
             turn.emit(RunsCreated(len(batch.runs)))
         levels = {"live": float(len(self._reign.book.live)), "running": float(self._reign.places.out())}

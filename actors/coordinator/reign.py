@@ -9,8 +9,9 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import Final, Literal
 
-from ..actor import CLOCK, SECOND, Turn
+from ..actor import CLOCK, SECOND
 from ..executor.runner import Outcome
+from ..lifecycle import BAD
 from ..messages import GroupEnd, GroupsMoved, Happened, JobEnded, RunsMade
 from ..persistence.store import AdvanceJob, Counters
 from ..records import Condition, End, Event, HookMoment, Job, Run, RunState
@@ -152,7 +153,11 @@ class Reign:
                     self.make_ready(waiting, now)
         if run.slot is not None and run.cause == "slot":
             self.rearm(live.job, run.slot, now)
-        if self.hooks and run.cause != "hook":
+        if run.cause == "hook":
+            if state in BAD:
+                said = f"{end.error.type}: {end.error.text}" if end.error is not None else reason
+                self.note(now, "hook_failed", run, f"a hook of run {run.parent} ended {state}: {said}", level="warning")
+        elif self.hooks:
             for moment in moments_of(state):
                 self.call_hooks(moment, live.job, tell_end(moment, run, end), now, parent=run.run_id)
 
@@ -189,13 +194,11 @@ class Reign:
         run: Run,
         text: str,
         level: Literal["debug", "info", "warning", "error"] = "info",
-        turn: Turn | None = None,
     ) -> None:
-        """Write a line of the history, with the batch in hand."""
+        """Write a line of the history, with the batch in hand; it is reported when that is durable."""
         event = Event(now, kind, run.tenant, run.job, run.run_id, text)
         self.batch.events.append(event)
-        if turn is not None:
-            turn.emit(Happened(event, level))
+        self.batch.happened.append(Happened(event, level))
 
     def move_settled(self) -> None:
         """Note below which number every run has ended, now and then, so that a rebuild need not look there."""
