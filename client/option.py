@@ -267,7 +267,7 @@ def _executor(name: str, target: Function | Command, asked: str | None) -> Execu
         return "async"
     chosen: ExecutorKind = _choice(asked or "thread", f"job {name!r}: executor", ("thread", "process"))
     if chosen == "process":
-        target.locate()
+        target.check_place()
     return chosen
 
 

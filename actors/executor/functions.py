@@ -82,6 +82,16 @@ class Function:
             self._location = _locate(self.name, self.call)
         return self._location
 
+    def check_place(self) -> None:
+        """Check that a worker process could find this function once its module is complete; for use by a decorator.
+
+        While a decorator runs, the name it decorates is not there yet. `locate` follows it, when the function is needed.
+
+        Raises:
+            DefinitionError: it has no place to be found at; the text says why and what to do.
+        """
+        _find_place(self.name, self.call)
+
     def _misfit(self, fault: str, handed: int) -> str:
         before = f" after {handed} upstream result(s)" if handed else ""
         return f"job {self.name!r}: the arguments{before} do not fit {self._shape.text}: {fault}; correct the call or the function"
@@ -189,11 +199,28 @@ def _answers_coroutine(call: Callable[..., Any]) -> bool:
 
 
 def _locate(name: str, call: Callable[..., Any]) -> Location:
+    place = _find_place(name, call)
+    module_name, qualname = call.__module__, place.qualname
+    found = _follow(sys.modules[module_name], qualname)
+    if found is None:
+        raise _no_place(name, f"module {module_name} has no {qualname}")
+    if found != call and inspect.unwrap(found) is not inspect.unwrap(call):
+        raise _no_place(name, f"{qualname} in module {module_name} is something else: {found!r}")
+    return place
+
+
+def _no_place(name: str, why: str) -> DefinitionError:
+    return DefinitionError(
+        f"job {name!r} cannot run in a worker process: {why}; "
+        f'define the function at the top of a module or script, or use executor="thread"'
+    )
+
+
+def _find_place(name: str, call: Callable[..., Any]) -> Location:
+    """Say where the function should be, by its own account."""
+
     def refuse(why: str) -> DefinitionError:
-        return DefinitionError(
-            f"job {name!r} cannot run in a worker process: {why}; "
-            f'define the function at the top of a module or script, or use executor="thread"'
-        )
+        return _no_place(name, why)
 
     qualname = getattr(call, "__qualname__", "")
     module_name = getattr(call, "__module__", None) or ""
@@ -206,11 +233,6 @@ def _locate(name: str, call: Callable[..., Any]) -> Location:
     module = sys.modules.get(module_name)
     if module is None:
         raise refuse(f"its module {module_name} is not loaded under this name")
-    found = _follow(module, qualname)
-    if found is None:
-        raise refuse(f"module {module_name} has no {qualname}")
-    if found != call and inspect.unwrap(found) is not inspect.unwrap(call):
-        raise refuse(f"{qualname} in module {module_name} is something else: {found!r}")
     return _place(module, module_name, qualname, refuse)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -173,3 +174,14 @@ def test_what_cannot_be_called_is_refused() -> None:
         Functions().register("job", 3)  # type: ignore[arg-type]
     with pytest.raises(DefinitionError, match="async generator"):
         Functions().register("job", numbers)
+
+
+def test_a_decorator_can_check_a_place_whose_name_is_not_bound_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    function = Function("job", plain)
+    monkeypatch.delattr(sys.modules[plain.__module__], "plain")
+
+    function.check_place()
+    with pytest.raises(DefinitionError, match="has no plain"):
+        function.locate()
+    with pytest.raises(DefinitionError, match="it is a lambda"):
+        Function("job", lambda: None).check_place()
