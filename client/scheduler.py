@@ -407,16 +407,14 @@ class Scheduler(Vocabulary):
             if (self.tenant, name) not in self._stored:
                 self.add(job, overlap="allow_all")
             return name, None
-        name = self._names.of(job)
-        if name is None or (self.tenant, name) not in self._stored:
+        known = self._names.of(job)
+        if known is None or (self.tenant, known) not in self._stored:
             with self._adding:  # another thread may be about to add the same function
-                name = self._names.of(job) or self.add(job, None, overlap="allow_all")
-        return name, self._functions.find(name)
+                known = self._names.of(job) or self.add(job, None, overlap="allow_all")
+        return known, self._functions.find(known)
 
-    def has_arguments(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    def has_arguments(self, name: str) -> bool:
         """Whether a call without arguments gets some from elsewhere: the job's own, or its upstreams' results."""
-        if args or kwargs:
-            return False
         job = self._declared.get((self.tenant, name))
         return job is not None and bool(job.arguments or job.after)
 

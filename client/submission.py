@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..actors.executor.functions import Function
 from ..actors.messages import SubmitItem
 from ..actors.records import MAX_ARGUMENT_BYTES
 from ..data import pack_call
@@ -38,24 +39,43 @@ class Submission:
 
     def submit(self, job: Target, *args: Any, **kwargs: Any) -> Handle:
         """See `Scheduler.submit`."""
-        name, item = self._item(job, args, kwargs)
-        return self._scheduler.submit_items([(name, item)], "submit", self._timeout_s)[0]
+        item = self._item(self._target(job), args, kwargs)
+        return self._scheduler.submit_items([item], "submit", self._timeout_s)[0]
 
     def submit_many(self, calls: Iterable[Sequence[Any]]) -> list[Handle]:
         """See `Scheduler.submit_many`."""
         if self._token is not None:
             raise DefinitionError("one idempotency key names one run; submit them one by one")
-        items = [self._item(call[0], tuple(call[1:]), {}) for call in calls]
+        items: list[SubmitItem] = []
+        target: _Resolved | None = None
+        for call in calls:
+            if target is None or call[0] is not target.job:
+                target = self._target(call[0])
+            items.append(self._item(target, tuple(call[1:]), {}))
         return self._scheduler.submit_items(items, "submit", self._timeout_s) if items else []
 
-    def _item(self, job: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, SubmitItem]:
+    def _target(self, job: Target) -> _Resolved:
         name, function = self._scheduler.resolve(job)
-        packed = b""
-        if function is not None and not self._scheduler.has_arguments(name, args, kwargs):
-            function.check_call(args, kwargs)
+        return _Resolved(job, name, function, f"job {name!r}: its arguments")
+
+    def _item(self, target: _Resolved, args: tuple[Any, ...], kwargs: dict[str, Any]) -> SubmitItem:
+        name, function, packed = target.name, target.function, b""
         if args or kwargs:
-            packed = pack_call(args, kwargs, what=f"job {name!r}: its arguments", limit=MAX_ARGUMENT_BYTES)
-        return name, SubmitItem(name, packed, self._token, self._priority, self._not_before)
+            if function is not None:
+                function.check_call(args, kwargs)
+            packed = pack_call(args, kwargs, what=target.what, limit=MAX_ARGUMENT_BYTES)
+        elif function is not None and not self._scheduler.has_arguments(name):
+            function.check_call(args, kwargs)
+        return SubmitItem(name, packed, self._token, self._priority, self._not_before)
+
+
+class _Resolved(NamedTuple):
+    """A job as it was said, its name and function, and how its arguments are called in an error."""
+
+    job: Target
+    name: str
+    function: Function | None
+    what: str
 
 
 def _not_before(delay: Duration | None, at: datetime | None) -> int:

@@ -131,23 +131,24 @@ class Vocabulary(Questions):
     def trigger(self, job: Target) -> Handle:
         """Fire a job by hand: like a slot, with its own arguments; what it waits for and what waits for it run with it."""
         name = self._name_of(job)
-        return self.submit_items([(name, SubmitItem(name))], "trigger", REQUEST_S)[0]
+        return self.submit_items([SubmitItem(name)], "trigger", REQUEST_S)[0]
 
-    def submit_items(self, items: Sequence[tuple[str, SubmitItem]], cause: Cause, timeout_s: float) -> list[Handle]:
+    def submit_items(self, items: Sequence[SubmitItem], cause: Cause, timeout_s: float) -> list[Handle]:
         """Submit checked items. `Submission` is the way to call this."""
         gateway = self._open_gateway()
-        handles = [Handle(self, self.tenant, name) for name, _ in items]
-        gateway.submit(self.tenant, [item for _, item in items], handles, cause, timeout_s)
+        tenant = self.tenant
+        handles = [Handle(self, tenant, item.job) for item in items]
+        gateway.submit(tenant, items, handles, cause, timeout_s)
         return handles
 
     def resolve(self, job: Target) -> tuple[str, Function | None]:
         """The name of a job and, where this program has it, its function."""
         return self._name_of(job), None
 
-    def has_arguments(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    def has_arguments(self, name: str) -> bool:
         """Whether a call without arguments gets some from elsewhere: the job's own, or its upstreams' results."""
         del name
-        return not args and not kwargs
+        return True
 
     def handle(self, run_id: int) -> Handle:
         """A handle for a run that was submitted elsewhere or earlier.

@@ -67,7 +67,7 @@ class Executor:
         self._epoch = 0
         self._held: dict[int, Order] = dict.fromkeys(runner.held(), _RESTORED)
         self._seen: list[int] = []
-        self._told: set[int] = set()
+        self._told: dict[int, None] = {}
         self._ended: dict[int, Outcome] = {}
         self._unsent: list[Outcome] = []
         self._withdrawing: dict[str, tuple[int, ...]] = {}
@@ -217,7 +217,7 @@ class Executor:
         long = tuple(fence for fence in waiting if fence in begun)
         if long:
             turn.send(COORDINATOR, AttemptsBegun(self._named(long)))
-        self._told = {fence for fence in (*self._told, *long) if fence in self._held}
+        self._told = dict.fromkeys(fence for fence in (*self._told, *long) if fence in self._held)
         self._seen = [fence for fence in self._held if fence not in self._told]
         self._watching = bool(self._seen)
         if self._watching:
