@@ -18,6 +18,7 @@ from typing import Final, Self
 
 from ...data import pack
 from ...errors import CallsheetError
+from ...triggers import to_datetime
 from ..records import Command
 from .call import Wall, describe, ended, failed, stopped
 from .capture import Log
@@ -205,6 +206,7 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
 
 def _environment(live: LiveAttempt, command: Command) -> dict[str, str]:
     order = live.order
+    slot = "" if order.slot is None else to_datetime(order.slot).isoformat()
     ours = {
         "CALLSHEET_JOB": order.job,
         "CALLSHEET_TENANT": order.tenant,
@@ -212,6 +214,7 @@ def _environment(live: LiveAttempt, command: Command) -> dict[str, str]:
         "CALLSHEET_ATTEMPT": str(order.attempt),
         "CALLSHEET_FENCE": str(order.fence),
         "CALLSHEET_IDEMPOTENCY_KEY": order.key,
+        "CALLSHEET_SLOT": slot,
     }
     return {**os.environ, **ours, **command.environment}
 

@@ -62,6 +62,15 @@ def test_a_command_has_its_input_its_environment_and_its_folder(run: Callable[..
     assert outcome.logs.decode() == f"one\ntwo\nred backup\n{tmp_path}\n"
 
 
+@pytest.mark.parametrize(("slot", "told"), [(1_795_298_400_000_001, "2026-11-21T22:00:00.000001+00:00"), (None, "")])
+def test_a_command_is_told_the_slot_it_stands_for(stage: Any, slot: int | None, told: str) -> None:
+    line = Command(line='echo "<$CALLSHEET_SLOT>"')
+    order = stage.order("", kind="command", command=line, job="backup", slot=slot)
+    stage.runner.start([order])
+
+    assert stage.seen.wait(order.fence).logs.decode() == f"<{told}>\n"
+
+
 def test_more_input_than_a_pipe_holds_reaches_the_command(run: Callable[..., Any]) -> None:
     assert run("wc -c", stdin="x" * 1_000_000).logs.strip() == b"1000000"
 
