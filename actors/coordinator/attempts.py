@@ -198,8 +198,8 @@ class Attempts:
 
     def _wait(self, live: Live, outcome: Outcome, until: int, reason: str, now: int) -> None:
         """Store an attempt that did not end its run, and let the run wait for the next."""
-        if live.state is RunState.CANCELLING:
-            self._reign.end(live, RunState.CANCELLED, now, outcome)
+        if live.state is RunState.CANCELLING or self._reign.is_removed(live):
+            self._reign.end(live, RunState.CANCELLED, now, outcome, reason=live.reason or "its job was removed")
             return
         self._reign.batch.attempts.append(
             Attempt(
@@ -218,6 +218,7 @@ class Attempts:
             )
         )
         self._let_go(live)
+        live.next_at = until
         self._reign.delay(live, until, reason)
 
     @staticmethod

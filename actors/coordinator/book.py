@@ -19,7 +19,7 @@ PRIORITY_STEP_US: Final = MINUTE
 class Live:
     """A run that has not ended.
 
-    `attempts` and `crashes` are spent ones; `fence` names the attempt in hand, 0 when none is. It begins when it neither
+    `next_at` is the instant before which nothing of it begins: said at submit, or a retry's wait. `attempts` and `crashes` are spent ones; `fence` names the attempt in hand, 0 when none is. It begins when it neither
     `waits` for upstreams nor stands behind `gates`, which are runs of hooks and earlier runs of its job.
     """
 
@@ -32,6 +32,7 @@ class Live:
         "handed",
         "job",
         "look_at",
+        "next_at",
         "node",
         "ready_at",
         "reason",
@@ -48,6 +49,7 @@ class Live:
         self.state = state
         self.reason = reason
         self.look_at: int | None = None
+        self.next_at = run.not_before if run.not_before > run.created_at else 0
         self.attempts = 0
         self.crashes = 0
         self.fence = 0

@@ -7,7 +7,7 @@ settled by who holds it now, or by the start marks of the incarnation that held 
     not begun, by a readable mark          given back, nothing spent
     begun, or the marks cannot be read     at most once: LOST · at least once: a crash, and tried again
 
-    live runs (pages) ─▶ definitions ─▶ hooks ─▶ stock of the executors ─▶ settled
+    live runs (pages) ─▶ definitions ─▶ hooks ─▶ paused and removed jobs ─▶ stock of the executors ─▶ settled
 
 A step that gets no answer is asked again by a timer.
 """
@@ -19,7 +19,7 @@ from typing import Final, Literal
 from ..actor import EXECUTOR, PERSISTENCE, SECOND, Turn
 from ..executor.runner import Outcome
 from ..messages import ClearMarks, Found, MadeRun, Read, RunsMade, StockTaken, TakeStock
-from ..persistence.store import MAX_PAGE, GetDefinitions, GetLiveRuns, ListEdges, Question
+from ..persistence.store import MAX_PAGE, GetDefinitions, GetJobs, GetLiveRuns, ListEdges, ListHeld, Question
 from ..records import ErrorInfo, Job, JobRecord, LiveRun, RunState
 from .attempts import Attempts
 from .book import Live
@@ -28,7 +28,7 @@ from .reign import AUDIT_US, Reign
 ASK_AGAIN_US: Final = SECOND
 MADE_A_MESSAGE: Final = 256
 
-Step = Literal["live", "definitions", "edges", "stock", "done"]
+Step = Literal["live", "definitions", "edges", "held", "jobs", "stock", "done"]
 
 
 class Rebuild:
@@ -39,7 +39,7 @@ class Rebuild:
         self._attempts = attempts
         self._rows: list[LiveRun] = []
         self._definitions: dict[tuple[str, str, int], Job] = {}
-        self._paused: set[tuple[str, str]] = set()
+        self._asked = 0
         self.step: Step = "live"
         self._clear: tuple[str, ...] = ()
 
@@ -58,20 +58,27 @@ class Rebuild:
                 question = GetDefinitions(self._missing())
             case "edges":
                 question = ListEdges()
+            case "held":
+                question = ListHeld()
+            case "jobs":
+                question = GetJobs(self._unasked())
             case "stock":
                 turn.send(EXECUTOR, TakeStock(self._reign.epoch, self._strangers()))
                 turn.set_timer("rebuild", turn.elapsed + ASK_AGAIN_US, steady=True)
                 return
             case "done":
                 return
-        key = f"rebuild/{self._reign.epoch}/{self.step}/{len(self._rows)}/{len(self._definitions)}"
+        key = self._key()
         turn.send(PERSISTENCE, Read(key, question))
         turn.set_timer("rebuild", turn.elapsed + ASK_AGAIN_US, steady=True)
 
+    def _key(self) -> str:
+        """Names the question of this step, this page of it."""
+        return f"rebuild/{self._reign.epoch}/{self.step}/{len(self._rows)}/{len(self._definitions)}/{self._asked}"
+
     def on_found(self, message: Found, turn: Turn) -> None:
         """Take an answer and go on to the next step."""
-        prefix = f"rebuild/{self._reign.epoch}/{self.step}/{len(self._rows)}/{len(self._definitions)}"
-        if message.key != prefix:
+        if message.key != self._key():
             return
         match self.step:
             case "live":
@@ -92,7 +99,18 @@ class Rebuild:
                 for record in records:
                     if record.job.hook is not None:
                         self._reign.hooks.put(record.job)
-                self.step = "stock"
+                self.step = "held"
+            case "held":
+                paused: tuple[JobRecord, ...] = message.rows
+                self._reign.held.update(record.job.key for record in paused)
+                self.step = "jobs" if self._unasked() else "stock"
+            case "jobs":
+                there: tuple[JobRecord, ...] = message.rows
+                for record in there:
+                    if record.state.status == "removed":
+                        self._reign.removed[record.job.key] = record.job.version
+                self._asked += MAX_PAGE
+                self.step = "jobs" if self._unasked() else "stock"
             case _:
                 return
         self.ask(turn)
@@ -100,6 +118,11 @@ class Rebuild:
     def _missing(self) -> tuple[tuple[str, str, int], ...]:
         wanted = dict.fromkeys((row.run.tenant, row.run.job, row.run.version) for row in self._rows)
         return tuple(version for version in wanted if version not in self._definitions)[:MAX_PAGE]
+
+    def _unasked(self) -> tuple[tuple[str, str], ...]:
+        """The next page of jobs that have live runs."""
+        names = dict.fromkeys((row.run.tenant, row.run.job) for row in self._rows)
+        return tuple(names)[self._asked : self._asked + MAX_PAGE]
 
     def _strangers(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(row.incarnation for row in self._rows if row.claim is not None and row.incarnation))
@@ -148,6 +171,7 @@ class Rebuild:
             state = row.condition.state
         live = Live(run, job, state, row.condition.reason if row.condition is not None else "")
         live.attempts, live.crashes = row.attempts, row.crashes
+        live.next_at = row.next_at or live.next_at
         live.waits = bool(run.group and job.after and not run.arguments)
         live.look_at = now + AUDIT_US
         book = self._reign.book
@@ -164,8 +188,6 @@ class Rebuild:
         """A run that had no attempt in hand."""
         if live.state is RunState.CANCELLING:
             self._reign.end(live, RunState.CANCELLED, now, reason=live.reason)
-        elif row.next_at > now and not live.waits and not live.gates and live.state is RunState.READY:
-            self._reign.delay(live, row.next_at, f"attempt {live.attempts + live.crashes} failed; waits for the next")
         else:
             # what was parked is tried anew: this node may know the function
             self._reign.make_ready(live, now)

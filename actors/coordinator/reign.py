@@ -44,6 +44,7 @@ class Reign:
         self.batch = Batch()
         self.hooks = Hooks()
         self.held: set[tuple[str, str]] = set()
+        self.removed: dict[tuple[str, str], int] = {}
         self.unnoted: dict[str, RunsMade | GroupsMoved] = {}
         self.quiet = False
         self.store_full = ""
@@ -87,18 +88,26 @@ class Reign:
 
     def make_ready(self, live: Live, now: int, reason: str = "waits for a free place") -> None:
         """Queue a run; or let it wait, if it must not begin yet."""
-        if live.waits:
+        if self.removed and self.is_removed(live):
+            self.end(live, RunState.CANCELLED, now, reason="its job was removed")
+        elif live.waits:
             self._stay(live, RunState.BLOCKED, "waits for " + ", ".join(live.job.after), now + AUDIT_US)
         elif live.gates:
             self._stay(live, RunState.BLOCKED, "waits for a hook or for an earlier run of its job", now + AUDIT_US)
-        elif live.run.not_before > now and not live.attempts:
-            self.delay(live, live.run.not_before, "not before the instant it was submitted for")
+        elif live.next_at > now:
+            spent = live.attempts + live.crashes
+            why = f"attempt {spent} failed; waits for the next" if spent else "not before the instant it was submitted for"
+            self.delay(live, live.next_at, why)
         else:
             self._stay(live, RunState.READY, reason, now + AUDIT_US)
             deadline = live.job.start_deadline_us
             if deadline is not None and not live.attempts and not live.crashes:
                 self.look(max(live.run.created_at, live.run.not_before) + deadline, "start_deadline", live)
             self.book.ready.push(live, now)
+
+    def is_removed(self, live: Live) -> bool:
+        """Tell whether the job of a run was removed; one that was declared anew has another version."""
+        return live.run.version <= self.removed.get(live.key, 0)
 
     @staticmethod
     def _stay(live: Live, state: RunState, reason: str, look_at: int) -> None:

@@ -86,6 +86,9 @@ class Requests:
         if not message.removed:
             reign.held.add(key)
         else:
+            reign.held.discard(key)
+            reign.book.held.pop(key, None)
+            reign.removed[key] = message.version
             reign.hooks.drop(key)
         runs = list(reign.book.by_job.get(key, {}).values())
         if message.removed:

@@ -42,13 +42,17 @@ class JobEnded(Struct, frozen=True, tag="job_ended"):
 
 
 class HoldJob(Struct, frozen=True, tag="hold_job"):
-    """Start nothing more of this job (`held`), or go on; `removed` cancels what has not begun. Answered by `JobHeld`."""
+    """Start nothing more of this job (`held`), or go on; `removed` cancels what has not begun. Answered by `JobHeld`.
+
+    `version` is that of a removed job: when it is declared anew, runs of its next version begin.
+    """
 
     key: str
     tenant: str
     job: str
     held: bool
     removed: bool = False
+    version: int = 0
 
 
 class JobHeld(Struct, frozen=True, tag="job_held"):

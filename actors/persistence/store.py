@@ -213,6 +213,10 @@ class ListEdges(Struct, frozen=True, tag="list_edges"):
     """→ list[JobRecord] of all jobs, of every tenant, that are not removed and have upstreams or are hooks. Not paged."""
 
 
+class ListHeld(Struct, frozen=True, tag="list_held"):
+    """→ list[JobRecord] of all paused jobs, of every tenant, by tenant and name. Not paged."""
+
+
 class DueJobs(Struct, frozen=True, tag="due_jobs"):
     """→ list[JobRecord], active, with `next_due` <= until, ordered by (next_due, tenant, name), after that triple; at most `limit`."""
 
@@ -311,6 +315,7 @@ Question = (
     | GetDefinitions
     | ListJobs
     | ListEdges
+    | ListHeld
     | DueJobs
     | GetLiveRuns
     | GetRuns

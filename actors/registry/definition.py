@@ -196,5 +196,9 @@ class Definitions:
 
         removed = after.state.status == "removed"
         self._errands.hold(
-            client, request, HoldJob(f"hold/{self._errands.next()}", job.tenant, job.name, held, removed), then, turn
+            client,
+            request,
+            HoldJob(f"hold/{self._errands.next()}", job.tenant, job.name, held, removed, job.version),
+            then,
+            turn,
         )

@@ -27,6 +27,7 @@ from callsheet.actors.persistence.store import (
     ListAttempts,
     ListDecisions,
     ListEdges,
+    ListHeld,
     ListEvents,
     ListJobs,
     ListRuns,
@@ -60,6 +61,7 @@ QUESTIONS: tuple[Question, ...] = (
     ListJobs(tenant="default"),
     ListJobs(tenant="default", tag="x"),
     ListEdges(),
+    ListHeld(),
     DueJobs(10, after=(1, "a", "b")),
     GetLiveRuns(),
     GetRuns("default", (1, 2)),
@@ -123,7 +125,8 @@ def test_no_question_scans_a_table_but_from_its_newest_rows_back(connection: sql
         answer(connection, question)
     connection.set_trace_callback(None)
     assert len(statements) > len(QUESTIONS)
-    allowed = ("j USING INDEX jobs_linked", "sorts: SELECT at, kind, tenant")  # all edges; two pages of events
+    # all edges; all paused jobs; two pages of events
+    allowed = ("j USING INDEX jobs_linked", "j USING INDEX jobs_paused", "sorts: SELECT at, kind, tenant")
     assert [scan for scan in scans(connection, statements) if not scan.startswith(allowed)] == []
 
 

@@ -30,6 +30,8 @@ def answer(tables: Tables, question: Question) -> list[Any]:  # noqa: C901 -- on
                 for key in tables.names.after(None)
                 if _linked(tables.jobs[key].job) and tables.jobs[key].state.status != "removed"
             ]
+        case contract.ListHeld():
+            return [tables.jobs[key] for key in tables.names.after(None) if tables.jobs[key].state.status == "paused"]
         case contract.DueJobs():
             return list(islice(_due_jobs(tables, question), page_size(question.limit)))
         case contract.GetLiveRuns():

@@ -60,6 +60,9 @@ def answer(connection: sqlite3.Connection, question: Question) -> list[Any]:  # 
         case contract.ListEdges():
             rows = connection.execute(f"{_JOBS} WHERE j.linked = 1 AND j.status <> 'removed' ORDER BY j.tenant, j.name")
             return [to_job_record(row) for row in rows.fetchall()]
+        case contract.ListHeld():
+            rows = connection.execute(f"{_JOBS} WHERE j.status = 'paused' ORDER BY j.tenant, j.name")
+            return [to_job_record(row) for row in rows.fetchall()]
         case contract.DueJobs():
             return _due_jobs(connection, question)
         case contract.GetLiveRuns():

@@ -170,7 +170,9 @@ _FIRST: Final[Migration] = (
         BEGIN SELECT RAISE(ABORT, 'callsheet: an older epoch writes'); END""",
 )
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_FIRST,)
+_PAUSED: Final[Migration] = ("CREATE INDEX jobs_paused ON jobs (tenant, name) WHERE status = 'paused'",)
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (_FIRST, _PAUSED)
 """The n-th brings a file from version n-1 to n."""
 
 

@@ -9,6 +9,7 @@ from callsheet.actors.persistence.store import (
     GetDefinitions,
     GetJobs,
     ListEdges,
+    ListHeld,
     ListJobs,
     SetJobStatus,
 )
@@ -168,3 +169,14 @@ def test_unknown_names_are_left_out_and_repeated_ones_come_once(leader: Leader) 
     leader.write(insert(a_record("job")))
     assert leader.read(GetJobs((("default", "none"), ("default", "job"), ("default", "job")))) == [a_record("job")]
     assert leader.read(GetDefinitions((("default", "job", 9), ("default", "job", 1)))) == [a_job("job")]
+
+
+def test_paused_jobs_of_all_tenants_are_held(leader: Leader) -> None:
+    records = [a_record("a", tenant="z"), a_record("b"), a_record("c")]
+    leader.write(*(insert(record) for record in records))
+    leader.write(SetJobStatus("z", "a", 1, "paused"), SetJobStatus("default", "c", 1, "paused"))
+
+    assert [record.job.key for record in leader.read(ListHeld())] == [("default", "c"), ("z", "a")]
+
+    leader.write(SetJobStatus("z", "a", 1, "active"), SetJobStatus("default", "c", 1, "removed"))
+    assert leader.read(ListHeld()) == []
