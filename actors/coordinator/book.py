@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
 from typing import Final
 
 from ..actor import MINUTE, Address
@@ -76,15 +76,16 @@ class Live:
 
 
 class Ready:
-    """Runs that wait for a place, most urgent first, a queue for each kind of executor.
+    """Runs that wait for a place, most urgent first.
 
-    Urgency is the priority, raised by waiting: one step a minute. Since all waits grow alike, the order of two runs never
-    changes, and a heap on (ready since − priority in minutes) keeps it. A retry goes behind first attempts of its priority,
-    by a step.
+    Urgency is the priority, raised by waiting: one step a minute. So the rank of a run, its arrival less its priority in
+    minutes, never changes, and among runs of one priority the first that came has the best. A retry goes a step behind first
+    attempts of its priority. Each kind of executor has a lane for every priority (and one for its retries), in order of
+    arrival; the most urgent run is the best of the lanes' heads.
     """
 
     def __init__(self) -> None:
-        self._heaps: dict[str, list[tuple[int, int, int, Live]]] = {kind: [] for kind in EXECUTOR_KINDS}
+        self._lanes: dict[str, dict[int, deque[_Entry]]] = {kind: {} for kind in EXECUTOR_KINDS}
         self._ticket = 0
 
     def push(self, live: Live, now: int) -> None:
@@ -92,29 +93,49 @@ class Ready:
         self._ticket += 1
         live.ticket = self._ticket
         live.ready_at = now
-        rank = now - live.run.priority * PRIORITY_STEP_US
-        if live.attempts:
-            rank += PRIORITY_STEP_US
-        heappush(self._heaps[live.job.executor], (rank, live.run.run_id, self._ticket, live))
+        steps = live.run.priority - 1 if live.attempts else live.run.priority
+        lanes = self._lanes[live.job.executor]
+        number = steps * 2 + 1 if live.attempts else steps * 2
+        lane = lanes.get(number)
+        if lane is None:
+            lane = lanes[number] = deque()
+        lane.append((now - steps * PRIORITY_STEP_US, self._ticket, live))
 
     def pop(self, kind: str) -> Live | None:
         """Take the most urgent run that is still ready."""
-        heap = self._heaps[kind]
-        while heap:
-            _, _, ticket, live = heappop(heap)
+        lanes = self._lanes[kind]
+        while lanes:
+            number, lane = next(iter(lanes.items())) if len(lanes) == 1 else min(lanes.items(), key=_head)
+            _, ticket, live = lane.popleft()
+            if not lane:
+                del lanes[number]
             if live.ticket == ticket and live.state is RunState.READY:
                 return live
         return None
 
     def waiting(self, kind: str) -> bool:
         """Tell whether anything may be queued for this kind."""
-        return bool(self._heaps[kind])
+        return bool(self._lanes[kind])
 
     def tidy(self) -> None:
         """Throw out what is no longer ready."""
-        for heap in self._heaps.values():
-            heap[:] = [item for item in heap if item[3].ticket == item[2] and item[3].state is RunState.READY]
-            heapify(heap)
+        for kind, lanes in self._lanes.items():
+            kept = {number: deque(filter(_is_ready, lane)) for number, lane in lanes.items()}
+            self._lanes[kind] = {number: lane for number, lane in kept.items() if lane}
+
+
+_Entry = tuple[int, int, Live]
+"""Rank, ticket, run. A run whose ticket has changed was queued anew, or is not ready any more."""
+
+
+def _head(lane: tuple[int, deque[_Entry]]) -> tuple[int, int]:
+    rank, ticket, _ = lane[1][0]
+    return rank, ticket
+
+
+def _is_ready(entry: _Entry) -> bool:
+    _, ticket, live = entry
+    return live.ticket == ticket and live.state is RunState.READY
 
 
 class Book:
