@@ -7,6 +7,7 @@ schedule of a command is a change of its job. Whose jobs they are is told by a t
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,9 +21,11 @@ REBOOT_TAG: Final = REBOOT
 """Jobs with this tag are triggered by `callsheet run` at each start."""
 CRONTAB_TAG: Final = "crontab"
 DEFAULT_SHELL: Final = "/bin/sh"
-LABEL_LENGTH: Final = 80
+LABEL_LENGTH: Final = 48
 ZONE_VARIABLE: Final = "CRON_TZ"
 DELAY_VARIABLE: Final = "RANDOM_DELAY"
+
+_NEEDS_QUOTES: Final = re.compile(r"[^A-Za-z0-9._/+@=:-]+")
 
 
 @dataclass(frozen=True)
@@ -123,12 +126,11 @@ def _command(entry: Entry, plan: Plan, notes: list[Problem]) -> Command:
 
 
 def _name(entry: Entry, plan: Plan, taken: dict[str, int]) -> str:
-    """Name a job for its command, by its first words and, where these are not all, a hash of the whole."""
-    text = " ".join("".join(char if char.isprintable() else " " for char in entry.command).split())
-    whole = f"{entry.user}\0{entry.command}\0{entry.stdin}"
-    label = text
-    if len(text) > LABEL_LENGTH or text != entry.command.strip() or entry.stdin:
-        label = f"{text[:LABEL_LENGTH].rstrip()}~{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
+    """Name a job for its command: what of it needs no quotes in a shell, and a hash of the whole where that is not all."""
+    label = _NEEDS_QUOTES.sub("-", entry.command)[:LABEL_LENGTH].strip("-")
+    if label != entry.command or entry.stdin:
+        whole = f"{entry.user}\0{entry.command}\0{entry.stdin}"
+        label = f"{label}~{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
     name = f"{plan.prefix}:{entry.user + ':' if entry.user else ''}{label}"
     taken[name] = taken.get(name, 0) + 1
     return name if taken[name] == 1 else f"{name}#{taken[name]}"

@@ -128,8 +128,7 @@ class Report:
 
     def _show_made(self, *, dry_run: bool) -> None:
         show_table(self.made, COLUMNS, f"{self.file}: no line runs anything")
-        if is_terminal():
-            print(self._sentence(dry_run=dry_run))
+        print(self._sentence(dry_run=dry_run), file=sys.stdout if is_terminal() else sys.stderr)
 
     def _sentence(self, *, dry_run: bool) -> str:
         if dry_run or self.stored is None:

@@ -132,7 +132,10 @@ def _lines(source: Questions, until: threading.Event, title: str, *, as_json: bo
 
 
 def _counts(moment: Snapshot) -> dict[str, int]:
-    return {**moment.levels, **dict(sorted(moment.ended.items()))}
+    """What is to be counted: what runs and waits now, then what has ended, by state."""
+    levels = moment.levels
+    now = {"running": levels.get("running", 0), "waiting": max(0, levels.get("live", 0) - levels.get("running", 0))}
+    return {**(now if levels else {}), **dict(sorted(moment.ended.items()))}
 
 
 def _job_columns(now: datetime) -> list[Column]:

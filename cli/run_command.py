@@ -140,8 +140,9 @@ def _watching(
 
 
 def fire_reboot_jobs(scheduler: Scheduler) -> list[str]:
-    """Trigger each active job with the tag `@reboot`, once for this start; return their names."""
-    names = [job.name for job in scheduler.jobs(tag=REBOOT_TAG) if job.status == "active"]
+    """Trigger each active job with the tag `@reboot` that can run here, once for this start; return their names."""
+    found = scheduler.jobs(tag=REBOOT_TAG)
+    names = [job.name for job in found if job.status == "active" and scheduler.can_run(job.executor)]
     for name in names:
         scheduler.trigger(name)
     return names
