@@ -35,6 +35,9 @@ MAX_WAITING: Final = 10_000
 """Requests that wait for an answer of the store; further ones are dropped, and their clients ask again."""
 
 ASK_AGAIN_US: Final = SECOND
+KEEP_EARLY_US: Final = 3 * SECOND
+"""For how long a request is good that came before the reign was ready."""
+
 FORGET_US: Final = 30 * SECOND
 """A request that got nowhere for so long is dropped; its client has asked again, or gone."""
 
@@ -58,22 +61,23 @@ class Errands:
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
         self._errands: dict[str, Errand] = {}
-        self._early: list[tuple[Address, Request]] = []
+        self.early: dict[str, tuple[Address, Request, int]] = {}
         self._count = 0
 
     @property
     def full(self) -> bool:
         """Whether no more requests are taken now."""
-        return len(self._errands) + len(self._early) >= MAX_WAITING
+        return len(self._errands) + len(self.early) >= MAX_WAITING
 
-    def keep(self, client: Address, request: Request) -> None:
-        """Keep a request that came before the reign was ready."""
-        self._early.append((client, request))
+    def keep(self, client: Address, request: Request, turn: Turn) -> None:
+        """Keep a request that came before the reign was ready; one that is sent again takes the place of the first."""
+        self.early.pop(request.key, None)
+        self.early[request.key] = (client, request, turn.elapsed)
 
-    def take_kept(self) -> list[tuple[Address, Request]]:
-        """The requests that were kept, in order."""
-        early, self._early = self._early, []
-        return early
+    def take_kept(self, turn: Turn) -> list[tuple[Address, Request]]:
+        """The requests that were kept, in order; those that are old were given up by their clients, who ask again each second."""
+        early, self.early = self.early, {}
+        return [(client, request) for client, request, at in early.values() if turn.elapsed - at <= KEEP_EARLY_US]
 
     def next(self) -> str:
         """A key that was not used in this reign."""

@@ -74,10 +74,10 @@ class Registry:
         self._inquiries = Inquiries(self._catalogue, self._errands)
 
     def receive(self, message: Message, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
-        """Take a message; requests wait until the reign has loaded the graph of jobs."""
+        """Take a message; requests wait until there is a reign that has loaded the graph of jobs."""
         match message:
             case Submit() | AddJobs() | ChangeJob() | CancelRun() | Query() | Watch():
-                if self._epoch and not self._errands.full:
+                if not self._errands.full:
                     self._begin(turn.sender, message, turn)
             case Found():
                 if message.key == f"edges/{self._epoch}":
@@ -93,7 +93,9 @@ class Registry:
             case JobHeld():
                 self._errands.on_held(message, turn)
             case Lead():
+                early = self._errands.early
                 self._reset(message.epoch)
+                self._errands.early = early
                 self._load(turn)
             case StepDown():
                 self._reset(0)
@@ -109,7 +111,7 @@ class Registry:
 
     def _begin(self, client: Address, request: Request, turn: Turn) -> None:
         if not self._loaded:
-            self._errands.keep(client, request)
+            self._errands.keep(client, request, turn)
             return
         match request:
             case Submit():
@@ -141,7 +143,7 @@ class Registry:
         records: tuple[JobRecord, ...] = message.rows
         for record in records:
             self._catalogue.link(record.job)
-        for client, request in self._errands.take_kept():
+        for client, request in self._errands.take_kept(turn):
             self._begin(client, request, turn)
 
     def _on_timer_fired(self, message: TimerFired, turn: Turn) -> None:

@@ -253,3 +253,16 @@ def test_requests_that_come_before_the_graph_is_loaded_wait_for_it() -> None:
     assert len(sent(early, Read)) == 1, "only the graph is asked for"
     later = deliver(registry, Found("edges/1", ()), now=NOW)
     assert [read.question for read in sent(later, Read)] == [GetJobs((("t", "a"),))]
+
+
+def test_requests_that_come_before_the_reign_wait_for_it_and_old_ones_do_not() -> None:
+    registry = Registry()
+    old = Submit("old", "t", (SubmitItem("gone"),))
+    asked = Submit("s", "t", (SubmitItem("a"),))
+    assert deliver(registry, old, now=NOW, elapsed=0, sender=CLIENT) == []
+    assert deliver(registry, asked, replace(asked, repeated=True), now=NOW, elapsed=5 * MINUTE, sender=CLIENT) == []
+
+    deliver(registry, Lead(1, "n"), now=NOW, elapsed=5 * MINUTE + 1)
+    loaded = deliver(registry, Found("edges/1", ()), now=NOW, elapsed=5 * MINUTE + 2)
+
+    assert [read.question for read in sent(loaded, Read)] == [GetSubmissions(("s",))], "once, and as it was sent last"
