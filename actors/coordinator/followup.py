@@ -18,7 +18,7 @@ from ..messages import (
     RunsMade,
 )
 from ..persistence.store import Committed
-from ..records import End, Run
+from ..records import End, Run, RunState
 from ..refusal import conflict_text
 from .admission import Admission, accepted
 from .attempts import Attempts
@@ -79,13 +79,16 @@ class Followup:
         replaced: dict[int, int] = {}
         conflicts: dict[int, Run] = {}
         for run_id, old in committed.tokens:
+            replaced[run_id] = old.run_id
             live = self._reign.book.live.get(run_id)
             if live is None:
                 continue
             if (old.job, old.arguments) != (live.run.job, live.run.arguments):
                 conflicts[run_id] = old
-            replaced[run_id] = old.run_id
             self._withdraw(live, batch)
+            batch.made = [made for made in batch.made if made.run_id != run_id]
+            if live.run.group:
+                self._dissolve(live, old, batch, turn)
         refused = set()
         for admitted in batch.admitted:
             found = next((run_id for run_id in admitted.run_ids if run_id in conflicts), None)
@@ -94,6 +97,19 @@ class Followup:
                 self._refuse_token(admitted, found, conflicts[found], turn)
         self._refused = frozenset(refused)
         return replaced
+
+    def _dissolve(self, live: Live, old: Run, batch: Batch, turn: Turn) -> None:
+        """The other runs of a withdrawn run's group were stored, and stand for nothing now."""
+        group = (live.run.tenant, live.run.group)
+        for made in [made for made in batch.made if (made.tenant, made.group) == group]:
+            other = self._reign.book.live.get(made.run_id)
+            if other is None:
+                continue
+            if other.fence:
+                self._void_claim(other, batch)
+                other.fence = 0
+            reason = f"belongs to a run that was there before, by its idempotency key: run {old.run_id}"
+            self._reign.end(other, RunState.CANCELLED, turn.now, reason=reason)
 
     def _refuse_token(self, admitted: Admitted, run_id: int, old: Run, turn: Turn) -> None:
         text = conflict_text(old)
@@ -104,10 +120,14 @@ class Followup:
     def _withdraw(self, live: Live, batch: Batch) -> None:
         """Forget a run that the store did not take; if it was claimed in the same batch, the claim is void."""
         if live.fence:
-            self._reign.places.give_back(live.node, live.job.executor)
-            batch.claimed[live.node] = [it for it in batch.claimed.get(live.node, ()) if it is not live]
+            self._void_claim(live, batch)
         live.ticket = 0
         self._reign.book.leave(live)
+
+    def _void_claim(self, live: Live, batch: Batch) -> None:
+        """Take back a claim that stands in this batch, and whose order has not left."""
+        self._reign.places.give_back(live.node, live.job.executor)
+        batch.claimed[live.node] = [it for it in batch.claimed.get(live.node, ()) if it is not live]
 
     # ---- ends -----------------------------------------------------------------------------------------------------------
 

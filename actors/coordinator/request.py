@@ -93,7 +93,8 @@ class Requests:
         runs = list(reign.book.by_job.get(key, {}).values())
         if message.removed:
             for live in runs:
-                if live.fence == 0:
+                # the end of one may have ended another that stood behind it
+                if live.fence == 0 and live.run.run_id in reign.book.live:
                     reign.end(live, RunState.CANCELLED, turn.now, reason="its job was removed")
         self._fetch_back(message, [live for live in runs if live.fence and not live.begun], turn)
 
