@@ -152,7 +152,7 @@ def _until(job: JobView, now: datetime) -> str:
     if job.next_due is None:
         return "–"
     left = (job.next_due - now).total_seconds()
-    return "now" if left <= 0 else f"in {seconds_text(left)}"
+    return "now" if left < 0.1 else f"in {left:.1f} s" if left < 1 else f"in {seconds_text(left)}"
 
 
 def _by_next_due(job: JobView) -> tuple[bool, Any, str]:

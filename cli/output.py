@@ -55,7 +55,7 @@ class Column:
     value: Callable[[Any], Any]
     right: bool = False
     wide: bool = False
-    """Takes what room is left, and is cut at the end when there is little."""
+    """May be cut at the end when there is little room; the others never are."""
 
 
 def is_terminal() -> bool:
@@ -77,14 +77,15 @@ def show_table(rows: Sequence[Any], columns: Sequence[Column], nothing: str) -> 
 
 def make_table(rows: Sequence[Any], columns: Sequence[Column], title: str | None = None) -> Table:
     """Return rows as a table for a terminal."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left", title_style="bold"
+    )
     for column in columns:
         table.add_column(
             column.title,
             justify="right" if column.right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            ratio=1 if column.wide else None,
+            no_wrap=not column.wide,  # rich takes room from those that wrap; their texts are cut instead
+            min_width=4,
         )
     for row in rows:
         table.add_row(*(_for_eyes(column.value(row)) for column in columns))
@@ -113,8 +114,10 @@ def utc_text(moment: datetime) -> str:
 
 
 def local_text(moment: datetime) -> str:
-    """Return a moment as a person reads it: local time, to the second."""
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """Return a moment as a person reads it: local time, with the date if that is not today's."""
+    local = moment.astimezone()
+    today = datetime.now().astimezone().date()
+    return local.strftime("%H:%M:%S" if local.date() == today else "%Y-%m-%d %H:%M")
 
 
 def plain(value: Any) -> str:
@@ -137,14 +140,14 @@ def _for_eyes(value: Any) -> Text:
         case None:
             return Text("–", style="dim")
         case datetime():
-            return Text(local_text(value))
+            text = local_text(value)
         case float():
-            return Text(seconds_text(value))
+            text = seconds_text(value)
         case list() | tuple():
-            return Text(", ".join(plain(item) for item in value))
+            text = ", ".join(plain(item) for item in value)
         case _:
             text = plain(value)
-            return Text(text, style=COLOURS.get(text, ""))
+    return Text(text, style=COLOURS.get(text, ""), no_wrap=True, overflow="ellipsis")
 
 
 def seconds_text(seconds: float) -> str:

@@ -57,7 +57,7 @@ JOBS = [
     Column("next due", lambda job: job.next_due),
     Column("fires", lambda job: job.fires, right=True),
     Column("trigger", lambda job: job.trigger, wide=True),
-    Column("tags", lambda job: job.tags),
+    Column("tags", lambda job: job.tags, wide=True),
 ]
 RUNS = [
     Column("run", lambda run: run.run_id, right=True),
