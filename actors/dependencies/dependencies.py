@@ -20,6 +20,7 @@ from collections import OrderedDict
 from typing import Final, assert_never
 
 from ..actor import COORDINATOR, PERSISTENCE, SECOND, Turn
+from ..draft import draft_of
 from ..graph import downstream_closure, reachable, turned, upstream_closure
 from ..lifecycle import BAD, FINAL
 from ..messages import (
@@ -36,7 +37,6 @@ from ..messages import (
     LinkJobs,
     Noted,
     Plan,
-    PlanItem,
     Read,
     ReadRejected,
     Resolve,
@@ -47,7 +47,7 @@ from ..messages import (
     Unblock,
 )
 from ..persistence.store import GetGroup, GetJobs, ListEdges
-from ..records import Cause, Job, JobRecord, RunRecord, RunState
+from ..records import Job, JobRecord, RunRecord, RunState
 
 CLOSED_GROUPS: Final = 10_000
 """Groups without a waiting run that are remembered, so that a late slot of the same instant finds its siblings."""
@@ -202,11 +202,11 @@ class Dependencies:
         for index, wanted in enumerate(message.items):
             job, item = wanted.job, wanted.item
             if not self._jobs or not self._is_linked(job):
-                asked.append(_draft(wanted, message.cause, group="", waits=False))
+                asked.append(draft_of(job, item, message.cause))
                 continue
             group = f"m/{message.key}/{index}"
             called = bool(item.arguments)
-            asked.append(_draft(wanted, message.cause, group=group, waits=bool(job.after) and not called))
+            asked.append(draft_of(job, item, message.cause, group=group, waits=bool(job.after) and not called))
             names = self._companions(job, called=called)
             others += [self._companion(job.tenant, name, group, slot=None) for name in names]
         turn.send(COORDINATOR, Admit(message.key, message.client, (*asked, *others), len(asked)))
@@ -379,12 +379,9 @@ class Dependencies:
             self._watch_deadlines(turn)
 
 
-def _draft(wanted: PlanItem, cause: Cause, *, group: str, waits: bool) -> Draft:
-    item = wanted.item
-    return Draft(wanted.job, cause, None, group, item.arguments, item.token, item.priority, item.not_before, waits)
-
-
-def _verdict(after: tuple[str, ...], members: dict[str, _Member], gone: list[str]) -> tuple[bytes, ...] | RunState | None:
+def _verdict(
+    after: tuple[str, ...], members: dict[str, _Member], gone: list[str]
+) -> tuple[bytes, ...] | RunState | None:
     """What becomes of a run that waits for `after`, of which `gone` were removed: its upstreams' results, a final state, or None."""
     states = [members[name].state if name in members else None for name in after]
     if any(state in BAD for state in states) or gone:

@@ -19,6 +19,7 @@ class Catalogue:
     def __init__(self) -> None:
         self.known: OrderedDict[JobKey, JobRecord] = OrderedDict()
         self._edges: dict[str, dict[str, tuple[str, ...]]] = {}
+        self._upstreams: dict[str, frozenset[str]] = {}
 
     def know(self, record: JobRecord) -> None:
         """Keep a definition, in place of the one of its name."""
@@ -33,14 +34,22 @@ class Catalogue:
     def link(self, job: Job) -> None:
         """Note what a job waits for."""
         if job.after:
+            self._upstreams.pop(job.tenant, None)
             self.edges(job.tenant)[job.name] = job.after
         else:
             self.unlink(job.key)
 
     def unlink(self, key: JobKey) -> None:
         """Note that a job waits for nothing, or is gone."""
-        self.edges(key[0]).pop(key[1], None)
+        if self.edges(key[0]).pop(key[1], None) is not None:
+            self._upstreams.pop(key[0], None)
 
     def is_linked(self, job: Job) -> bool:
         """Whether a job waits for others, or others for it."""
-        return bool(job.after) or any(job.name in after for after in self.edges(job.tenant).values())
+        if job.after:
+            return True
+        upstreams = self._upstreams.get(job.tenant)
+        if upstreams is None:
+            found = (name for after in self.edges(job.tenant).values() for name in after)
+            upstreams = self._upstreams[job.tenant] = frozenset(found)
+        return job.name in upstreams

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..actor import COORDINATOR, DEPENDENCIES, Address, Turn
+from ..draft import draft_of
 from ..messages import (
     Accepted,
+    Admit,
     Answer,
     CancelAccepted,
     CancelLive,
@@ -75,42 +77,47 @@ class Inquiries:
         else:
             self._plan_known(client, request, turn)
 
-    def _check_tokens(self, client: Address, request: Submit, plan: Plan, turn: Turn) -> None:
-        """Refuse a submission whole if a key of it belongs to a run that was submitted with something else."""
-        items = {it.item.token: (index, it) for index, it in enumerate(plan.items) if it.item.token is not None}
-
-        def then(message: Found, turn: Turn) -> None:
-            records: tuple[RunRecord, ...] = message.rows
-            for record in records:
-                old = record.run
-                index, it = items[old.token or ""]
-                if (old.job, old.arguments) != (it.item.job, it.item.arguments):
-                    reject(client, request.key, "token_conflict", conflict_text(old), turn, index)
-                    return
-            turn.send(DEPENDENCIES, plan)
-
-        tokens = tuple(token for token in items if token is not None)
-        self._errands.read(client, request, GetTokens(request.tenant, tokens), then, turn)
-
     def _plan_known(self, client: Address, request: Submit, turn: Turn) -> None:
+        """Pass a submission on: to the coordinator if its jobs stand alone, else to dependencies, which know what follows."""
         known, tenant = self._catalogue.known, request.tenant
         jobs: dict[str, Job] = {}
-        items: list[PlanItem] = []
         for index, item in enumerate(request.items):
-            job = jobs.get(item.job)
-            if job is None:
-                record = known.get((tenant, item.job))
-                if record is None or record.state.status == "removed":
-                    text = f"no job {item.job!r} in tenant {tenant!r}; add it first"
-                    reject(client, request.key, "unknown_job", text, turn, index)
-                    return
-                job = jobs[item.job] = record.job
-            items.append(PlanItem(job, item))
-        plan = Plan(request.key, client, request.cause, tuple(items))
-        if any(item.token is not None for item in request.items):
-            self._check_tokens(client, request, plan, turn)
+            if item.job in jobs:
+                continue
+            record = known.get((tenant, item.job))
+            if record is None or record.state.status == "removed":
+                text = f"no job {item.job!r} in tenant {tenant!r}; add it first"
+                reject(client, request.key, "unknown_job", text, turn, index)
+                return
+            jobs[item.job] = record.job
+        to: Address
+        message: Plan | Admit
+        if any(self._catalogue.is_linked(job) for job in jobs.values()):
+            items = tuple(PlanItem(jobs[item.job], item) for item in request.items)
+            to, message = DEPENDENCIES, Plan(request.key, client, request.cause, items)
         else:
-            turn.send(DEPENDENCIES, plan)
+            drafts = tuple(draft_of(jobs[item.job], item, request.cause) for item in request.items)
+            to, message = COORDINATOR, Admit(request.key, client, drafts, len(drafts))
+        if any(item.token is not None for item in request.items):
+            self._check_tokens(client, request, to, message, turn)
+        else:
+            turn.send(to, message)
+
+    def _check_tokens(self, client: Address, request: Submit, to: Address, message: Plan | Admit, turn: Turn) -> None:
+        """Refuse a submission whole if a key of it belongs to a run that was submitted with something else."""
+        items = {item.token: (index, item) for index, item in enumerate(request.items) if item.token is not None}
+
+        def then(found: Found, turn: Turn) -> None:
+            records: tuple[RunRecord, ...] = found.rows
+            for record in records:
+                old = record.run
+                index, item = items[old.token or ""]
+                if (old.job, old.arguments) != (item.job, item.arguments):
+                    reject(client, request.key, "token_conflict", conflict_text(old), turn, index)
+                    return
+            turn.send(to, message)
+
+        self._errands.read(client, request, GetTokens(request.tenant, tuple(items)), then, turn)
 
     # ---- runs -----------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from callsheet.actors.actor import deliver, sent
 from callsheet.actors.messages import (
     Accepted,
     AddJobs,
+    Admit,
     Arm,
     CancelAccepted,
     CancelLive,
@@ -172,10 +173,25 @@ def test_a_full_store_is_a_refusal() -> None:
     assert (rejected.code, "no room" in rejected.text) == ("store_full", True)
 
 
-def test_a_submission_is_passed_on_with_its_definitions() -> None:
+def test_a_submission_of_jobs_that_stand_alone_goes_straight_to_the_coordinator() -> None:
     desk = Desk(make_record(make_job("a")))
-    plan = only(desk.tell(Submit("s", "t", (SubmitItem("a", b"\x01"), SubmitItem("a")))), Plan)
-    assert (plan.client, plan.cause, [it.job.name for it in plan.items]) == (CLIENT, "submit", ["a", "a"])
+    admit = only(desk.tell(Submit("s", "t", (SubmitItem("a", b"\x01"), SubmitItem("a")))), Admit)
+    assert (admit.client, admit.asked, [draft.arguments for draft in admit.drafts]) == (CLIENT, 2, [b"\x01", b""])
+
+
+def test_a_submission_with_a_linked_job_goes_to_dependencies() -> None:
+    desk = Desk(make_record(make_job("a")), make_record(make_job("b", after=("a",))))
+    plan = only(desk.tell(Submit("s", "t", (SubmitItem("a"),))), Plan)
+    assert (plan.client, plan.cause, [it.job.name for it in plan.items]) == (CLIENT, "submit", ["a"])
+
+
+def test_a_taken_idempotency_key_is_refused_before_anything_is_stored() -> None:
+    desk = Desk(make_record(make_job("a")))
+    desk.runs = (RunRecord(Run(5, "t", "a", 1, "submit", None, "", NOW, NOW, 0, b"old", "key"), RunState.READY),)
+    rejected = only(desk.tell(Submit("s", "t", (SubmitItem("a"), SubmitItem("a", b"new", "key")))), RequestRejected)
+    assert (rejected.code, rejected.index) == ("token_conflict", 1)
+    same = desk.tell(Submit("s", "t", (SubmitItem("a", b"old", "key"),)))
+    assert len(only(same, Admit).drafts) == 1
 
 
 def test_a_submission_of_an_unknown_job_is_refused_whole_with_the_index() -> None:
