@@ -168,6 +168,17 @@ def check_priority(priority: Any) -> int:
     return priority
 
 
+def check_trigger(trigger: Any, job: str) -> Trigger:
+    """Return a trigger as it is.
+
+    Raises:
+        DefinitionError: it is none.
+    """
+    if not isinstance(trigger, get_trigger_types()):
+        raise DefinitionError(f"job {job!r}: expected a trigger such as cron(…) or every(…), found {trigger!r}")
+    return trigger  # type: ignore[no-any-return] # of one of the types just named
+
+
 def _choice(given: Any, what: str, choices: tuple[str, ...]) -> Any:
     if given not in choices:
         raise DefinitionError(f"{what} is one of {', '.join(map(repr, choices))}; {given!r} was given")
@@ -203,8 +214,8 @@ def define(
     if unknown:
         known = ", ".join(sorted(JobOptions.__annotations__))
         raise DefinitionError(f"job {name!r}: unknown option {', '.join(unknown)}; known are {known}")
-    if trigger is not None and not isinstance(trigger, get_trigger_types()):
-        raise DefinitionError(f"job {name!r}: expected a trigger such as cron(…) or every(…), found {trigger!r}")
+    if trigger is not None:
+        check_trigger(trigger, name)
     args, kwargs = tuple(options.get("args", ())), dict(options.get("kwargs", {}))
     fires = trigger is not None and not isinstance(trigger, Manual)
     if isinstance(target, Function) and (fires or after or args or kwargs):

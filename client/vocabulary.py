@@ -32,7 +32,7 @@ from ..errors import DefinitionError
 from ..triggers import Trigger
 from .gateway import REQUEST_S, Gateway
 from .handle import Handle
-from .option import Duration
+from .option import Duration, check_trigger
 from .questions import Questions, Target
 from .submission import Submission
 
@@ -86,8 +86,13 @@ class Vocabulary(Questions):
         self._change(job, "remove")
 
     def reschedule(self, job: Target, trigger: Trigger) -> None:
-        """Give a job another trigger, from now on."""
-        self._change(job, "reschedule", trigger)
+        """Give a job another trigger, from now on.
+
+        Raises:
+            DefinitionError: it is no trigger.
+            UnknownJob: there is no job of this name.
+        """
+        self._change(job, "reschedule", check_trigger(trigger, self._name_of(job)))
 
     def _change(self, job: Target, action: Any, trigger: Trigger | None = None) -> JobRecord:
         gateway = self._open_gateway()

@@ -23,6 +23,7 @@ from callsheet import (
     UnknownRun,
 )
 from callsheet.client import gateway as gateway_module
+from callsheet.client import vocabulary as vocabulary_module
 from support.waiting import eventually
 
 Make = Callable[..., Scheduler]
@@ -186,11 +187,12 @@ def test_a_job_may_submit_another(scheduler: Scheduler) -> None:
 def test_the_first_request_after_the_start_does_not_wait_to_be_asked_again(
     make: Make, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway_module, "ASK_AGAIN_S", 25.0)
+    monkeypatch.setattr(gateway_module, "ASK_AGAIN_S", 100.0)
+    monkeypatch.setattr(vocabulary_module, "START_S", 10.0)
     scheduler = make(store_url)
     scheduler.add(add, name="plus")
 
-    assert scheduler.start().submit("plus", 1).result(10) == 2
+    assert scheduler.start().options(timeout=10).submit("plus", 1).result(10) == 2
 
 
 def test_a_larger_priority_is_sooner(make: Make, store_url: str, gate: Any) -> None:
@@ -324,7 +326,9 @@ def test_a_failed_run_says_what_was_raised(scheduler: Scheduler) -> None:
         raise KeyError("the till")
 
     handle = scheduler.submit(broken)
-    with pytest.raises(RunError, match=rf"run {handle.run_id} of job '.*broken' ended FAILED: KeyError: 'the till'") as caught:
+    with pytest.raises(
+        RunError, match=rf"run {handle.run_id} of job '.*broken' ended FAILED: KeyError: 'the till'"
+    ) as caught:
         handle.result(20)
 
     assert (caught.value.state, caught.value.error_type) == ("FAILED", "KeyError")
@@ -380,7 +384,9 @@ def test_handles_can_be_awaited_together(scheduler: Scheduler) -> None:
     assert asyncio.run(main()) == list(range(1, 21))
 
 
-def test_an_awaited_run_that_fails_raises_and_a_wait_that_is_over_harms_nothing(scheduler: Scheduler, gate: Any) -> None:
+def test_an_awaited_run_that_fails_raises_and_a_wait_that_is_over_harms_nothing(
+    scheduler: Scheduler, gate: Any
+) -> None:
     handle = scheduler.submit(gate)
 
     async def main() -> None:
