@@ -6,7 +6,7 @@ and a repeated key gives the same answer.
 
 The way of one job:
 
-    client ─Submit─▶ registry ─Plan─▶ dependencies ─Admit─▶ coordinator ─Save─▶ persistence
+    client ─Submit─▶ registry ─(Plan─▶ dependencies)─Admit─▶ coordinator ─Save─▶ persistence
     clock ──Due────▶ dependencies ─Admit─▶ coordinator          │◀──────────Saved──┘
                                              │─Accepted─▶ client
                                              │─Assign──▶ executor ─AttemptsEnded─▶ coordinator ─Save─▶ …

@@ -1,7 +1,7 @@
 """The registry: job definitions, and the door through which clients come.
 
     AddJobs ─▶ read what is there ─▶ compare ─▶ Save ─▶ Saved ─▶ Arm (clock), LinkJobs (dependencies), JobsAdded (client)
-    Submit ──▶ read unknown jobs ─▶ Plan (dependencies) ─▶ … the coordinator answers the client
+    Submit ──▶ read unknown jobs ─▶ Admit (coordinator), or Plan (dependencies) where jobs are linked ─▶ … Accepted (client)
     ChangeJob ▶ Save ─▶ Saved ─▶ Disarm or Arm (clock), HoldJob (coordinator) ─▶ JobHeld ─▶ JobChanged (client)
     Query, Watch, CancelRun ─▶ Read ─▶ the client, or the coordinator where a run is alive
 
