@@ -179,14 +179,23 @@ class Book:
         live.gates += 1
         self.gated.setdefault(behind, []).append(live.run.run_id)
 
-    def open_gates(self, run_id: int) -> Iterator[Live]:
-        """The runs that waited for this one alone."""
-        for waiting in self.gated.pop(run_id, ()):
+    def open_gates(self, ended: Live) -> Iterator[Live]:
+        """The runs that waited for this one alone; one behind an earlier run of its job waits for those before that too."""
+        for waiting in self.gated.pop(ended.run.run_id, ()):
             live = self.live.get(waiting)
-            if live is not None:
-                live.gates -= 1
-                if not live.gates:
-                    yield live
+            if live is None:
+                continue
+            if live.key == ended.key:
+                first = self._first_slot_run(live.key)
+                if first is not None and first.run.run_id < waiting:
+                    self.gated.setdefault(first.run.run_id, []).append(waiting)
+                    continue
+            live.gates -= 1
+            if not live.gates:
+                yield live
+
+    def _first_slot_run(self, key: JobKey) -> Live | None:
+        return next((live for live in self.by_job.get(key, {}).values() if live.run.slot is not None), None)
 
     def last_slot_run(self, key: JobKey) -> Live | None:
         """The newest live run of a job that a slot made."""

@@ -157,7 +157,7 @@ class Reign:
             group_end = GroupEnd(run.run_id, run.tenant, run.job, run.group, state, end.result)
             batch.moved.append(group_end)
         if run.run_id in self.book.gated:
-            for waiting in self.book.open_gates(run.run_id):
+            for waiting in self.book.open_gates(live):
                 if waiting.state is RunState.BLOCKED:
                     self.make_ready(waiting, now)
         if run.slot is not None and run.cause == "slot":
