@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..actor import COORDINATOR, DEPENDENCIES, Address, Turn
 from ..draft import draft_of
@@ -65,21 +65,25 @@ class Inquiries:
         known, tenant = self._catalogue.known, request.tenant
         names = dict.fromkeys(item.job for item in request.items)
         missing = [(tenant, name) for name in names if (tenant, name) not in known]
-        if missing:
+        if not missing:
+            self._plan_known(client, request, known, turn)
+            return
+        there = {(tenant, name): known[tenant, name] for name in names if (tenant, name) in known}
 
-            def then(message: Found, turn: Turn) -> None:
-                records: tuple[JobRecord, ...] = message.rows
-                for record in records:
-                    self._catalogue.know(record)
-                self._plan_known(client, request, turn)
+        def then(message: Found, turn: Turn) -> None:
+            records: tuple[JobRecord, ...] = message.rows
+            for record in records:
+                there[record.job.key] = record
+                self._catalogue.know(record)
+            # what was known may have made room for what was found
+            there.update({key: known[key] for key in there if key in known})
+            self._plan_known(client, request, there, turn)
 
-            self._errands.read(client, request, GetJobs(tuple(missing)), then, turn)
-        else:
-            self._plan_known(client, request, turn)
+        self._errands.read(client, request, GetJobs(tuple(missing)), then, turn)
 
-    def _plan_known(self, client: Address, request: Submit, turn: Turn) -> None:
+    def _plan_known(self, client: Address, request: Submit, known: Mapping[JobKey, JobRecord], turn: Turn) -> None:
         """Pass a submission on: to the coordinator if its jobs stand alone, else to dependencies, which know what follows."""
-        known, tenant = self._catalogue.known, request.tenant
+        tenant = request.tenant
         jobs: dict[str, Job] = {}
         for index, item in enumerate(request.items):
             if item.job in jobs:
