@@ -250,7 +250,7 @@ class Clock:
             entry = self._entries.get(key)
             if entry is None or entry.record.job.version != slot.job.version:
                 continue
-            entry.undecided -= 1
+            entry.undecided = max(0, entry.undecided - 1)  # an edit may have begun the entry anew meanwhile
             if not entry.undecided and (entry.next_due is None or entry.next_due > turn.now + HORIZON_US):
                 self._dropped[key] = entry.mark
                 self._drop(key)

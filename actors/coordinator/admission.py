@@ -116,9 +116,14 @@ class Admission:
         earlier = None if due.job.overlap == "allow_all" else reign.book.last_slot_run(due.job.key)
         blocked_by = self._running(due.job.key) if due.job.overlap == "skip" else None
         drafts = iter(slot.drafts)
+        known = reign.marks.get(due.job.key)
         for decision in due.decisions:
             kind = decision.kind
-            if kind != "FIRED":
+            if known is not None and decision.last <= known:
+                # the clock was given an older mark by an edit that crossed this slot: it is decided already
+                if kind == "FIRED":
+                    next(drafts)
+            elif kind != "FIRED":
                 batch.decisions.append(decision)
                 if kind.startswith(("SKIPPED", "DROPPED")) and reign.hooks:
                     reign.call_hooks("on_skip", due.job, tell_skip(decision), now)
@@ -130,6 +135,7 @@ class Admission:
                 earlier = self._fire(decision, next(drafts), earlier, now)
                 late.append(now - decision.slot)
             kinds[kind] = kinds.get(kind, 0) + decision.count
+        reign.note_mark(due.job.key, due.mark)
         batch.advances.append(
             AdvanceJob(due.job.tenant, due.job.name, due.job.version, due.mark, due.fires, due.next_due, due.exhausted)
         )

@@ -6,6 +6,7 @@ the modules beside this one, and works on this.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from heapq import heappop, heappush
 from typing import Final, Literal
 
@@ -27,6 +28,9 @@ MAX_QUEUED: Final = 1_000_000
 AUDIT_US: Final = 30 * SECOND
 """How often runs that wait for a message are looked at, in case it was lost."""
 
+REMEMBERED_MARKS: Final = 16_384
+"""Jobs whose mark is remembered; those beyond it have not fired for longer than an edit takes."""
+
 SETTLED_STEP: Final = 1_024
 """The settled mark is written when it can move this far."""
 
@@ -45,6 +49,7 @@ class Reign:
         self.hooks = Hooks()
         self.held: set[tuple[str, str]] = set()
         self.removed: dict[tuple[str, str], int] = {}
+        self.marks: OrderedDict[tuple[str, str], int] = OrderedDict()
         self.unnoted: dict[str, RunsMade | GroupsMoved] = {}
         self.quiet = False
         self.store_full = ""
@@ -63,6 +68,13 @@ class Reign:
         """A fence that is greater than any before."""
         self._fence += 1
         return self._fence
+
+    def note_mark(self, job: tuple[str, str], mark: int) -> None:
+        """Remember up to where a job's slots are decided, so that an edit that crosses a slot does not fire it again."""
+        self.marks[job] = max(mark, self.marks.get(job, mark))
+        self.marks.move_to_end(job)
+        if len(self.marks) > REMEMBERED_MARKS:
+            self.marks.popitem(last=False)
 
     # ---- when somebody looks again --------------------------------------------------------------------------------------
 
@@ -96,7 +108,11 @@ class Reign:
             self._stay(live, RunState.BLOCKED, "waits for a hook or for an earlier run of its job", now + AUDIT_US)
         elif live.next_at > now:
             spent = live.attempts + live.crashes
-            why = f"attempt {spent} failed; waits for the next" if spent else "not before the instant it was submitted for"
+            why = (
+                f"attempt {spent} failed; waits for the next"
+                if spent
+                else "not before the instant it was submitted for"
+            )
             self.delay(live, live.next_at, why)
         else:
             self._stay(live, RunState.READY, reason, now + AUDIT_US)

@@ -75,7 +75,7 @@ class InsertJob(Struct, frozen=True, tag="insert_job"):
 
 
 class PutJob(Struct, frozen=True, tag="put_job"):
-    """Write a new version of a job's definition and its state."""
+    """Write a new version of a job's definition and its state; a mark that is there and greater stays."""
 
     job: Job
     state: JobState
@@ -93,8 +93,9 @@ class SetJobStatus(Struct, frozen=True, tag="set_job_status"):
 class AdvanceJob(Struct, frozen=True, gc=False, tag="advance_job"):
     """Move a job's high-water mark on, with its count of fires and when to look next.
 
-    Nothing is done when the job has another version by now, or a mark that is greater. `exhausted` makes an active job
-    `exhausted`; the status is not touched otherwise. `fires` None leaves the count.
+    Nothing is done when the mark that is there is greater. When the job has a newer version by now, its mark alone is moved: the
+    slots up to it are decided, whatever the version. `exhausted` makes an active job `exhausted`; the status is not touched
+    otherwise. `fires` None leaves the count.
     """
 
     tenant: str

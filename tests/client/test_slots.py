@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 from callsheet import DefinitionError, Scheduler, UnknownJob, at, cron, delay, every, manual, preview
-from callsheet.actors.persistence.store import GetJobs
+from callsheet.actors.persistence.store import InsertJob
+from callsheet.actors.persistence.urls import open_store
+from callsheet.actors.records import Job
+from callsheet.actors.schedule import first_state
+from callsheet.triggers import CatchUp
+from support.stored import Leader
 from support.waiting import eventually
 
 Make = Callable[..., Scheduler]
@@ -24,38 +29,26 @@ def slots(scheduler: Scheduler, name: str) -> list[datetime]:
     return [it.slot for it in reversed(scheduler.decisions(name, limit=1_000))]
 
 
-def missed(make: Make, file_url: str, count: int, **options: Any) -> Scheduler:
-    """A scheduler that starts again after `count` slots of its job "tick" have passed; two seconds lie between them.
-
-    The slots are put into the past by a trigger that began before the first life ended, so nobody has to wait.
-    """
-    first = make(file_url)
-    first.add(lambda: None, every(2, start=datetime.now(UTC) + timedelta(hours=1)), name="tick", **options)
-    first.start()
-    record = first._ask(GetJobs((("default", "tick"),)))[0]
-    first.stop()
-    _shift(file_url, record.job, count)
-    second = make(file_url)
-    second._functions.register("tick", lambda: None)
-    return second.start()
-
-
-def _shift(file_url: str, job: Any, count: int) -> None:
-    """Write the job as if it had been added some time ago and had not been looked at since."""
-    from msgspec.structs import replace
-
-    from callsheet.actors.persistence.store import PutJob
-    from callsheet.actors.persistence.urls import open_store
-    from callsheet.actors.schedule import first_state
-    from support.stored import Leader
-
+def missed(make: Make, file_url: str, count: int, **catch_up: Any) -> Scheduler:
+    """A scheduler that starts when `count` slots of the job "tick" have passed with nobody there; two seconds lie between them."""
     now = int(datetime.now(UTC).timestamp() * 1e6)
     begin = now - (count - 1) * 2_000_000 - 500_000
-    moved = replace(job, trigger=every(2, start=datetime.fromtimestamp(begin / 1e6, UTC)), anchor=begin, version=2)
+    start = datetime.fromtimestamp(begin / 1e6, UTC)
+    job = Job(
+        tenant="default",
+        name="tick",
+        target="tick",
+        trigger=every(2, start=start),
+        anchor=begin,
+        catchup=CatchUp(**catch_up),
+    )
     store = open_store(file_url)
     store.open()
-    Leader(store).write(PutJob(moved, first_state(moved)))
+    Leader(store).write(InsertJob(job, first_state(job)))
     store.close()
+    scheduler = make(file_url)
+    scheduler._functions.register("tick", lambda: None)
+    return scheduler.start()
 
 
 # ---- slots --------------------------------------------------------------------------------------------------------------
@@ -215,7 +208,7 @@ def test_runs_by_hand_are_not_kept_from_overlapping(scheduler: Scheduler, gate: 
 def test_slots_that_passed_while_nobody_ran_are_decided_by_the_policy(
     make: Make, file_url: str, policy: str, expected: list[str]
 ) -> None:
-    scheduler = missed(make, file_url, 5, catchup=policy)
+    scheduler = missed(make, file_url, 5, policy=policy)
 
     eventually(lambda: len(decided(scheduler, "tick")) >= 5)
     scheduler.pause("tick")
@@ -229,14 +222,14 @@ def test_slots_that_passed_while_nobody_ran_are_decided_by_the_policy(
 
 
 def test_slots_later_than_the_window_are_skipped(make: Make, file_url: str) -> None:
-    scheduler = missed(make, file_url, 5, catchup="all", catchup_window=5)
+    scheduler = missed(make, file_url, 5, policy="all", window_us=5_000_000)
 
     eventually(lambda: len(decided(scheduler, "tick")) >= 5)
     assert decided(scheduler, "tick")[:5] == ["SKIPPED_LATE"] * 2 + ["FIRED"] * 3
 
 
 def test_all_missed_slots_run_oldest_first_and_do_not_overlap(make: Make, file_url: str) -> None:
-    scheduler = missed(make, file_url, 6, catchup="all")
+    scheduler = missed(make, file_url, 6, policy="all")
 
     eventually(lambda: len([it for it in scheduler.runs("tick") if it.state == "SUCCEEDED"]) >= 6)
     runs = sorted(scheduler.runs("tick"), key=lambda it: it.slot)[:6]

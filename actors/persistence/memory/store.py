@@ -169,7 +169,9 @@ class MemoryStore:
                 else:
                     self._put_job(write.job, write.state)
             case contract.PutJob():
-                self._put_job(write.job, write.state)
+                there = self._tables.jobs.get(write.job.key)
+                mark = write.state.mark if there is None else max(there.state.mark, write.state.mark)
+                self._put_job(write.job, msgspec.structs.replace(write.state, mark=mark))
             case contract.SetJobStatus():
                 record = self._tables.jobs.get((write.tenant, write.job))
                 if record is not None and record.state.version == write.version:
@@ -205,9 +207,12 @@ class MemoryStore:
 
     def _advance(self, write: contract.AdvanceJob) -> None:
         record = self._tables.jobs.get((write.tenant, write.job))
-        if record is None or record.state.version != write.version or record.state.mark > write.mark:
+        if record is None or record.state.version < write.version or record.state.mark > write.mark:
             return
         old = record.state
+        if old.version != write.version:
+            self._put_job(record.job, msgspec.structs.replace(old, mark=write.mark))
+            return
         state = JobState(
             tenant=old.tenant,
             name=old.name,

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, groupby
 from typing import Final, assert_never, cast
 
+from msgspec.structs import replace
+
 from ....data import unpack_record
 from ...records import Attempt, Claim, Condition, Decision, End, Event, Job, Run, RunState, Submission
 from .. import store as contract
@@ -110,15 +112,20 @@ _ADD_EVENTS: Final = _Statement(
 )
 _PUT_DEFINITIONS: Final = _plain("definitions", 4, verb="INSERT OR REPLACE")
 _PUT_JOBS: Final = _Statement(
-    "INSERT OR REPLACE INTO jobs (tenant, name, version, status, mark, fires, next_due, linked, epoch) VALUES",
+    "INSERT INTO jobs (tenant, name, version, status, mark, fires, next_due, linked, epoch) VALUES",
     f"(?, ?, ?, ?, ?, ?, {_NUMBER}, ?, ?)",
+    "ON CONFLICT (tenant, name) DO UPDATE SET version = excluded.version, status = excluded.status, "
+    "mark = max(mark, excluded.mark), fires = excluded.fires, next_due = excluded.next_due, linked = excluded.linked, "
+    "epoch = excluded.epoch",
 )
 _ADVANCE_JOBS: Final = _Statement(
     "WITH new (tenant, name, version, mark, fires, next_due, exhausted, epoch) AS (VALUES",
     f"(?, ?, ?, ?, {_NUMBER}, {_NUMBER}, ?, ?)",
-    ") UPDATE jobs SET mark = new.mark, fires = coalesce(new.fires, jobs.fires), next_due = new.next_due, "
-    "status = iif(new.exhausted AND jobs.status = 'active', 'exhausted', jobs.status), epoch = new.epoch FROM new "
-    "WHERE jobs.tenant = new.tenant AND jobs.name = new.name AND jobs.version = new.version AND jobs.mark <= new.mark",
+    ") UPDATE jobs SET mark = new.mark, epoch = new.epoch, "
+    "fires = iif(jobs.version = new.version, coalesce(new.fires, jobs.fires), jobs.fires), "
+    "next_due = iif(jobs.version = new.version, new.next_due, jobs.next_due), "
+    "status = iif(jobs.version = new.version AND new.exhausted AND jobs.status = 'active', 'exhausted', jobs.status) FROM new "
+    "WHERE jobs.tenant = new.tenant AND jobs.name = new.name AND jobs.version >= new.version AND jobs.mark <= new.mark",
 )
 _SET_STATUS: Final = "UPDATE jobs SET status = ?, epoch = ? WHERE tenant = ? AND name = ? AND version = ?"
 _FIND_JOBS: Final = _Statement(
@@ -308,6 +315,10 @@ def _put_jobs(connection: sqlite3.Connection, writes: list[contract.PutJob], epo
     _PUT_DEFINITIONS.run(
         connection, [definition_row(write.job) for write in writes if newest[write.job.key] is not write]
     )
+    for write in writes:  # one row for each job; the greatest mark of them counts
+        kept = newest[write.job.key]
+        if write.state.mark > kept.state.mark:
+            newest[write.job.key] = contract.PutJob(kept.job, replace(kept.state, mark=write.state.mark))
     _write_definitions(connection, list(newest.values()), epoch)
 
 

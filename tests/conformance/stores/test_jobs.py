@@ -180,3 +180,19 @@ def test_paused_jobs_of_all_tenants_are_held(leader: Leader) -> None:
 
     leader.write(SetJobStatus("z", "a", 1, "active"), SetJobStatus("default", "c", 1, "removed"))
     assert leader.read(ListHeld()) == []
+
+
+def test_an_edit_that_was_read_before_a_slot_does_not_take_the_mark_back(leader: Leader) -> None:
+    leader.write(insert(a_record("job", state={"mark": 10, "next_due": 20})))
+    leader.write(AdvanceJob("default", "job", 1, 30, 1, 40))
+    leader.write(put(a_record("job", version=2, state={"mark": 10, "next_due": 20})))
+    [edited] = leader.read(DueJobs(99))
+    assert (edited.state.version, edited.state.mark, edited.state.next_due) == (2, 30, 20)
+
+
+def test_a_slot_of_an_older_version_moves_the_mark_alone(leader: Leader) -> None:
+    leader.write(insert(a_record("job", version=2, state={"mark": 10, "fires": 3, "next_due": 20})))
+    leader.write(AdvanceJob("default", "job", 1, 15, 9, None, exhausted=True))
+    [record] = leader.read(DueJobs(99))
+    assert (record.state.mark, record.state.fires, record.state.next_due) == (15, 3, 20)
+    assert record.state.status == "active"
