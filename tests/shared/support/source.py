@@ -19,7 +19,7 @@ NOT_SOURCE = re.compile(
     r"|.*(\.py[cod]|\.db|\.sqlite|\.db-\w+|\.sqlite-\w+|\.swp)$"
 )
 # Folders of the root that are no part of the package.
-OUTSIDE_PACKAGE = frozenset({"benchmarks", "docs", "examples", "scripts", "tests"})
+OUTSIDE_PACKAGE = frozenset({"benchmarks", "demo", "docs", "examples", "scripts", "tests"})
 
 
 @dataclass(frozen=True)
