@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from ..actors.persistence.store import (
     MAX_PAGE,
     GetJobs,
@@ -27,6 +29,14 @@ Target = Callable[..., Any] | str | Command
 """How a job is named: by its function, its name or its command."""
 
 JOBS_A_PAGE: Final = 500
+
+AS_STORED: Final[dict[RunState, tuple[RunState, ...]]] = {
+    RunState.RUNNING: (RunState.CLAIMED,),
+    RunState.BLOCKED: (RunState.READY, RunState.DELAYED),
+    RunState.READY: (RunState.READY, RunState.DELAYED),
+    RunState.DELAYED: (RunState.READY, RunState.DELAYED),
+}
+"""As what a store may know a live run that is in this state in fact: see `callsheet.actors.persistence.view`."""
 
 
 class Questions(ABC):
@@ -78,17 +88,22 @@ class Questions(ABC):
         name = None if job is None else self._name_of(job)
         wanted = None if state is None else RunState(state)
         found: list[RunView] = []
+        for stored in (None,) if wanted is None else AS_STORED.get(wanted, (wanted,)):
+            question = ListRuns(tenant=self.tenant, job=name, state=stored, tag=tag, before=before, hooks=hooks)
+            found += self._page_runs(question, wanted, limit)
+        return sorted(found, key=lambda run: -run.run_id)[:limit]
+
+    def _page_runs(self, question: ListRuns, wanted: RunState | None, limit: int) -> list[RunView]:
+        """Ask page by page until `limit` runs are found; whoever answers may know a live run's state better than the store."""
+        found: list[RunView] = []
         while len(found) < limit:
-            page = min(limit - len(found), self._runs_a_page)
-            question = ListRuns(
-                tenant=self.tenant, job=name, state=wanted, tag=tag, limit=page, before=before, hooks=hooks
-            )
+            question = replace(question, limit=min(limit, self._runs_a_page))
             rows: tuple[RunRecord, ...] = self._ask(question)
-            found.extend(view_run(row) for row in rows)
-            if len(rows) < page:
+            found.extend(view_run(row) for row in rows if wanted is None or row.state is wanted)
+            if len(rows) < question.limit:
                 break
-            before = rows[-1].run.run_id
-        return found
+            question = replace(question, before=rows[-1].run.run_id)
+        return found[:limit]
 
     def run_view(self, run_id: int) -> RunView:
         """One run.
