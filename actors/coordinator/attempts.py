@@ -22,7 +22,7 @@ from ..messages import (
     StopAttempts,
     Withdrawn,
 )
-from ..records import EXECUTOR_KINDS, Attempt, Condition, RunState
+from ..records import EXECUTOR_KINDS, Attempt, AttemptOutcome, Condition, RunState
 from .backoff import backoff_us, is_retried
 from .book import Live
 from .hooks import tell_run
@@ -221,6 +221,25 @@ class Attempts:
         live.next_at = until
         self._reign.delay(live, until, reason)
 
+    def _return(self, live: Live, outcome: AttemptOutcome, now: int) -> None:
+        """Store that a claim came back unspent. Without that, whoever recovers next would find it claimed by the dead."""
+        number = live.attempts + live.crashes + 1
+        self._reign.batch.attempts.append(
+            Attempt(
+                live.run.run_id,
+                number,
+                live.fence,
+                live.node,
+                outcome,
+                0,
+                now,
+                live.attempts,
+                live.crashes,
+                live.next_at,
+            )
+        )
+        self._let_go(live)
+
     @staticmethod
     def _let_go(live: Live) -> None:
         live.fence = 0
@@ -229,7 +248,7 @@ class Attempts:
 
     def give_back(self, live: Live, now: int) -> None:
         """An attempt never began: nothing is spent, and the run is ready again."""
-        self._let_go(live)
+        self._return(live, "not_started", now)
         if live.state is RunState.CANCELLING:
             self._reign.end(live, RunState.CANCELLED, now, reason="cancelled before it began")
         else:
@@ -257,7 +276,7 @@ class Attempts:
             self._wait(live, outcome, now + CRASH_WAIT_US * live.crashes, f"its process died: {_text(outcome)}", now)
 
     def _unknown_target(self, live: Live, outcome: Outcome, turn: Turn) -> None:
-        self._let_go(live)
+        self._return(live, "unknown_target", turn.now)
         if live.state is RunState.CANCELLING:
             self._reign.end(live, RunState.CANCELLED, turn.now, reason="cancelled before it began")
             return

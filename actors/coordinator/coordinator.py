@@ -30,6 +30,7 @@ from ..messages import (
     AttemptsEnded,
     AttemptsProgressed,
     CancelLive,
+    ClearMarks,
     Describe,
     Found,
     HoldJob,
@@ -63,7 +64,7 @@ from .admission import Admission
 from .attempts import Attempts
 from .batch import Batch
 from .followup import Followup
-from .rebuild import Rebuild, clear_marks, made_runs
+from .rebuild import Rebuild, made_runs
 from .reign import AUDIT_US, Reign
 from .request import Requests
 from .shutdown import Shutdown
@@ -315,9 +316,7 @@ class Coordinator:
                 pass  # the timer asks again
         if rebuild.done:
             assert self._reign is not None
-            clear = clear_marks(rebuild)
-            if clear is not None:
-                self._reign.batch.send(EXECUTOR, clear)
+            self._reign.batch.send(EXECUTOR, ClearMarks())
             held, self._held = self._held, []
             for turn.sender, waiting in held:
                 self._on_work(waiting, turn)

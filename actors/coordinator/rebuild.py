@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 from ..actor import EXECUTOR, PERSISTENCE, SECOND, Turn
 from ..executor.runner import Outcome
-from ..messages import ClearMarks, Found, MadeRun, Read, RunsMade, StockTaken, TakeStock
+from ..messages import Found, MadeRun, Read, RunsMade, StockTaken, TakeStock
 from ..persistence.store import MAX_PAGE, GetDefinitions, GetJobs, GetLiveRuns, ListEdges, ListHeld, Question
 from ..records import ErrorInfo, Job, JobRecord, LiveRun, RunState
 from .attempts import Attempts
@@ -41,7 +41,6 @@ class Rebuild:
         self._definitions: dict[tuple[str, str, int], Job] = {}
         self._asked = 0
         self.step: Step = "live"
-        self._clear: tuple[str, ...] = ()
 
     @property
     def done(self) -> bool:
@@ -152,14 +151,8 @@ class Rebuild:
                 mark = marks.get(row.incarnation)
                 was_begun = mark is None or not mark.readable or row.claim.fence in begun[row.incarnation]
                 self._recover(live, row, turn.now, was_begun=was_begun)
-        self._clear = tuple(name for name in self._strangers() if name != message.incarnation)
         self._announce(turn)
         self._rows = []
-
-    def take_clear(self) -> tuple[str, ...]:
-        """The incarnations whose marks are no longer needed, once what they said is durable."""
-        clear, self._clear = self._clear, ()
-        return clear
 
     def _enter(self, row: LiveRun, now: int) -> None:
         run = row.run
@@ -233,9 +226,3 @@ def made_runs(reign: Reign, *, waiting_only: bool = False) -> list[MadeRun]:
         for live in reign.book.live.values()
         if live.run.group and (live.waits or not waiting_only)
     ]
-
-
-def clear_marks(rebuild: Rebuild) -> ClearMarks | None:
-    """What the executor is told when the marks of the dead are no longer needed."""
-    incarnations = rebuild.take_clear()
-    return ClearMarks(incarnations) if incarnations else None

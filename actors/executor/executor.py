@@ -99,8 +99,7 @@ class Executor:
                 if self._is_current(message.epoch):
                     self._on_take_stock(message, turn)
             case ClearMarks():
-                for incarnation in message.incarnations:
-                    self._runner.clear(incarnation)
+                self._runner.sweep(message.keep)
             case TimerFired():
                 self._on_timer_fired(message, turn)
             case Started():

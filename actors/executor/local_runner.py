@@ -21,7 +21,7 @@ from .event_loop import EventLoopPool
 from .functions import Functions
 from .ledger import DEFAULT_GRACE_US, Ledger
 from .live import LiveAttempt
-from .marks import Marks, read_begun, remove_marks
+from .marks import Marks, read_begun, sweep_marks
 from .pool import Pool
 from .processes.foreman import WorkerLimits
 from .processes.pool import ProcessPool
@@ -134,10 +134,9 @@ class LocalRunner:
             return Begun(incarnation, readable=True, fences=self._marks.fences())
         return read_begun(self._folder, incarnation)
 
-    def clear(self, incarnation: str) -> None:
-        """Remove the marks of a dead incarnation."""
-        if incarnation != self._incarnation:
-            remove_marks(self._folder, incarnation)
+    def sweep(self, keep: Sequence[str]) -> None:
+        """Remove the marks of dead incarnations, but for those to `keep`."""
+        sweep_marks(self._folder, (self._incarnation, *keep))
 
     def close(self, timeout_us: int) -> None:
         """Stop all attempts, wait for their outcomes, end all pools, within the time-out. Twice is harmless."""

@@ -11,16 +11,18 @@ within the boot and on the machine that wrote it.
 
 A slot is written run first, fence last, each by one aligned store: a kill between them leaves the fence 0, which is a slot
 without a mark, and truly the function had not been called. A slot is used again only after `forget`: its attempt's outcome
-is durable. The header is written, with its checksum, before the first mark; a file without a whole one is not readable.
+is durable. While an incarnation lives it holds a lock on its first file, so what the dead left can be told. The header is written, with its checksum, before the first mark; a file without a whole one is not readable.
 
 Worker processes map the same file, and set the mark in a slot that the parent reserved, just before they call.
 """
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import mmap
 import os
+import re
 import struct
 import sys
 import tempfile
@@ -29,7 +31,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from .machine import boot_id, machine_id
 from .runner import Begun
@@ -97,6 +99,7 @@ class Marks:
         self.folder = Path(self._private.name) if self._private is not None else _existing(folder)
         self._lock = threading.Lock()
         self._segments = [Segment.create(segment_path(self.folder, incarnation, 0), 0)]
+        self._alive = _lock(self._segments[0].path)
         self._words = [self._segments[0].words]
         self._free: list[int] = []
         self._fresh = itertools.count()
@@ -145,6 +148,9 @@ class Marks:
             for segment in self._segments:
                 segment.close()
             self._segments = []
+            if self._alive is not None:
+                os.close(self._alive)
+                self._alive = None
         if self._private is not None:
             self._private.cleanup()
 
@@ -197,6 +203,35 @@ def remove_marks(folder: Path | None, incarnation: str) -> None:
     """Remove the files of an incarnation; none is no error. The first segment goes last, so that a rest is never read as a whole."""
     for path in reversed(segment_paths(folder, incarnation)):
         path.unlink(missing_ok=True)
+
+
+def sweep_marks(folder: Path | None, keep: Iterable[str]) -> None:
+    """Remove what dead incarnations left, but for those to `keep`. Who lives holds a lock on its first file."""
+    if folder is None:
+        return
+    kept = {segment_path(folder, incarnation, 0) for incarnation in keep}
+    for path in sorted(folder.glob("*.marks")):
+        incarnation = unquote(path.name.removesuffix(".marks"))
+        if path in kept or path != segment_path(folder, incarnation, 0) or re.search(r"\.\d+$", incarnation):
+            continue
+        lock = _lock(path)
+        if lock is not None:
+            remove_marks(folder, incarnation)
+            os.close(lock)
+
+
+def _lock(path: Path) -> int | None:
+    """Take the lock on a file that says that its incarnation lives; None when somebody has it, or the file is gone."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        return None
+    return file
 
 
 def segment_paths(folder: Path | None, incarnation: str) -> Sequence[Path]:

@@ -145,8 +145,8 @@ class Runner(Protocol):
     def begun(self, incarnation: str) -> Begun:
         """Read the marks that another incarnation left (or this one)."""
 
-    def clear(self, incarnation: str) -> None:
-        """The marks of this incarnation were dealt with; remove them."""
+    def sweep(self, keep: Sequence[str]) -> None:
+        """What the dead had begun is dealt with: remove the marks of incarnations that live no more, but for those to `keep`."""
 
     def close(self, timeout_us: int) -> None:
         """End all: cancel, TERM, grace, KILL, within the time-out. Twice is harmless."""

@@ -104,6 +104,6 @@ class StockTaken(Struct, frozen=True, tag="stock_taken"):
 
 
 class ClearMarks(Struct, frozen=True, tag="clear_marks"):
-    """The marks of these incarnations were dealt with."""
+    """What the dead had begun is dealt with, durably: their marks may go, but for those of the incarnations to keep."""
 
-    incarnations: tuple[str, ...]
+    keep: tuple[str, ...] = ()

@@ -56,8 +56,8 @@ class FakeRunner:
     def begun(self, incarnation: str) -> Begun:
         return Begun(incarnation, True, frozenset(self.begun_fences))
 
-    def clear(self, incarnation: str) -> None:
-        self.calls.append(("clear", incarnation))
+    def sweep(self, keep: Sequence[str]) -> None:
+        self.calls.append(("sweep", *keep))
 
     def close(self, timeout_us: int) -> None:
         raise AssertionError("the node closes the runner")

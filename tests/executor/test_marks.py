@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from callsheet.actors.executor import marks as marks_module
-from callsheet.actors.executor.marks import SLOTS, AttachedMarks, Marks, read_begun, remove_marks, segment_path
+from callsheet.actors.executor.marks import (
+    SLOTS,
+    AttachedMarks,
+    Marks,
+    read_begun,
+    remove_marks,
+    segment_path,
+    sweep_marks,
+)
 
 
 def test_a_mark_that_was_set_is_read_by_another_incarnation(tmp_path: Path) -> None:
@@ -106,3 +114,15 @@ def test_marks_without_a_folder_go_with_the_process() -> None:
     assert marks.fences() == {70}
     marks.close()
     assert not folder.exists()
+
+
+def test_a_sweep_removes_what_the_dead_left_and_nothing_of_the_living(tmp_path: Path) -> None:
+    dead, kept, living = (Marks(tmp_path, name) for name in ("dead", "kept", "living"))
+    dead.set(1, 1)
+    dead.close()
+    kept.close()
+    sweep_marks(tmp_path, ("kept",))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.marks", "living.marks"]
+    living.close()
+    sweep_marks(tmp_path, ())
+    assert list(tmp_path.iterdir()) == []
