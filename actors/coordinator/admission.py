@@ -127,12 +127,13 @@ class Admission:
                 batch.decisions.append(decision)
                 if kind.startswith(("SKIPPED", "DROPPED")) and reign.hooks:
                     reign.call_hooks("on_skip", due.job, tell_skip(decision), now)
+            elif not (row := next(drafts)):
+                batch.decisions.append(decision)  # its run was made with the slot of a job that it follows
             elif blocked_by is not None:
-                next(drafts)
                 self._skip_overlap(decision, blocked_by, now)
                 kind = DecisionKind.SKIPPED_OVERLAP
             else:
-                earlier = self._fire(decision, next(drafts), earlier, now)
+                earlier = self._fire(decision, row, earlier, now)
                 late.append(now - decision.slot)
             kinds[kind] = kinds.get(kind, 0) + decision.count
         reign.note_mark(due.job.key, due.mark)

@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, assert_never
 
+from msgspec.structs import replace
+
 from ..actor import COORDINATOR, PERSISTENCE, SECOND, Turn
 from ..draft import draft_of
 from ..graph import downstream_closure, reachable, turned, upstream_closure
@@ -47,7 +49,8 @@ from ..messages import (
     Unblock,
 )
 from ..persistence.store import GetGroup, GetJobs, ListEdges
-from ..records import Job, JobRecord, RunRecord, RunState
+from ..records import Decision, Job, JobRecord, RunRecord, RunState
+from ..schedule import is_manual
 
 CLOSED_GROUPS: Final = 10_000
 """Groups without a waiting run that are remembered, so that a late slot of the same instant finds its siblings."""
@@ -98,6 +101,7 @@ class Dependencies:
         self._downstream: dict[str, dict[str, list[str]]] = {}
         self._groups: OrderedDict[GroupKey, _Group] = OrderedDict()
         self._held: list[tuple[str, Plan | Due | RunsMade | GroupsMoved]] = []
+        self._unsettled: dict[str, Due] = {}
         self._deadline_at: int | None = None
 
     def receive(self, message: Accepted, turn: Turn) -> None:
@@ -168,6 +172,8 @@ class Dependencies:
             turn.sender = sender
         elif message.key.startswith(f"group/{self._epoch}/"):
             self._on_group_found(message, turn)
+        elif message.key.startswith(f"slots/{self._epoch}/"):
+            self._on_slots_found(message, turn)
 
     def _link(self, jobs: list[Job]) -> None:
         for job in jobs:
@@ -231,26 +237,69 @@ class Dependencies:
         return Draft(job, "dependency", slot, group, waits=True)
 
     def _on_due(self, message: Due, turn: Turn) -> None:
-        slots = tuple(AdmitSlot(due, self._slot_drafts(due)) for due in message.slots)
+        unread = dict.fromkeys(key for due in message.slots for key in self._unread(due))
+        if unread:
+            self._unsettled[message.key] = message
+            tenant = next(iter(unread))[0]  # one at a time; the others are unread still when this is answered
+            groups = tuple(group for its_tenant, group in unread if its_tenant == tenant)
+            turn.send(PERSISTENCE, Read(f"slots/{self._epoch}/{message.key}", GetGroup(tenant, groups)))
+            return
+        slots = tuple(self._admit_slot(due) for due in message.slots)
         turn.send(COORDINATOR, AdmitSlots(message.key, slots))
 
-    def _slot_drafts(self, due: DueSlot) -> tuple[tuple[Draft, ...], ...]:
+    def _unread(self, due: DueSlot) -> list[GroupKey]:
+        """The groups of a job's slots that another job's slot may have made already, in an earlier reign or long ago."""
         job = due.job
-        fired = [decision.slot for decision in due.decisions if decision.kind == "FIRED"]
-        if not fired:
-            return ()
-        if not self._jobs or not self._is_linked(job):
-            return tuple((Draft(job, "slot", slot, ""),) for slot in fired)
+        if not self._jobs or not self._is_linked(job) or not self._shares_groups(job):
+            return []
+        keys = [(job.tenant, f"s/{decision.slot}") for decision in due.decisions if decision.kind == "FIRED"]
+        return [key for key in keys if key not in self._groups]
+
+    def _shares_groups(self, job: Job) -> bool:
+        """Tell whether the runs of a slot of this job can also be made by a slot of another one."""
+        edges = self._edges(job.tenant)
         following = reachable(self._downstream.get(job.tenant, {}), job.name)
-        drafts = []
-        for slot in fired:
-            group = f"s/{slot}"
-            present = self._groups.get((job.tenant, group))
-            row = [Draft(job, "slot", slot, group, waits=bool(job.after))]
-            new = [name for name in following if present is None or name not in present.members]
-            row += [self._companion(job.tenant, name, group, slot) for name in new]
-            drafts.append(tuple(row))
-        return tuple(drafts)
+        around = {*following, *(name for each in (job.name, *following) for name in upstream_closure(edges, each))}
+        jobs, roots = self._jobs.get(job.tenant, {}), self._roots.get(job.tenant, {})
+        others = (jobs.get(name) or roots.get(name) for name in sorted(around) if name != job.name)
+        return any(other is not None and not is_manual(other) for other in others)
+
+    def _on_slots_found(self, message: Found, turn: Turn) -> None:
+        """What the groups of due slots have already: made by another job's slot, perhaps in an earlier reign."""
+        due = self._unsettled.pop(message.key.removeprefix(f"slots/{self._epoch}/"), None)
+        if due is None:
+            return
+        unread = list(dict.fromkeys(key for slot in due.slots for key in self._unread(slot)))
+        for key in unread:
+            if key[0] == unread[0][0]:
+                self._groups[key] = _Group(complete=True)
+        self._on_group_found(message, turn)
+        self._on_due(due, turn)
+
+    def _admit_slot(self, due: DueSlot) -> AdmitSlot:
+        """A due slot with its drafts. A slot whose run was made with another job's slot has it in its decision, and no draft."""
+        if not self._jobs or not self._is_linked(due.job):
+            alone = (decision.slot for decision in due.decisions if decision.kind == "FIRED")
+            return AdmitSlot(due, tuple((Draft(due.job, "slot", slot, ""),) for slot in alone))
+        decisions: list[Decision] = []
+        rows: list[tuple[Draft, ...]] = []
+        for decision in due.decisions:
+            if decision.kind == "FIRED":
+                present = self._groups.get((due.job.tenant, f"s/{decision.slot}"))
+                member = present.members.get(due.job.name) if present is not None else None
+                if member is not None:
+                    decision = replace(decision, run_id=member.run_id)
+                rows.append(() if member is not None else self._slot_drafts(due.job, decision.slot))
+            decisions.append(decision)
+        return AdmitSlot(replace(due, decisions=tuple(decisions)), tuple(rows))
+
+    def _slot_drafts(self, job: Job, slot: int) -> tuple[Draft, ...]:
+        following = reachable(self._downstream.get(job.tenant, {}), job.name)
+        group = f"s/{slot}"
+        present = self._groups.get((job.tenant, group))
+        new = [name for name in following if present is None or name not in present.members]
+        companions = (self._companion(job.tenant, name, group, slot) for name in new)
+        return (Draft(job, "slot", slot, group, waits=bool(job.after)), *companions)
 
     # ---- groups ---------------------------------------------------------------------------------------------------------
 

@@ -75,7 +75,10 @@ class Admit(Struct, frozen=True, tag="admit"):
 
 
 class AdmitSlot(Struct, frozen=True, gc=False):
-    """A due slot with the drafts of its workflow, for each FIRED decision a tuple, its own job's run first."""
+    """A due slot with the drafts of its workflow, for each FIRED decision a tuple, its own job's run first.
+
+    An empty tuple: the run was made with another slot of the same instant, and stands in the decision.
+    """
 
     due: DueSlot
     drafts: tuple[tuple[Draft, ...], ...]
