@@ -57,6 +57,8 @@ def pack(value: Any, *, what: str = "value", limit: int | None = None) -> bytes:
         raise DataError(f"{what} is not data: {_fault(value) or error}; {_ADVICE}") from None
     except RecursionError:
         raise DataError(f"{what} is nested too deeply, or contains itself; {_ADVICE}") from None
+    if type(value) in _CONTAINERS and _has_odd_key(value):
+        raise DataError(f"{what} is not data: {_fault(value)}; {_ADVICE}")
     if limit is not None and len(packed) > limit:
         raise DataError(
             f"{what} has {len(packed):,} bytes, the limit is {limit:,}; store it elsewhere and pass where it is"
@@ -131,6 +133,27 @@ def _convert(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not data")
 
 
+_CONTAINERS: Final = frozenset((dict, list, tuple))
+
+
+def _has_odd_key(value: Any) -> bool:
+    """Whether a map in a value has a key that is not text: MessagePack would take it, and not give it back."""
+    waiting = [value]
+    while waiting:
+        container = waiting.pop()
+        if type(container) is dict:
+            for key in container:
+                if type(key) is not str:
+                    return True
+            items = container.values()
+        else:
+            items = container
+        for item in items:
+            if type(item) in _CONTAINERS:
+                waiting.append(item)
+    return False
+
+
 def _fault(value: Any, path: str = "it", depth: int = 0) -> str:
     """Say where in a value the first thing stands that is not data; empty if it is not found."""
     if depth > 64:
@@ -146,6 +169,9 @@ def _fault(value: Any, path: str = "it", depth: int = 0) -> str:
             faults = (_fault(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value))
             return next((fault for fault in faults if fault), "")
         case dict():
+            odd = next((key for key in value if not isinstance(key, str)), None)
+            if odd is not None or None in value:
+                return f"{path} has the key {odd!r}, which is not text"
             faults = (_fault(item, f"{path}[{key!r}]", depth + 1) for key, item in value.items())
             return next((fault for fault in faults if fault), "")
         case _:

@@ -32,8 +32,8 @@ class Names:
         except TypeError:
             return None
 
-    def register(self, function: Callable[..., Any], name: str | None, backoff: Backoff | None = None) -> Function:
-        """Put a function into the node's table, under `name` or one made from its own.
+    def make(self, function: Callable[..., Any], name: str | None, backoff: Backoff | None = None) -> Function:
+        """Name a function, by `name` or one made from its own; `keep` puts it into the node's table.
 
         A name that was asked for means the newest function; a made one never takes another function's place.
 
@@ -44,10 +44,14 @@ class Names:
             raise DefinitionError(f"expected a function, the name of a job, or shell(…); found {function!r}")
         with self._lock:
             chosen = name or self._free_name(function)
-            made = self._functions.register(chosen, function, backoff=backoff)
+            return self._functions.make(chosen, function, backoff=backoff)
+
+    def keep(self, made: Function) -> None:
+        """Put a function that `make` answered into the node's table, and know it by itself from now on."""
+        with self._lock:
+            self._functions.put(made)
             with suppress(TypeError):  # not hashable or not weakly referable: it must be asked for by name
-                self._by_function[function] = chosen
-            return made
+                self._by_function[made.call] = made.name
 
     def _free_name(self, function: Callable[..., Any]) -> str:
         module = getattr(function, "__module__", None) or "callable"

@@ -23,6 +23,7 @@ from ..actors.records import (
 from ..data import pack_call
 from ..errors import DefinitionError
 from ..triggers import CatchUp, Manual, Trigger
+from ..triggers.decision import MAX_MAX_CATCHUP
 
 Duration = float | timedelta
 Backoff = Callable[[int], Any]
@@ -92,10 +93,7 @@ def exponential(first: Duration = 1.0, cap: Duration = 3600.0, attempts: int = 3
 
 
 def _retry(kind: Any, attempts: int, delay: Duration, cap: Duration | None, more: dict[str, Any]) -> Retry:
-    if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= MAX_ATTEMPTS:
-        raise DefinitionError(
-            f"attempts is a number from 1 to {MAX_ATTEMPTS:,}, and counts the first; {attempts!r} was given"
-        )
+    _check_attempts(attempts)
     jitter = more.pop("jitter", "full")
     if jitter not in ("full", "equal", "none"):
         raise DefinitionError(f"jitter is 'full', 'equal' or 'none'; {jitter!r} was given")
@@ -111,6 +109,13 @@ def _retry(kind: Any, attempts: int, delay: Duration, cap: Duration | None, more
         retry_on=retry_on,
         give_up_on=give_up_on,
     )
+
+
+def _check_attempts(attempts: Any) -> None:
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= MAX_ATTEMPTS:
+        raise DefinitionError(
+            f"attempts is a number from 1 to {MAX_ATTEMPTS:,}, and counts the first; {attempts!r} was given"
+        )
 
 
 def _names(given: Any) -> tuple[str, ...]:
@@ -186,6 +191,8 @@ def _choice(given: Any, what: str, choices: tuple[str, ...]) -> Any:
 
 
 def _tags(given: Iterable[str]) -> tuple[str, ...]:
+    if not isinstance(given, Iterable):
+        raise DefinitionError(f"tags is a list of words; {given!r} was given")
     if isinstance(given, str):
         raise DefinitionError(f"tags is a list of words, not one text: tags=[{given!r}]")
     tags = tuple(dict.fromkeys(check_name(tag, "a tag") for tag in given))
@@ -210,18 +217,33 @@ def define(
     Raises:
         DefinitionError: an option is unknown or wrong, arguments do not fit the function, or it cannot run where it is to.
     """
+    try:
+        return _define(name, tenant, target, trigger, after, options)
+    except DefinitionError as error:
+        text = str(error)
+        raise error if text.startswith("job ") else DefinitionError(f"job {name!r}: {text}") from None
+
+
+def _define(
+    name: str,
+    tenant: str,
+    target: Function | Command,
+    trigger: Trigger | None,
+    after: tuple[str, ...],
+    options: JobOptions,
+) -> Job:
     unknown = sorted(set(options) - set(JobOptions.__annotations__))
     if unknown:
         known = ", ".join(sorted(JobOptions.__annotations__))
         raise DefinitionError(f"job {name!r}: unknown option {', '.join(unknown)}; known are {known}")
     if trigger is not None:
         check_trigger(trigger, name)
-    args, kwargs = tuple(options.get("args", ())), dict(options.get("kwargs", {}))
+    args, kwargs = _items(options, "args", "arguments"), _map(options.get("kwargs", {}))
     fires = trigger is not None and not isinstance(trigger, Manual)
     if isinstance(target, Function) and (fires or after or args or kwargs):
         target.check_call(args, kwargs, handed=len(after))
     retry = retry_of(options.get("retry"))
-    delivery: Delivery = "at_least_once" if options.get("idempotent", retry is not None) else "at_most_once"
+    delivery: Delivery = "at_least_once" if _truth(options, "idempotent", retry is not None) else "at_most_once"
     return Job(
         tenant=tenant,
         name=name,
@@ -233,20 +255,20 @@ def define(
         arguments=pack_call(args, kwargs, what=f"job {name!r}: its arguments", limit=MAX_ARGUMENT_BYTES),
         priority=check_priority(options.get("priority", 0)),
         retry=retry,
-        attempt_timeout_us=_optional_us(options, "timeout"),
+        attempt_timeout_us=_optional_us(options, "timeout", at_least=1),
         run_deadline_us=_optional_us(options, "deadline"),
         start_deadline_us=_optional_us(options, "start_deadline"),
         overlap=_choice(options.get("overlap", "skip"), "overlap", get_args(Overlap)),
         catchup=CatchUp(
-            policy=options.get("catchup", "latest"),  # type: ignore[arg-type] # CatchUp checks it
+            policy=_choice(options.get("catchup", "latest"), "catchup", ("latest", "earliest", "all", "none")),
             window_us=_optional_us(options, "catchup_window"),
-            max_catchup=options.get("max_catchup", CatchUp().max_catchup),
+            max_catchup=_number(options, "max_catchup", CatchUp().max_catchup, MAX_MAX_CATCHUP),
         ),
         after=after,
         wait_deadline_us=_optional_us(options, "wait_deadline") or DEFAULT_WAIT_DEADLINE_US,
         tags=_tags(options.get("tags", ())),
-        max_crashes=options.get("max_crashes", DEFAULT_MAX_CRASHES),
-        description=options.get("description", ""),
+        max_crashes=_number(options, "max_crashes", DEFAULT_MAX_CRASHES, MAX_ATTEMPTS),
+        description=_text(options, "description"),
     )
 
 
@@ -254,17 +276,72 @@ def retry_of(given: Retrying) -> Retry | None:
     """Return the policy; a function of the attempt is one too, and is asked where the attempt ran."""
     if given is None or isinstance(given, Retry):
         return given
+    if given in (fixed, linear, exponential):
+        raise DefinitionError(
+            f"retry is {given.__name__}(…), with what it is to be, such as {given.__name__}(1); it was not called"
+        )
     if callable(given):
         attempts = getattr(given, "attempts", 3)
+        _check_attempts(attempts)
         return Retry(kind="custom", attempts=attempts, delay_us=1_000_000, jitter="none")
     raise DefinitionError(
         f"retry is fixed(…), linear(…), exponential(…) or a function of the attempt; {given!r} was given"
     )
 
 
-def _optional_us(options: JobOptions, word: str) -> int | None:
+def upstreams_of(options: JobOptions) -> tuple[Any, ...]:
+    """The jobs that are waited for, as they were said.
+
+    Raises:
+        DefinitionError: it is no list.
+    """
+    return _items(options, "after", "jobs")
+
+
+def _items(options: JobOptions, word: str, what: str) -> tuple[Any, ...]:
+    given = options.get(word, ())
+    if isinstance(given, str):
+        raise DefinitionError(f"{word} is a list of {what}, not one: {word}=[{given!r}]")
+    if not isinstance(given, Iterable):
+        raise DefinitionError(f"{word} is a list of {what}; {given!r} was given")
+    return tuple(given)
+
+
+def _map(given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise DefinitionError(f"kwargs is a map of arguments by their names; {given!r} was given")
+    return dict(given)
+
+
+def _number(options: JobOptions, word: str, default: int, largest: int) -> int:
+    given = options.get(word, default)
+    if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= largest:
+        raise DefinitionError(f"{word} is a number from 1 to {largest:,}; {given!r} was given")
+    return given
+
+
+def _truth(options: JobOptions, word: str, default: bool) -> bool:
+    given = options.get(word, default)
+    if not isinstance(given, bool):
+        raise DefinitionError(f"{word} is True or False; {given!r} was given")
+    return given
+
+
+def _text(options: JobOptions, word: str) -> str:
+    given = options.get(word, "")
+    if not isinstance(given, str):
+        raise DefinitionError(f"{word} is text; {given!r} was given")
+    return given
+
+
+def _optional_us(options: JobOptions, word: str, at_least: int = 0) -> int | None:
     given = options.get(word)
-    return None if given is None else duration_us(given, word)
+    if given is None:
+        return None
+    length = duration_us(given, word)
+    if length < at_least:
+        raise DefinitionError(f"{word} is longer than nothing; {given!r} was given")
+    return length
 
 
 def _executor(name: str, target: Function | Command, asked: str | None) -> ExecutorKind:

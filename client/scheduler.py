@@ -38,7 +38,7 @@ from .control_server import ControlServer
 from .gateway import Gateway
 from .launch import end_loading
 from .naming import Names
-from .option import JobOptions, check_name, define
+from .option import JobOptions, check_name, define, duration_us, upstreams_of
 from .questions import Target
 from .vocabulary import Vocabulary
 
@@ -83,6 +83,10 @@ class Scheduler(Vocabulary):
         for word, number in numbers.items():
             if isinstance(number, bool) or not isinstance(number, int) or number < 0:
                 raise DefinitionError(f"{word} is a number of places, 0 or more; {number!r} was given")
+        drain_timeout, stop_timeout = (
+            duration_us(given, word) / 1e6
+            for word, given in (("drain_timeout", drain_timeout), ("stop_timeout", stop_timeout))
+        )
         self._store = open_store(store) if isinstance(store, str) else store
         self._places: dict[str, Any] = {
             "threads": threads,
@@ -304,7 +308,8 @@ class Scheduler(Vocabulary):
         names: list[str] = []
         batch: list[Job] = []
         for target, trigger, options in jobs:
-            job = self._define(target, trigger, options, keep=not self.running or _has_own(options))
+            with self._adding:
+                job = self._define(target, trigger, options, keep=not self.running or _has_own(options))
             names.append(job.name)
             batch.append(job)
             if self.running and len(batch) >= MAX_BATCH * 4:
@@ -321,7 +326,6 @@ class Scheduler(Vocabulary):
         if name is not None:
             check_name(name)
         tenant = check_name(options.get("tenant", self.tenant), "a tenant's name")
-        after = tuple(dict.fromkeys(self._name_of(upstream) for upstream in options.get("after", ())))
         known: Function | Command
         if isinstance(target, Command):
             if not self._allow_shell:
@@ -329,12 +333,20 @@ class Scheduler(Vocabulary):
             known, name = target, name or check_name(target.line or " ".join(target.argv), "a command's name")
         else:
             retry = options.get("retry")
-            known = self._names.register(target, name, backoff=retry if callable(retry) else None)
+            known = self._names.make(target, name, backoff=retry if callable(retry) else None)
             name = known.name
-        job = define(name, tenant, known, trigger, after, options)
+        job = define(name, tenant, known, trigger, self._upstreams(name, options), options)
+        if isinstance(known, Function):
+            self._names.keep(known)
         if keep:
             self._declared[job.key] = job
         return job
+
+    def _upstreams(self, name: str, options: JobOptions) -> tuple[str, ...]:
+        try:
+            return tuple(dict.fromkeys(self._name_of(upstream) for upstream in upstreams_of(options)))
+        except DefinitionError as error:
+            raise DefinitionError(f"job {name!r}: {error}") from None
 
     def _name_of(self, job: Target) -> str:
         if isinstance(job, str):
@@ -378,7 +390,7 @@ class Scheduler(Vocabulary):
             raise DefinitionError(f"a hook's moment is one of {', '.join(MOMENTS)}; {moment!r} was given")
         if function is None:
             return lambda given: self.on(moment, given, job=job, tag=tag, name=name) and given
-        known = self._names.register(function, name)
+        known = self._names.make(function, name)
         hook = Hook(moment=moment, job="" if job is None else self._name_of(job), tag=tag or "")
         label = f"{hook.job or ('#' + hook.tag if hook.tag else '*')}"
         definition = define(
@@ -391,6 +403,7 @@ class Scheduler(Vocabulary):
         )
         definition = replace(definition, hook=hook)
         known.check_call(({},), {})
+        self._names.keep(known)
         if self.running:
             self._store_jobs([definition])
         self._declared[definition.key] = definition

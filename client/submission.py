@@ -49,6 +49,8 @@ class Submission:
         items: list[SubmitItem] = []
         target: _Resolved | None = None
         for call in calls:
+            if isinstance(call, str) or not isinstance(call, Sequence) or not call:
+                raise DefinitionError(f"submit_many takes (job, *arguments) for each run; found {call!r}")
             if target is None or call[0] is not target.job:
                 target = self._target(call[0])
             items.append(self._item(target, tuple(call[1:]), {}))
@@ -82,6 +84,8 @@ def _not_before(delay: Duration | None, at: datetime | None) -> int:
     if delay is not None and at is not None:
         raise DefinitionError("say delay or at, not both")
     if at is not None:
+        if not isinstance(at, datetime):
+            raise DefinitionError(f"at is an aware datetime; {at!r} was given")
         if at.tzinfo is None:
             raise DefinitionError(
                 f"at={at} has no time zone; give one, for example at.replace(tzinfo=ZoneInfo('Europe/Berlin'))"

@@ -108,16 +108,28 @@ class Functions:
         """Put a function under a name.
 
         Raises:
+            DefinitionError: as `make`.
+        """
+        made = self.make(name, function, backoff=backoff)
+        self.put(made)
+        return made
+
+    def make(self, name: str, function: Callable[..., Any], *, backoff: Backoff | None = None) -> Function:
+        """Look at a function, without putting it into the table.
+
+        Raises:
             DefinitionError: it cannot be called, or what it yields is not a result (an async generator).
         """
         if not callable(function):
             raise DefinitionError(f"job {name!r}: expected a function, found {type(function).__name__}")
         if inspect.isasyncgenfunction(function):
             raise DefinitionError(f"job {name!r}: an async generator has no result; return a list instead")
-        made = Function(name, function, backoff)
+        return Function(name, function, backoff)
+
+    def put(self, made: Function) -> None:
+        """Put what `make` answered into the table."""
         with self._lock:
-            self._by_name[name] = made
-        return made
+            self._by_name[made.name] = made
 
     def find(self, name: str) -> Function | None:
         """Answer the function of this name, or None."""
