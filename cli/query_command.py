@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from ..actors.records import DEFAULT_TENANT, RunState
-from ..client.questions import Questions
+from ..actors.records import DEFAULT_TENANT
+from ..client.questions import Questions, read_state
 from ..client.view import DecisionView, JobView, RunView
 from ..triggers import to_datetime
 from .option import DebugOption, JsonOption, LimitOption, StoreOption, TagOption, TenantOption
-from .outcome import NotFound, WrongUsage
+from .outcome import NotFound
 from .output import Column, fields, is_terminal, show_json, show_table, utc_text
 from .reach import asking, reading
 
@@ -114,7 +114,7 @@ def runs_command(
 ) -> None:
     """List runs, the newest first."""
     del debug
-    wanted = _state(state)
+    wanted = None if state is None else read_state(state)
     with asking(store, tenant) as source:
         if job is not None:
             source.job_view(job)
@@ -177,16 +177,6 @@ def explain_command(
 def _sentence(job: JobView) -> str:
     due = "" if job.next_due is None else f" Next due {utc_text(job.next_due)}."
     return f"{job.name} is {job.status}. {job.trigger}{'' if job.trigger.endswith('.') else '.'}{due}"
-
-
-def _state(given: str | None) -> RunState | None:
-    if given is None:
-        return None
-    try:
-        return RunState(given.upper())
-    except ValueError:
-        known = ", ".join(state.lower() for state in RunState)
-        raise WrongUsage(f"--state {given}: no such state; there are {known}") from None
 
 
 def _find_run(source: Questions, given: str) -> RunView:

@@ -21,7 +21,7 @@ from ..actors.persistence.store import (
     Question,
 )
 from ..actors.records import Attempt, Command, Decision, Event, Job, JobRecord, RunRecord, RunState
-from ..errors import UnknownJob, UnknownRun
+from ..errors import DefinitionError, UnknownJob, UnknownRun
 from ..triggers import Preview, Trigger, preview
 from .view import DecisionView, JobView, RunView, view_decision, view_job, view_run
 
@@ -37,6 +37,19 @@ AS_STORED: Final[dict[RunState, tuple[RunState, ...]]] = {
     RunState.DELAYED: (RunState.READY, RunState.DELAYED),
 }
 """As what a store may know a live run that is in this state in fact: see `callsheet.actors.persistence.view`."""
+
+
+def read_state(given: str) -> RunState:
+    """Return the state of a run by its name, in capitals or not.
+
+    Raises:
+        DefinitionError: there is none of this name.
+    """
+    try:
+        return RunState(given.upper())
+    except ValueError:
+        known = ", ".join(state.lower() for state in RunState)
+        raise DefinitionError(f"{given!r} is no state of a run; there are {known}") from None
 
 
 class Questions(ABC):
@@ -84,9 +97,13 @@ class Questions(ABC):
         before: int | None = None,
         hooks: bool = False,
     ) -> list[RunView]:
-        """The tenant's runs, newest first, at most `limit`; of one job, in one state, with a tag, before a run's number."""
+        """The tenant's runs, newest first, at most `limit`; of one job, in one state, with a tag, before a run's number.
+
+        Raises:
+            DefinitionError: there is no such state.
+        """
         name = None if job is None else self._name_of(job)
-        wanted = None if state is None else RunState(state)
+        wanted = None if state is None else read_state(state)
         found: list[RunView] = []
         for stored in (None,) if wanted is None else AS_STORED.get(wanted, (wanted,)):
             question = ListRuns(tenant=self.tenant, job=name, state=stored, tag=tag, before=before, hooks=hooks)

@@ -152,7 +152,7 @@ def test_several_commands_at_once_on_a_store_without_a_scheduler_all_succeed(she
         (["logs", "99"], 4, "no run 99"),
         (["logs", "greet"], 4, "has had no run"),
         (["jobs", "--tenant", "nobody", "--limit", "0"], 2, "--limit"),
-        (["runs", "--state", "flying"], 2, "no such state"),
+        (["runs", "--state", "flying"], 2, "no state of a run"),
         (["cancel", "greet"], 2, "RUN"),
         (["trigger", "greet", "--wait", "--timeout", "x"], 2, "--timeout"),
     ],

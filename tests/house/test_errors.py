@@ -17,6 +17,8 @@ ALLOWED: dict[str, str] = {
     "actors/executor/capture.py": "formatting a job's log record calls the job's own code",
     "actors/executor/reporter.py": "the thread must outlive a report that failed, and logs it",
     "actors/executor/watch.py": "the thread must outlive a callback that failed, and logs it",
+    "cli/application.py": "a fault of ours is told in one line as well, with what to do to see where",
+    "cli/program.py": "a program that is loaded may raise anything; whoever ran it is told what and in which line",
     "data.py": "bytes from outside can break a decoder in any way; every failure is theirs, a DecodeError",
 }
 

@@ -1,0 +1,67 @@
+import io
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from callsheet import Scheduler, every
+from callsheet.cli.live import live, render, take
+from callsheet.client.control import Control
+from callsheet.client.reading import StoreReading
+
+
+def nothing() -> None:
+    pass
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[Scheduler]:
+    made = Scheduler(f"sqlite:///{tmp_path / 'jobs.db'}", threads=2, processes=0)
+    made.add(nothing, every("1h"), name="hourly")
+    made.add(nothing, name="by-hand")
+    with made:
+        made.trigger("by-hand").result(10)
+        yield made
+
+
+def drawn(source: object) -> str:
+    console = Console(file=io.StringIO(), width=100, force_terminal=False)
+    console.print(render(take(source), "a title"))  # type: ignore[arg-type]
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_view_counts_runs_and_lists_jobs_by_what_is_due_next(scheduler: Scheduler) -> None:
+    text = drawn(scheduler)
+
+    assert "0 running   0 waiting   1 succeeded" in text
+    assert text.index("hourly") < text.index("by-hand")
+    assert re.search(r"in (59 min|1 h)", text)
+    assert "SUCCEEDED" in text
+
+
+def test_the_view_is_the_same_from_another_process_and_little_less_from_the_store(scheduler: Scheduler) -> None:
+    path = getattr(scheduler.store, "path", None)
+    assert isinstance(path, Path)
+
+    with Control.of(scheduler.store) as control:
+        assert "1 succeeded" in drawn(control)
+    scheduler.stop()
+    with StoreReading(path) as reading:
+        assert "1 succeeded" in drawn(reading)
+
+
+def test_the_view_ends_with_its_event_and_with_its_scheduler(scheduler: Scheduler) -> None:
+    until = threading.Event()
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    viewer = threading.Thread(target=live, args=(scheduler,), kwargs={"until": until, "console": console})
+    viewer.start()
+    until.set()
+    viewer.join(10)
+    assert not viewer.is_alive()
+
+    scheduler.stop()
+    live(scheduler, until=threading.Event(), console=console)
