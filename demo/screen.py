@@ -190,13 +190,22 @@ def _rows(evidence: Evidence, verdict: Verdict) -> list[tuple[str, RenderableTyp
             "attempts repeated",
             f"{verdict.repeated_after_error} after an error, {verdict.repeated_after_kill} after the kill",
         ),
-        ("cut by the kill", f"{verdict.cut} at-most-once, begun and not repeated: LOST, and said so"),
+        ("cut by the kill", _cut(verdict)),
         ("", ""),
         ("crontab", _crontab(evidence)),
         ("slots owed", _owed(verdict)),
         ("submissions acknowledged", f"{verdict.submissions:,}"),
         ("orders in the warehouse", f"{orders:,} of {len(evidence.orders):,}"),
     ]
+
+
+def _cut(verdict: Verdict) -> str:
+    told = [f"{verdict.cut} at most once, begun and not repeated: LOST, and said so"]
+    if verdict.ended_unrecorded:
+        told.append(f"{verdict.ended_unrecorded} had just ended: LOST too")
+    if verdict.never_reached:
+        told.append(f"{verdict.never_reached} was about to begin: LOST too")
+    return "; ".join(told)
 
 
 def _owed(verdict: Verdict) -> str:

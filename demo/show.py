@@ -165,6 +165,8 @@ def main(arguments: list[str]) -> int:
             good = Demo(folder, screen, options.seconds, minute=options.minute).play()
     except (ChildFailed, crontab_lines.ImportFailed) as error:
         print(f"demo: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("demo: interrupted", file=sys.stderr)
     finally:
         if good and not options.keep:
             shutil.rmtree(folder)

@@ -17,6 +17,10 @@ A thing is *doubled* if
 - a slot of a job, or a submission's key, became two runs;
 - an order is in the warehouse more than once.
 
+An at-most-once run can be LOST in two more ways that nobody could tell from a cut: it had just ended, which was not recorded
+yet; or it was marked as begun, and killed before its first line. Both are counted and shown; the second takes so short a
+time that more than a few are no chance: then they are lost.
+
 A repeated attempt of an at-least-once run is neither: it is counted, and shown as what it is. So are runs that ended LOST.
 """
 
@@ -35,6 +39,9 @@ from footprint import Footprint, to_datetime
 ROOTS: Final = ("tick", "pulse", "print_label", "deliver", "fetch_rates")
 """Jobs whose slots come from a trigger of their own, at the microsecond: their lateness is measured."""
 
+FEW: Final = 3
+"""Runs that may have been killed between their start mark and their first line."""
+
 
 @dataclass
 class Verdict:
@@ -50,6 +57,8 @@ class Verdict:
     slots: int = 0
     submissions: int = 0
     cut: int = 0
+    ended_unrecorded: int = 0
+    never_reached: int = 0
     repeated_after_error: int = 0
     repeated_after_kill: int = 0
 
@@ -146,8 +155,13 @@ def _judge_ends(evidence: Evidence, trail: Trail, verdict: Verdict) -> None:
 def _judge_missing(evidence: Evidence, trail: Trail, verdict: Verdict) -> None:
     """What succeeded, and what ended, has begun."""
     for run_id, book in sorted(evidence.books.items()):
+        if book.state is RunState.LOST:
+            verdict.ended_unrecorded += run_id in trail.ends
+            verdict.never_reached += run_id not in trail.begins
         if book.state is RunState.SUCCEEDED and run_id not in trail.begins:
             verdict.lost.append(f"run {run_id} of {book.job}: the store says SUCCEEDED, and no function began")
+    if verdict.never_reached > FEW:
+        verdict.lost.append(f"{verdict.never_reached} runs are LOST that never began")
     for ended in (trail.ends, trail.failures):
         for each in (each for footprints in ended.values() for each in footprints):
             if all(begun.fence != each.fence for begun in trail.begins.get(each.run_id, ())):

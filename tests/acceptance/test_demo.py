@@ -163,6 +163,16 @@ def test_a_retry_after_an_error_is_no_doubling() -> None:
     assert verdict.repeated_after_error == 1
 
 
+def test_a_lost_run_that_had_just_ended_is_counted_as_such() -> None:
+    found = story()
+    found.footprints.append(end(next(each for each in found.footprints if each.run_id == LABEL)))
+
+    verdict = judge(found)
+
+    assert verdict.good, verdict
+    assert (verdict.cut, verdict.ended_unrecorded, verdict.never_reached) == (0, 1, 0)
+
+
 def drop(found: Evidence, run_id: int, kind: str) -> None:
     """Take a line out of the footprints."""
     before = len(found.footprints)
@@ -202,6 +212,11 @@ def lose_without_a_kill(found: Evidence) -> None:
     found.footprints.append(begin(LABEL, "print_label", 5))
 
 
+def lose_a_batch(found: Evidence) -> None:
+    """What was claimed and had not begun is called LOST."""
+    found.books |= {100 + n: Book("tick", RunState.LOST, at_most_once=True, slot=None) for n in range(5)}
+
+
 LOSSES: dict[str, Callable[[Evidence], object]] = {
     "slot .* of tick never began": lose_slot,
     "run 1 of tick: the store says SUCCEEDED, and no function began": lose_slot,
@@ -214,6 +229,7 @@ LOSSES: dict[str, Callable[[Evidence], object]] = {
     "run 2 of print_label .*the store says LOST": lose_without_a_kill,
     "run 2 of print_label .*the store says SUCCEEDED": lambda found: set_state(found, LABEL, RunState.SUCCEEDED),
     "run 2 of print_label .*does not know": lambda found: found.books.pop(LABEL),
+    "5 runs are LOST that never began": lose_a_batch,
     "order L-2 is not in the warehouse": lambda found: found.warehouse.remove("L-2"),
 }
 
