@@ -66,7 +66,7 @@ MOVES: Final[dict[S, frozenset[S]]] = {
     # a cancel was asked for and stored; the attempt may still win by ending first
     S.CANCELLING: frozenset({S.SUCCEEDED, S.FAILED, S.TIMED_OUT, S.CANCELLED, S.LOST, S.QUARANTINED}),
     # no node knows its target; never deleted
-    S.PARKED: frozenset({S.READY, S.BLOCKED, S.CANCELLED}),
+    S.PARKED: frozenset({S.READY, S.BLOCKED, S.DELAYED, S.CANCELLED}),
     **{state: frozenset() for state in FINAL},
 }
 

@@ -20,7 +20,7 @@ from ..actor import EXECUTOR, PERSISTENCE, SECOND, Turn
 from ..executor.runner import Outcome
 from ..messages import Found, MadeRun, Read, RunsMade, StockTaken, TakeStock
 from ..persistence.store import MAX_PAGE, GetDefinitions, GetJobs, GetLiveRuns, ListEdges, ListHeld, Question
-from ..records import ErrorInfo, Job, JobRecord, LiveRun, RunState
+from ..records import Condition, ErrorInfo, Job, JobRecord, LiveRun, RunState
 from .attempts import Attempts
 from .book import Live
 from .reign import AUDIT_US, Reign
@@ -143,7 +143,7 @@ class Rebuild:
             live = self._reign.book.live.get(row.run.run_id)
             if live is None:
                 continue
-            if row.claim is None:
+            if row.claim is None or _is_parked(row):
                 self._resume(live, row, turn.now)
             elif row.incarnation == message.incarnation and row.claim.fence in held:
                 self._go_on(live, row, message.node)
@@ -160,9 +160,13 @@ class Rebuild:
         state = RunState.READY
         if row.claim is not None:
             state = RunState.CLAIMED
-        if row.condition is not None and row.condition.state in (RunState.PARKED, RunState.CANCELLING):
-            state = row.condition.state
-        live = Live(run, job, state, row.condition.reason if row.condition is not None else "")
+        reason = ""
+        if _is_parked(row):  # it is tried anew: this node may know the function
+            state = RunState.READY
+            self._reign.batch.conditions.append(Condition(run.run_id, RunState.READY, now, ""))
+        elif row.condition is not None and row.condition.state is RunState.CANCELLING:
+            state, reason = RunState.CANCELLING, row.condition.reason
+        live = Live(run, job, state, reason)
         live.attempts, live.crashes = row.attempts, row.crashes
         live.next_at = row.next_at or live.next_at
         live.waits = bool(run.group and job.after and not run.arguments)
@@ -182,7 +186,6 @@ class Rebuild:
         if live.state is RunState.CANCELLING:
             self._reign.end(live, RunState.CANCELLED, now, reason=live.reason)
         else:
-            # what was parked is tried anew: this node may know the function
             self._reign.make_ready(live, now)
 
     def _go_on(self, live: Live, row: LiveRun, node: str) -> None:
@@ -209,6 +212,11 @@ class Rebuild:
             key = f"made/{self._reign.epoch}/rebuilt/{start}"
             self._reign.unnoted[key] = RunsMade(key, tuple(runs[start : start + MADE_A_MESSAGE]), rebuilt=True)
             turn.send("dependencies", self._reign.unnoted[key])
+
+
+def _is_parked(row: LiveRun) -> bool:
+    """Tell whether a run was put aside after its newest claim."""
+    return row.condition is not None and row.condition.state is RunState.PARKED
 
 
 def made_runs(reign: Reign, *, waiting_only: bool = False) -> list[MadeRun]:
