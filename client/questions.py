@@ -20,9 +20,11 @@ from ..actors.persistence.store import (
     ListRuns,
     Question,
 )
-from ..actors.records import Attempt, Command, Decision, Event, Job, JobRecord, RunRecord, RunState
+from ..actors.records import Attempt, Command, Decision, Event, JobRecord, RunRecord, RunState
+from ..actors.schedule import compile_job
 from ..errors import DefinitionError, UnknownJob, UnknownRun
-from ..triggers import Preview, Trigger, preview
+from ..triggers import Preview, Trigger, TriggerError, preview, read_moment, to_datetime
+from ..triggers.preview import MAX_PREVIEW, wall_clock
 from .view import DecisionView, JobView, RunView, view_decision, view_job, view_run
 
 Target = Callable[..., Any] | str | Command
@@ -160,8 +162,7 @@ class Questions(ABC):
             UnknownJob: there is no job of this name.
         """
         if isinstance(trigger, str | Command) or callable(trigger):
-            job: Job = self._job_record(trigger).job
-            return preview(job.trigger, count, start, key=f"{job.tenant}/{job.name}")
+            return _preview_job(self._job_record(trigger), count, start)
         return preview(trigger, count, start)
 
     def _job_record(self, job: Target) -> JobRecord:
@@ -176,3 +177,19 @@ class Questions(ABC):
         if not rows:
             raise UnknownRun(f"no run {run_id} in tenant {self.tenant!r}", "unknown_run")
         return rows[0]
+
+
+def _preview_job(record: JobRecord, count: int, start: datetime | None) -> list[Preview]:
+    """The slots of a job after `start` (now): counted from when it was added, and no more than its limit leaves."""
+    if not 0 <= count <= MAX_PREVIEW:
+        raise TriggerError(f"a preview shows 0 to {MAX_PREVIEW:,} slots; {count} was given")
+    schedule = compile_job(record.job, record.state)
+    after = wall_clock() if start is None else read_moment(start, None, "the start of a preview")
+    if schedule.limit is not None:
+        count = min(count, max(0, schedule.limit - record.state.fires))
+    shown: list[Preview] = []
+    slot = schedule.next(max(after, schedule.first_mark))
+    while slot is not None and len(shown) < count:
+        shown.append(Preview(to_datetime(slot.instant), to_datetime(slot.due), slot.note, slot.excluded))
+        slot = schedule.next(slot.instant)
+    return shown

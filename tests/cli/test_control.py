@@ -7,6 +7,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callsheet import NotRunning, Scheduler, UnknownJob, UnknownRun
+from callsheet import DefinitionError, NotRunning, Scheduler, UnknownJob, UnknownRun, every
 from callsheet.actors.messages import ChangeJob, Envelope, Query, Stop, Submit, SubmitItem
 from callsheet.actors.persistence.store import GetCounters
 from callsheet.client.control import Control
@@ -24,6 +25,9 @@ from callsheet.client.frame import FrameReader, write_frames
 from callsheet.node import marks_folder
 from callsheet.transport.in_process import InProcess
 from support.waiting import eventually
+
+
+HOUR = timedelta(hours=1)
 
 
 def echo(text: str) -> str:
@@ -92,6 +96,18 @@ def test_refusals_come_back_as_the_same_errors(scheduler: Scheduler) -> None:
             control.trigger("nobody")
         with pytest.raises(UnknownRun):
             control.cancel(99)
+
+
+def test_the_preview_of_a_job_counts_from_when_it_was_added(scheduler: Scheduler) -> None:
+    scheduler.add(echo, every("1h").but(limit=3), name="hourly", args=["tick"])
+
+    with Control.of(scheduler.store) as control:
+        due = control.job_view("hourly").next_due
+        assert due is not None
+        assert [row.instant for row in control.preview("hourly", 5)] == [due, due + HOUR, due + 2 * HOUR]
+        assert control.preview("echo") == []
+        with pytest.raises(DefinitionError, match="0 to 10,000"):
+            control.preview("hourly", -1)
 
 
 def test_more_runs_than_one_page_holds_are_listed(scheduler: Scheduler) -> None:
