@@ -28,7 +28,7 @@ from callsheet.actors.messages import (
     Unblock,
     Withdraw,
 )
-from callsheet.actors.persistence.store import AddClaim, AddDecisions, AddEnds, AddRuns, AdvanceJob
+from callsheet.actors.persistence.store import AddAttempts, AddClaim, AddDecisions, AddEnds, AddRuns, AdvanceJob
 from callsheet.actors.records import ClaimEntry, Decision, ErrorInfo, Job, LiveRun, Retry, Run, RunState
 from callsheet.triggers import DecisionKind
 from support.actors import MINUTE, NOW, SECOND, Leader, make_job
@@ -153,6 +153,15 @@ def test_what_an_executor_gives_back_is_claimed_anew_with_a_greater_fence() -> N
     assert second.run_id == first.run_id
     assert second.attempt == first.attempt
     assert second.fence > first.fence
+
+
+def test_that_a_claim_came_back_is_stored() -> None:
+    leader = Leader(thread=1)
+    leader.admit(draft())
+    leader.tell(HoldJob("h", "t", "work", held=True), sender="registry")
+    leader.end(leader.assigned()[0], "not_started")
+    (attempt,) = leader.written(AddAttempts, "attempts")
+    assert (attempt.fence, attempt.outcome, attempt.attempts) == (1, "not_started", 0)
 
 
 def test_a_run_whose_function_nobody_knows_is_parked_and_not_ended() -> None:
