@@ -3,7 +3,8 @@
 It holds the jobs that are due within a horizon, in a heap; the rest waits in the store, which is asked again every half
 horizon. A slot that has passed is decided by the trigger's arithmetic (`callsheet.triggers.decide`) and sent on as `Due`; it
 stays with the clock until `Decided` says that decision, run and high-water mark are stored together. So a clock that dies
-loses nothing: the next one begins at the stored marks.
+loses nothing: the next one begins at the stored marks. Of one job only one `Due` is on its way at a time, for a mark that
+overtook an earlier one would pass slots that have no decision.
 
     Lead ─▶ Read(DueJobs) ─▶ Found ─▶ heap ──timer──▶ Due ─▶ (dependencies, coordinator, persistence) ─▶ Decided
 
@@ -51,6 +52,9 @@ DUE_BATCH: Final = 256
 MAX_UNDECIDED: Final = 64
 """`Due` messages that may be on their way; the clock waits for `Decided` before it sends more."""
 
+MAX_WAITING: Final = 64
+"""Decisions of a job that wait until those before them are stored; after so many the job waits itself."""
+
 RESEND_US: Final = 2 * SECOND
 """After how long an undecided `Due` is sent again."""
 
@@ -61,7 +65,7 @@ JobKey = tuple[str, str]
 class _Entry:
     """A job that the clock watches."""
 
-    __slots__ = ("fires", "mark", "next_due", "record", "schedule", "ticket", "undecided")
+    __slots__ = ("fires", "mark", "next_due", "record", "schedule", "ticket", "undecided", "waiting")
 
     def __init__(self, record: JobRecord, schedule: Schedule) -> None:
         self.record = record
@@ -70,7 +74,8 @@ class _Entry:
         self.fires = record.state.fires
         self.next_due: int | None = record.state.next_due
         self.ticket = 0
-        self.undecided = 0
+        self.undecided = ""
+        self.waiting: DueSlot | None = None
 
 
 class Clock:
@@ -216,7 +221,14 @@ class Clock:
             entry = self._entries.get(key)
             if entry is None or entry.ticket != ticket:
                 continue
-            slots.append(self._decide(key, entry, turn.now))
+            if entry.undecided and entry.waiting is not None and len(entry.waiting.decisions) >= MAX_WAITING:
+                continue  # it goes on when it is decided
+            slot = self._decide(key, entry, turn.now)
+            if entry.undecided:
+                entry.waiting = slot if entry.waiting is None else _joined(entry.waiting, slot)
+                continue
+            entry.undecided = self._next_key()
+            slots.append(slot)
             if len(slots) == DUE_BATCH:
                 self._send(slots, turn)
                 slots = []
@@ -228,14 +240,16 @@ class Clock:
         job = entry.record.job
         step = step_job(job, entry.schedule, entry.mark, entry.fires, now)
         entry.mark, entry.fires, entry.next_due = step.mark, step.fires, step.next_due
-        entry.undecided += 1
         if entry.next_due is not None:
             self._push(key, entry)
         return DueSlot(job, step.decisions, step.mark, step.fires, step.next_due, step.exhausted)
 
+    def _next_key(self) -> str:
+        return f"due/{self._epoch}/{self._sent + 1}"
+
     def _send(self, slots: list[DueSlot], turn: Turn) -> None:
+        due = Due(self._next_key(), tuple(slots))
         self._sent += 1
-        due = Due(f"due/{self._epoch}/{self._sent}", tuple(slots))
         if not self._undecided:
             turn.set_timer("resend", turn.elapsed + RESEND_US, steady=True)
         self._undecided[due.key] = (turn.elapsed, due)
@@ -245,15 +259,23 @@ class Clock:
         _, due = self._undecided.pop(message.key, (0, None))
         if due is None:
             return
+        slots: list[DueSlot] = []
         for slot in due.slots:
             key = slot.job.key
             entry = self._entries.get(key)
-            if entry is None or entry.record.job.version != slot.job.version:
-                continue
-            entry.undecided = max(0, entry.undecided - 1)  # an edit may have begun the entry anew meanwhile
-            if not entry.undecided and (entry.next_due is None or entry.next_due > turn.now + HORIZON_US):
+            if entry is None or entry.undecided != message.key:
+                continue  # it was dropped meanwhile, or begun anew by an edit
+            entry.undecided = ""
+            if entry.waiting is not None:
+                slots.append(entry.waiting)
+                entry.waiting, entry.undecided = None, self._next_key()
+                if entry.next_due is not None:
+                    self._push(key, entry)
+            elif entry.next_due is None or entry.next_due > turn.now + HORIZON_US:
                 self._dropped[key] = entry.mark
                 self._drop(key)
+        if slots:
+            self._send(slots, turn)
 
     # ---- time -----------------------------------------------------------------------------------------------------------
 
@@ -281,3 +303,9 @@ class Clock:
         text = f"the wall clock jumped by {step:+.1f} s; what was missed is decided by each job's catch-up policy"
         turn.emit(Happened(Event(turn.now, "clock_jumped", text=text), "warning"))
         self._timer_at = None
+
+
+def _joined(earlier: DueSlot, later: DueSlot) -> DueSlot:
+    """Two due slots of one job as one: a job's slots are decided in their order."""
+    decisions = earlier.decisions + later.decisions
+    return DueSlot(later.job, decisions, later.mark, later.fires, later.next_due, later.exhausted)

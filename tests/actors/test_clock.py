@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from callsheet.actors.actor import SetTimer, deliver, sent
+from callsheet.actors.actor import HOUR, SetTimer, deliver, sent
 from callsheet.actors.clock.clock import HORIZON_US, MAX_UNDECIDED, Clock
 from callsheet.actors.messages import (
     Arm,
@@ -18,7 +18,7 @@ from callsheet.actors.messages import (
     TimerFired,
 )
 from callsheet.actors.persistence.store import DueJobs, GetJobs
-from callsheet.triggers import CatchUp, every
+from callsheet.triggers import CatchUp, at, every
 from support.actors import MINUTE, NOW, SECOND, make_job, make_record
 
 
@@ -102,15 +102,29 @@ def test_an_undecided_due_is_sent_again_and_a_decided_one_is_not() -> None:
 
 
 def test_the_clock_waits_for_decisions_when_too_many_are_on_their_way() -> None:
-    jobs = [make_job(f"job-{number}", every(60).but(start=None)) for number in range(2)]
-    clock = leading(*jobs)
+    seconds = range(1, MAX_UNDECIDED + 10)
+    clock = leading(*(make_job(f"job-{second}", at((NOW + second * SECOND) / SECOND)) for second in seconds))
     dues = []
-    for minute in range(1, MAX_UNDECIDED + 10):
-        dues += wake(clock, NOW + minute * MINUTE)
+    for second in seconds:
+        dues += wake(clock, NOW + second * SECOND)
     assert len(dues) == MAX_UNDECIDED
-    assert wake(clock, NOW + 200 * MINUTE) == []
-    more = sent(deliver(clock, Decided(dues[0].key), now=NOW + 200 * MINUTE), Due)
+    later = NOW + HOUR
+    assert wake(clock, later) == []
+    more = sent(deliver(clock, Decided(dues[0].key), now=later), Due)
     assert len(more) == 1
+
+
+def test_the_slots_of_a_job_are_sent_in_their_order_one_batch_after_the_other() -> None:
+    clock = leading(make_job(trigger=every(60)))
+    (first,) = wake(clock, NOW + MINUTE)
+    assert wake(clock, NOW + 2 * MINUTE) == []
+    assert wake(clock, NOW + 3 * MINUTE) == []
+
+    (second,) = sent(deliver(clock, Decided(first.key), now=NOW + 3 * MINUTE), Due)
+
+    assert [it.slot for it in second.slots[0].decisions] == [NOW + 2 * MINUTE, NOW + 3 * MINUTE]
+    assert [it.kind for it in second.slots[0].decisions] == ["FIRED", "FIRED"]
+    assert second.slots[0].mark == NOW + 3 * MINUTE
 
 
 def test_what_is_due_beyond_the_horizon_is_left_to_the_store() -> None:
