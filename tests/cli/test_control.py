@@ -26,7 +26,6 @@ from callsheet.node import marks_folder
 from callsheet.transport.in_process import InProcess
 from support.waiting import eventually
 
-
 HOUR = timedelta(hours=1)
 
 

@@ -173,3 +173,16 @@ def test_commands_wait_where_they_are_not_allowed(shell: Any, stop: Any) -> None
     allowed = shell.serve("--allow-shell")
     eventually((shell.folder / "done").exists)
     assert stop(allowed) == 0
+
+
+def test_a_file_is_imported_into_a_scheduler_that_runs(shell: Any, stop: Any) -> None:
+    process = shell.serve("--allow-shell")
+    shell.write("table", "0 1 * * * echo it > done\n")
+
+    ran = shell("import", "crontab", "table", "--folder", ".", "--json")
+    waited = shell("trigger", ran.json["jobs"][0]["job"], "--wait", "--json")
+
+    assert (ran.code, ran.json["added"]) == (0, 1)
+    assert (waited.code, waited.json[0]["state"]) == (0, "SUCCEEDED")
+    assert shell.text("done") == "it\n"
+    assert stop(process) == 0
