@@ -138,7 +138,7 @@ class Followup:
         for live, end in ended:
             state = end.state
             states[state] = states.get(state, 0) + 1
-            if end.started_at:
+            if 0 < end.started_at < end.ended_at:  # a clock that was set back meanwhile makes it nothing
                 ran_us += end.ended_at - end.started_at
             for watcher in live.watchers:
                 ends = told.get(watcher)

@@ -52,13 +52,30 @@ class Inquiries:
     def _after_submissions(self, client: Address, request: Submit) -> Callable[[Found, Turn], None]:
         def then(message: Found, turn: Turn) -> None:
             rows: tuple[Submission, ...] = message.rows
-            if rows:
-                row = rows[0]
-                turn.send(client, Accepted(request.key, tuple(range(row.first, row.first + row.count)), durable=True))
-            else:
+            if not rows:
                 self._plan(client, request, turn)
+            elif any(item.token is not None for item in request.items):
+                self._accept_again(client, request, rows[0], turn)
+            else:
+                run_ids = range(rows[0].first, rows[0].first + rows[0].count)
+                turn.send(client, Accepted(request.key, tuple(run_ids), durable=True))
 
         return then
+
+    def _accept_again(self, client: Address, request: Submit, row: Submission, turn: Turn) -> None:
+        """Answer as before: a run that was there by its idempotency key stands in place of the one that was numbered."""
+
+        def then(found: Found, turn: Turn) -> None:
+            records: tuple[RunRecord, ...] = found.rows
+            by_token = {record.run.token: record.run.run_id for record in records}
+            run_ids = (
+                row.first + index if item.token is None else by_token.get(item.token, row.first + index)
+                for index, item in enumerate(request.items)
+            )
+            turn.send(client, Accepted(request.key, tuple(run_ids), durable=True))
+
+        tokens = dict.fromkeys(item.token for item in request.items if item.token is not None)
+        self._errands.read(client, request, GetTokens(request.tenant, tuple(tokens)), then, turn)
 
     def _plan(self, client: Address, request: Submit, turn: Turn) -> None:
         """Pass a submission on, with its jobs' definitions; those that are not known are read first."""
