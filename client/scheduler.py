@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -45,6 +46,8 @@ from .vocabulary import Vocabulary
 DEFAULT_STORE: Final = "sqlite:///callsheet.db"
 DRAIN_S: Final = 10.0
 STOP_S: Final = 25.0
+RELEASE_S: Final = 3.0
+"""What is kept of the time to stop for making running jobs end."""
 MOMENTS: Final[tuple[HookMoment, ...]] = ("before", "after", "on_success", "on_failure", "on_retry", "on_skip")
 
 Arguments = ParamSpec("Arguments")
@@ -170,6 +173,8 @@ class Scheduler(Vocabulary):
         self._ended.set()
 
     def _stopping(self, node: Node, gateway: Gateway, drain_s: float) -> None:
+        until = time.monotonic() + self._stop_s
+        drain_s = min(drain_s, max(0.0, self._stop_s - RELEASE_S))
         stopped = gateway.expect("stopped")
         if not node.host.failed.done():
             node.host.tell(COORDINATOR, Stop(int(drain_s * 1e6)), sender=gateway.address)
@@ -179,7 +184,7 @@ class Scheduler(Vocabulary):
         if self._control is not None:
             self._control.close()
             self._control = None
-        node.stop(5.0)
+        node.stop(min(5.0, max(0.5, until - time.monotonic())))
         gateway.close("the scheduler has stopped; start it again to go on")
 
     def hurry(self) -> None:

@@ -163,7 +163,10 @@ class LocalRunner:
         now = self._wall() // 1_000
         if order.kind != "command":
             return _refused(
-                order, now, "unknown_target", f"job {order.job!r}: no function is registered as {order.target!r}"
+                order,
+                now,
+                "unknown_target",
+                f"job {order.job!r}: no function is registered as {order.target!r}; declare it in this program, and its runs go on",
             )
         if order.command is None:
             return _refused(order, now, "failed", f"job {order.job!r}: it is to run a command, but has none")

@@ -36,6 +36,8 @@ from .watch import Watch
 BRISK_US: Final = 200
 """Jobs that take less are brisk."""
 TICK_US: Final = 1_000
+STUCK_NS: Final = 200_000_000
+"""How long `close` waits for its threads when some of them were given up."""
 
 Perform = Callable[[LiveAttempt, Wall], Outcome]
 
@@ -73,6 +75,8 @@ class ThreadPool(LedgerPool):
         self._closing = True
         while self._idle:
             self._idle.pop().release()
+        if self._ledger.stuck:  # these were given up, and may never end
+            deadline_ns = min(deadline_ns, time.monotonic_ns() + STUCK_NS)
         for thread in self._threads:
             thread.join(max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9))
 
