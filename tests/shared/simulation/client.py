@@ -1,0 +1,342 @@
+"""Clients: small state machines that ask, ask again under the same key, and hold the scheduler to what it answered.
+
+Each asks at instants that are drawn beforehand, from a stream of its own. A request is sent again every second until its answer
+comes or half a minute has passed, as the gateway of a real client does; a submission that is sent again says so.
+
+A job's pause, edit or removal is asked by one client alone, one word at a time, so that it is certain what the last word was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct, structs
+from simulation.virtual import MILLION, stream
+from simulation.workload import Work
+
+from callsheet.actors.actor import REGISTRY, on_node
+from callsheet.actors.messages import (
+    Accepted,
+    AddJobs,
+    Answer,
+    CancelAccepted,
+    CancelRun,
+    ChangeJob,
+    Envelope,
+    JobChanged,
+    JobsAdded,
+    NodeStopped,
+    Query,
+    RequestRejected,
+    RunsEnded,
+    Submit,
+    SubmitItem,
+    Watch,
+)
+from callsheet.actors.persistence.store import GetRuns, ListDecisions, ListJobs, ListRuns
+from callsheet.data import pack_call
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+OUTSIDE: Final = "outside"
+ASK_AGAIN_US: Final = MILLION
+REQUEST_US: Final = 30 * MILLION
+WATCH_AGAIN_US: Final = 5 * MILLION
+BETWEEN_WORDS_US: Final = MILLION
+EXPECTED: Final = {"store_full": "store", "store_busy": "store", "stopping": "stop"}
+"""Refusals that only a fault explains."""
+
+
+class _Request(Struct):
+    """A request that waits for its answer."""
+
+    message: Any
+    asked_at: int
+    then: Callable[[Any], None]
+    over: Callable[[], None] | None = None
+
+
+class Client:
+    """One client of the node."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self._world = world
+        self.name = f"client-{number}"
+        self._number = number
+        self._random = stream(world.seed, "workload", "client", number)
+        self._requests: dict[str, _Request] = {}
+        self._count = 0
+        self.runs: dict[int, str] = {}
+        self._waits: set[int] = set()
+        self._busy: set[int] = set()
+        self.is_quiet = False
+        self.answers: dict[str, int] = {}
+        world.outside.attach(self.name, self._receive)
+
+    def begin(self, until: int) -> None:
+        """Plan all that this client will ask."""
+        at = 2 * MILLION
+        while at < until:
+            at += int(self._random.expovariate(1.0) * 700_000)
+            name = self._random.choice(ACTIONS)
+            part = Random(self._random.random())
+            self._world.time.call_at(at, partial(self._act, name, part))
+        self._world.time.call_in(WATCH_AGAIN_US, self._watch_again)
+
+    def is_free(self, work: Work) -> bool:
+        """Whether a word about this job may be said now."""
+        return work.number not in self._busy
+
+    def waiting(self) -> dict[str, Any]:
+        """The requests without an answer."""
+        return {key: request.message for key, request in self._requests.items()}
+
+    # ---- asking ---------------------------------------------------------------------------------------------------------
+
+    def key(self) -> str:
+        """A key that no request has had."""
+        self._count += 1
+        return f"{self.name}/{self._count}"
+
+    def ask(self, message: Any, then: Callable[[Any], None], over: Callable[[], None] | None = None) -> None:
+        """Send a request, again and again."""
+        request = _Request(message, self._world.time.now, then, over)
+        self._requests[message.key] = request
+        self._send(message)
+        self._world.time.call_in(ASK_AGAIN_US, partial(self._ask_again, message.key))
+
+    def _ask_again(self, key: str) -> None:
+        request = self._requests.get(key)
+        if request is None:
+            return
+        if self._world.time.now - request.asked_at > REQUEST_US:
+            del self._requests[key]
+            self._world.count("requests given up")
+            if request.over is not None:
+                request.over()
+            if self._world.healed_for() > REQUEST_US:
+                self._world.referee.fail("20", f"{type(request.message).__name__} {key} got no answer for 30 s after healing")
+            return
+        message = request.message
+        self._send(structs.replace(message, repeated=True) if isinstance(message, Submit) else message)
+        self._world.time.call_in(ASK_AGAIN_US, partial(self._ask_again, key))
+
+    def _send(self, message: Any) -> None:
+        envelope = Envelope(f"{self.name}@{OUTSIDE}", on_node(REGISTRY, self._world.node.name), 0, (message,))
+        self._world.outside.send(envelope)
+
+    def _receive(self, envelope: Envelope) -> bool:
+        for message in envelope.messages:
+            match message:
+                case RunsEnded(ends=ends):
+                    for end in ends:
+                        self._world.promises.on_end(end)
+                        self._waits.discard(end.run_id)
+                case NodeStopped():
+                    self._world.faults.on_stopped()
+                case _:
+                    request = self._requests.pop(message.key, None)
+                    if request is not None:
+                        self._count_answer(message)
+                        request.then(message)
+        return True
+
+    def _count_answer(self, message: Any) -> None:
+        name = message.code if isinstance(message, RequestRejected) else type(message).__name__
+        self._world.count(f"answer {name}")
+        if isinstance(message, RequestRejected) and message.code in EXPECTED:
+            if EXPECTED[message.code] not in self._world.options.faults:
+                self._world.referee.fail("15", f"{message.key} was refused without cause: {message.code}: {message.text}")
+
+    # ---- acting ---------------------------------------------------------------------------------------------------------
+
+    def _act(self, name: str, random: Random) -> None:
+        if name in self._world.options.actions and not self.is_quiet:
+            ACTIONS_BY_NAME[name](self, random)
+
+    def submit(self, random: Random, *, token: bool = False, trigger: bool = False) -> None:
+        """Submit one or a few runs."""
+        works = [work for work in self._world.workload.works if work.job.hook is None]
+        if not works:
+            return
+        tenant = random.choice(works).key[0]
+        here = [work for work in works if work.key[0] == tenant]
+        items = tuple(self._item(random, here, token=token) for _ in range(1 if trigger else random.randint(1, 4)))
+        self.ask_submit(Submit(self.key(), tenant, items, "trigger" if trigger else "submit"))
+
+    def ask_submit(self, request: Submit, then: Callable[[Accepted], None] | None = None) -> None:
+        """Submit, and follow what comes of it."""
+
+        def answered(message: Any) -> None:
+            if isinstance(message, Accepted):
+                self._world.promises.on_accepted(request, message)
+                self.runs.update(dict.fromkeys(message.run_ids, request.tenant))
+                self._waits.update(message.run_ids)
+                if then is not None:
+                    then(message)
+            elif message.code == "unknown_job":
+                self._judge_unknown(request.tenant, request.items[message.index].job, message)
+
+        self.ask(request, answered)
+
+    def _item(self, random: Random, works: list[Work], *, token: bool) -> SubmitItem:
+        work = random.choice(works)
+        number, has_arguments = random.randrange(6), random.random() < 0.3
+        arguments = pack_call((number,), {}, what="arguments", limit=1000) if has_arguments and not work.job.after else b""
+        later = random.random() < 0.2
+        wait = random.randrange(6 * MILLION)
+        return SubmitItem(
+            work.job.name,
+            arguments,
+            f"token-{work.number}-{number}" if token else None,
+            random.choice((None, None, -100, 0, 100)),
+            self._world.clocks.now() + wait if later else 0,
+        )
+
+    def _judge_unknown(self, tenant: str, name: str, message: Any) -> None:
+        record = self._world.disk.tables.jobs.get((tenant, name))
+        work = self._world.workload.find(tenant, name)
+        if work is not None and work.number in self._world.settled_jobs and record is not None:
+            if record.state.status != "removed":
+                self._world.referee.fail("15", f"{name} is stored as {record.state.status}, and was said to be unknown: {message.text}")
+
+    def cancel(self, random: Random) -> None:
+        """Cancel a run of one's own; sometimes in another tenant's name."""
+        if not self.runs:
+            return
+        run_id = list(self.runs)[-1 - random.randrange(min(len(self.runs), 5))]
+        tenant = self.runs[run_id]
+        is_own = random.random() < 0.9
+        asked = tenant if is_own else "nobody"
+
+        def answered(message: Any) -> None:
+            if isinstance(message, CancelAccepted):
+                if not is_own:
+                    self._world.referee.fail("14", f"run {run_id} of {tenant} was cancelled by {asked}")
+                self._world.promises.on_cancelled(run_id, message.state)
+
+        self.ask(CancelRun(self.key(), asked, run_id), answered)
+
+    def query(self, random: Random) -> None:
+        """Ask about jobs, runs or decisions of one tenant."""
+        works = self._world.workload.works
+        tenant = random.choice(("acme", "umbrella"))
+        name = random.choice(works).job.name if works else "none"
+        question = random.choice(
+            (ListRuns(tenant=tenant, limit=20), ListJobs(tenant=tenant), ListDecisions(tenant=tenant, job=name, limit=20))
+        )
+
+        def answered(message: Any) -> None:
+            for row in message.rows if isinstance(message, Answer) else ():
+                owner = getattr(row, "tenant", None) or (row.run if hasattr(row, "run") else row.job).tenant
+                if owner != tenant:
+                    self._world.referee.fail("14", f"{tenant} asked, and was shown {row}")
+
+        self.ask(Query(self.key(), question), answered)
+
+    def watch(self, random: Random) -> None:
+        """Ask about runs of one's own."""
+        run_ids = tuple(list(self.runs)[-5:])
+        if run_ids:
+            tenant = self.runs[run_ids[0]]
+            self.ask(Query(self.key(), GetRuns(tenant, run_ids)), lambda message: None)
+            self._send(Watch(self.key(), tenant, run_ids))
+
+    def _watch_again(self) -> None:
+        by_tenant: dict[str, list[int]] = {}
+        for run_id in sorted(self._waits):
+            by_tenant.setdefault(self.runs[run_id], []).append(run_id)
+        for tenant, run_ids in by_tenant.items():
+            for start in range(0, len(run_ids), 200):
+                self._send(Watch(self.key(), tenant, tuple(run_ids[start : start + 200])))
+        self._world.time.call_in(WATCH_AGAIN_US, self._watch_again)
+
+    # ---- words about jobs -----------------------------------------------------------------------------------------------
+
+    def declare(self, works: list[Work], then: Callable[[], None] = lambda: None) -> None:
+        """Declare jobs, all at once."""
+        keys = [work.key for work in works]
+        jobs = tuple(work.job for work in works)
+        numbers = {work.number for work in works}
+        for key in keys:
+            if self._world.promises.held.get(key) == "removed":
+                self._world.promises.on_word(key)
+        self._busy |= numbers
+        self._world.settled_jobs -= numbers
+
+        def answered(message: Any) -> None:
+            if isinstance(message, JobsAdded):
+                self._world.promises.on_declared(keys, message)
+                self._world.settled_jobs.update(numbers)
+            self._rest(numbers, then)
+
+        self.ask(AddJobs(self.key(), jobs), answered, partial(self._rest, numbers, then))
+
+    def _rest(self, numbers: set[int], then: Callable[[], None]) -> None:
+        def rested() -> None:
+            self._busy -= numbers
+            then()
+
+        self._world.time.call_in(BETWEEN_WORDS_US, rested)
+
+    def change(self, random: Random, action: str) -> None:
+        """Say a word about a job of one's own."""
+        mine = [
+            work
+            for work in self._world.workload.works
+            if work.number % self._world.options.clients == self._number and work.number not in self._busy
+        ]
+        if not mine:
+            return
+        work = random.choice(mine)
+        if action == "edit" or work.number not in self._world.settled_jobs:
+            work.job = self._world.workload.edited(work, random)
+            self.declare([work])
+            return
+        if action == "pause" and self._world.promises.held.get(work.key) == "paused":
+            action = "resume"
+        trigger = self._world.workload.another_trigger(random) if action == "reschedule" else None
+        self._say(work, action, trigger)
+
+    def resume_all(self) -> None:
+        """Let all paused jobs of one's own go on."""
+        for work in self._world.workload.works:
+            if work.number % self._world.options.clients == self._number and work.number not in self._busy:
+                if self._world.promises.held.get(work.key) == "paused":
+                    self._say(work, "resume", None)
+
+    def _say(self, work: Work, action: Any, trigger: Any) -> None:
+        if trigger is not None:
+            work.job = structs.replace(work.job, trigger=trigger)
+        if action == "resume":
+            self._world.promises.on_word(work.key)
+        if action == "remove":
+            self._world.settled_jobs.discard(work.number)
+        self._busy.add(work.number)
+        rest = partial(self._rest, {work.number}, lambda: None)
+
+        def answered(message: Any) -> None:
+            if isinstance(message, JobChanged):
+                self._world.promises.on_changed(work.key, action)
+            rest()
+
+        self.ask(ChangeJob(self.key(), *work.key, action, trigger), answered, rest)
+
+
+ACTIONS_BY_NAME: Final[dict[str, Callable[[Client, Random], None]]] = {
+    "submit": Client.submit,
+    "token": partial(Client.submit, token=True),
+    "trigger": partial(Client.submit, trigger=True),
+    "cancel": Client.cancel,
+    "pause": partial(Client.change, action="pause"),
+    "reschedule": partial(Client.change, action="reschedule"),
+    "remove": partial(Client.change, action="remove"),
+    "edit": partial(Client.change, action="edit"),
+    "query": Client.query,
+    "watch": Client.watch,
+}
+ACTIONS: Final = (*("submit",) * 6, "token", "token", "trigger", "trigger", "cancel", "cancel", "pause", "pause", "reschedule", "remove", "edit", "query", "watch")

@@ -1,0 +1,56 @@
+"""What a new leader would know: a coordinator made anew from a copy of the store, led through its rebuild by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from callsheet.actors.actor import COORDINATOR, EXECUTOR, PERSISTENCE, Send, Turn
+from callsheet.actors.coordinator.coordinator import Coordinator
+from callsheet.actors.messages import MarksRead, StockTaken, TakeStock
+from callsheet.actors.persistence.memory import MemoryStore
+from callsheet.actors.persistence.persistence import Persistence
+
+if TYPE_CHECKING:
+    from simulation.node import Life
+    from simulation.world import World
+
+MOST_STEPS = 10_000
+
+
+def rebuilt(world: World, life: Life) -> Any:
+    """The reign of a coordinator that has just rebuilt its memory."""
+    store = MemoryStore()
+    store.restore(world.disk.cache.snapshot())
+    coordinator, persistence = Coordinator(durable=True), Persistence(store)
+    turn = Turn(world.clocks.now(), world.clocks.elapsed())
+    for offer in life.actors[COORDINATOR]._offers.values():
+        turn.sender = EXECUTOR
+        coordinator.receive(offer, turn)
+    coordinator.receive(life.started, turn)
+    for _ in range(MOST_STEPS):
+        messages = [(it.to, it.message) for it in turn.effects if isinstance(it, Send)]
+        turn.effects = []
+        for to, message in messages:
+            _pass_on(to, message, coordinator, persistence, life, turn)
+        rebuild: Any = coordinator._rebuild
+        if rebuild is not None and rebuild.done:
+            return coordinator._reign
+    raise AssertionError("a new leader never ends its rebuild")
+
+
+def _pass_on(to: str, message: Any, coordinator: Coordinator, persistence: Persistence, life: Life, turn: Turn) -> None:
+    if to == PERSISTENCE:
+        its_turn = Turn(turn.now, turn.elapsed, COORDINATOR)
+        persistence.receive(message, its_turn)
+        persistence.settle(its_turn)
+        turn.sender = PERSISTENCE
+        for effect in its_turn.effects:
+            if isinstance(effect, Send):
+                coordinator.receive(effect.message, turn)
+    elif isinstance(message, TakeStock):
+        executor = life.actors[EXECUTOR]
+        turn.sender = EXECUTOR
+        held = (*executor._held, *executor._ended)
+        read = [life.runner.begun(incarnation) for incarnation in message.incarnations]
+        marks = tuple(MarksRead(it.incarnation, it.readable, tuple(sorted(it.fences))) for it in read)
+        coordinator.receive(StockTaken(message.epoch, life.started.node, life.incarnation, held, marks), turn)

@@ -1,0 +1,291 @@
+"""A simulated node: the real actors of one process, each on a stage with a mailbox, in virtual time.
+
+    Node    a machine's name; it lives, dies and lives again, on the same disk
+    Life    one process: stages, mailboxes, timers, a runner, a store's port. When it dies nothing of it acts any more
+
+A stage takes one envelope or alarm at a time; handling it takes a moment, during which others gather in the mailbox. A turn of
+persistence takes as long as the store took, and what it says leaves when that is over.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from simulation.disk import DiskStore
+from simulation.runner import SimulatedRunner
+from simulation.virtual import Interruption
+
+from callsheet.actors.actor import COORDINATOR, EXECUTOR, METRICS, PERSISTENCE, Address, CancelTimer, SetTimer
+from callsheet.actors.executor.runner import Freed, Outcome, Progress
+from callsheet.actors.messages import Envelope, PeerRestarted, RunnerReported, Save, Started
+from callsheet.actors.persistence.faulty import Crash, FaultyStore
+from callsheet.actors.stage import Limits, Stage
+from callsheet.actors.timers import Alarm, Timers
+from callsheet.node import factories
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+_CRASH: Final = object()
+_Item = Envelope | list[Alarm] | object
+
+
+class Node:
+    """A name under which one process at a time lives."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self._world = world
+        self.name = name
+        self.lives = 0
+        self.life: Life | None = None
+        self.starts_at: int | None = None
+
+    def start(self) -> None:
+        """Begin a life, unless it lives."""
+        self.starts_at = None
+        if self.life is None:
+            self.lives += 1
+            self.life = Life(self._world, self, f"{self.name}-{self.lives}")
+            self.life.begin()
+
+    def start_in(self, wait_us: int) -> None:
+        """Begin a life later."""
+        at = self._world.time.now + wait_us
+        self.starts_at = at
+        self._world.time.call_at(at, lambda: self.start() if self.starts_at == at else None)
+
+    def kill(self, *, power: bool = False) -> bool:
+        """End the life at once; answers False if there was none."""
+        life, self.life = self.life, None
+        if life is None:
+            return False
+        life.die()
+        self._world.on_death(life, power=power)
+        return True
+
+
+class Life:
+    """A process with its actors."""
+
+    def __init__(self, world: World, node: Node, incarnation: str) -> None:
+        self._world = world
+        self._node = node
+        self._random = world.hosts
+        self.incarnation = incarnation
+        self.alive = True
+        self.time = world.clocks
+        self.limits = Limits(
+            mailbox=world.constant("mailbox", 10_000),
+            settle_after=world.constant("settle_after", 64),
+            restarts=1_000,
+        )
+        self.started = Started(node.name, incarnation)
+        self.transport = world.network.transport(node.name)
+        self.runner = SimulatedRunner(world, incarnation)
+        self._port = DiskStore(world.disk, world.faults.store_takes, world.referee.on_commit)
+        self._store = FaultyStore(self._port, world.faults.store_fault)
+        self._timers = Timers()
+        self._wake = 0
+        self._mail: dict[Address, deque[_Item]] = {}
+        self._due: set[Address] = set()
+        self._free_at: dict[Address, int] = {}
+        self._held_until = 0
+        self.stages: dict[Address, Stage] = {}
+        self.actors: dict[Address, Any] = {}
+
+    # ---- birth and death ------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """As a node starts: the store, the runner, the actors, and `Started` for each."""
+        self._store.open()
+        self.runner.open(self._report_outcomes)
+        for name, factory in factories(self._store, self.runner).items():
+            build = self._keeping(name, factory)
+            self.stages[name] = Stage(self, name, build(), build)
+            self._mail[name] = deque()
+        for name in self.stages:
+            self._post(name, Envelope(name, name, 0, (self.started,)))
+            self.transport.attach(name, self._acceptor(name))
+
+    def _keeping(self, name: Address, factory: Callable[[], Any]) -> Callable[[], Any]:
+        def build() -> Any:
+            self.actors[name] = factory()
+            return self.actors[name]
+
+        return build
+
+    def die(self) -> None:
+        """Nothing of this life acts any more."""
+        self.alive = False
+        self.transport.close()
+        self.runner.die()
+
+    def tell(self, envelope: Envelope) -> None:
+        """Put an envelope into a mailbox of this process, as the program around it does."""
+        self._post(envelope.recipient, envelope)
+
+    def hold(self, until: int) -> None:
+        """The process stands still until then."""
+        self._held_until = max(self._held_until, until)
+
+    @property
+    def held_until(self) -> int:
+        """Until when the process stands still, 0 if it does not."""
+        return self._held_until if self._held_until > self._world.time.now else 0
+
+    def fail_actor(self, name: Address) -> None:
+        """Let one actor fail."""
+        self._post(name, _CRASH)
+
+    # ---- mailboxes ------------------------------------------------------------------------------------------------------
+
+    def mail(self) -> dict[Address, int]:
+        """How much waits in each mailbox."""
+        return {name: len(items) for name, items in self._mail.items()}
+
+    def _acceptor(self, name: Address) -> Callable[[Envelope], bool]:
+        def accept(envelope: Envelope) -> bool:
+            if len(self._mail[name]) >= self.limits.mailbox or self._world.faults.is_full(name):
+                return False
+            if name == PERSISTENCE:
+                self._world.referee.on_saves(envelope)
+            self._post(name, envelope)
+            return True
+
+        return accept
+
+    def _post(self, name: Address, item: _Item) -> None:
+        self._mail[name].append(item)
+        self._plan_turn(name)
+
+    def _plan_turn(self, name: Address) -> None:
+        if name in self._due:
+            return
+        self._due.add(name)
+        moment = self._world.time.now + 1 + self._random.randrange(40)
+        self._world.time.call_at(max(moment, self._free_at.get(name, 0)), lambda: self._turn(name))
+
+    def _turn(self, name: Address) -> None:
+        if not self.alive:
+            return
+        if self._held_until > self._world.time.now:
+            self._world.time.call_at(self._held_until, lambda: self._turn(name))
+            return
+        self._due.discard(name)
+        mailbox, stage = self._mail[name], self.stages[name]
+        item = mailbox.popleft()
+        try:
+            match item:
+                case Envelope():
+                    stage.open(item)
+                case list():
+                    stage.ring(item)
+                case _:
+                    stage.crash()
+            stage.rest(lambda: not mailbox)
+        except Crash:
+            self._node.kill()
+            return
+        if name == PERSISTENCE:
+            self._free_at[name] = self._world.time.now + self._port.slow_us
+            self._port.slow_us = 0
+        if mailbox:
+            self._plan_turn(name)
+
+    # ---- what stages ask of their host ----------------------------------------------------------------------------------
+
+    def attempt(self, call: Callable[..., object], *arguments: Any) -> BaseException | None:
+        """Call what may raise; the death of the process and the referee's whistle are no actor's affair."""
+        try:
+            call(*arguments)
+        except (Interruption, Crash, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 - as the host does
+            return error
+        return None
+
+    def send(self, envelope: Envelope) -> None:
+        """Let an envelope leave; what persistence says leaves when the store is done."""
+        wait_us = self._port.slow_us if envelope.sender.partition("@")[0] == PERSISTENCE else 0
+        if wait_us:
+            self._world.time.call_in(wait_us, lambda: self._leave(envelope))
+        else:
+            self._leave(envelope)
+
+    def _leave(self, envelope: Envelope) -> None:
+        if self._held_until > self._world.time.now:
+            self._world.time.call_at(self._held_until, lambda: self._leave(envelope))
+        elif self.alive:
+            self._world.referee.on_sent(envelope)
+            self.transport.send(envelope)
+
+    def report(self, address: Address, event: Any) -> None:
+        """Hand an event to metrics, and to the referee."""
+        self._world.referee.on_event(self, address, event)
+        if METRICS in self._mail:
+            self._post(METRICS, Envelope("", METRICS, 0, (event,)))
+
+    def count_drop(self, reason: str) -> None:
+        """Note a dropped envelope."""
+        self._world.count(f"dropped {reason}")
+
+    def restarted(self, name: Address) -> None:
+        """Tell the coordinator that an actor was made anew."""
+        if name != COORDINATOR:
+            self._post(COORDINATOR, Envelope(name, COORDINATOR, 0, (PeerRestarted(name),)))
+
+    def gave_up(self, name: Address, reason: str) -> None:
+        """An actor cannot be kept alive."""
+        self._world.referee.fail("0", f"{name} was given up: {reason}")
+
+    def _report_outcomes(self, reports: Sequence[Outcome | Progress | Freed]) -> None:
+        if self.alive:
+            self._post(EXECUTOR, Envelope("", EXECUTOR, 0, (RunnerReported(tuple(reports)),)))
+
+    # ---- timers ---------------------------------------------------------------------------------------------------------
+
+    def change_timers(self, owner: Address, effects: Sequence[SetTimer | CancelTimer], numbers: dict[str, int]) -> None:
+        """Set and cancel timers in order."""
+        for effect in effects:
+            match effect:
+                case SetTimer(key, at, steady):
+                    numbers[key] = self._timers.set(owner, key, at, steady=steady)
+                case CancelTimer(key):
+                    numbers.pop(key, None)
+                    self._timers.cancel(owner, key)
+        self.look_at_timers()
+
+    def cancel_timers(self, owner: Address) -> None:
+        """Forget all timers of an actor."""
+        self._timers.cancel_all(owner)
+
+    def look_at_timers(self) -> None:
+        """Wake when the next timer is due; a clock that jumps meanwhile is noticed by the host's poll."""
+        wait_us = self._timers.wait_us(self.time.now(), self.time.elapsed())
+        if wait_us is None:
+            return
+        at = self._world.time.now + max(wait_us, 1)
+        if at < self._wake or self._wake <= self._world.time.now:
+            self._wake = at
+            self._world.time.call_at(at, lambda: self._ring(at))
+
+    def _ring(self, at: int) -> None:
+        if not self.alive or self._wake != at:
+            return
+        if self._held_until > self._world.time.now:
+            self._wake = self._held_until
+            self._world.time.call_at(self._wake, lambda: self._ring(self._wake))
+            return
+        by_owner: dict[Address, list[Alarm]] = {}
+        for alarm in self._timers.pop_due(self.time.now(), self.time.elapsed()):
+            by_owner.setdefault(alarm.owner, []).append(alarm)
+        for owner, alarms in by_owner.items():
+            self._post(owner, alarms)
+        self.look_at_timers()
+
+
+def saves_of(envelope: Envelope) -> list[Save]:
+    """The batches that an envelope brings to persistence."""
+    return [message for message in envelope.messages if isinstance(message, Save)]

@@ -1,0 +1,109 @@
+"""What a simulation is made of, drawn from its seed: which faults, which work, which constants.
+
+Each seed draws a handful of fault classes and not all, because faults hide one another. Options are printed with a seed and
+can be said on the command line, so a failing case is replayed, and shrunk, by naming what is left of it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct, structs
+from simulation.virtual import stream
+
+FAULTS: Final = (
+    "network",  # messages between clients and the node: lost, late, doubled, overtaken, cut
+    "local",  # the same between actors of the node
+    "store",  # busy, full, slow, an outcome unknown
+    "commit",  # the process dies before, in and after a commit
+    "kill",  # kill -9 at any moment
+    "power",  # the machine loses power: what was not synced is gone, and marks are another boot's
+    "actor",  # an actor fails alone and is made anew
+    "pause",  # the process stands still (SIGSTOP)
+    "clock",  # the wall clock jumps and drifts, the machine is suspended
+    "worker",  # functions start late, worker processes die, threads hang
+    "mailbox",  # a mailbox is full for a while
+    "stop",  # an orderly stop and a new start
+)
+ACTIONS: Final = (
+    "submit",
+    "token",
+    "trigger",
+    "cancel",
+    "pause",
+    "reschedule",
+    "remove",
+    "edit",
+    "query",
+    "watch",
+)
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """One simulation. `until_s` 0: the whole of it; `jobs` and `actions` say which of the workload take part."""
+
+    seed: int
+    faulty_s: int
+    healed_s: int
+    faults: tuple[str, ...]
+    actions: tuple[str, ...] = ACTIONS
+    jobs: tuple[int, ...]
+    clients: int
+    durable: bool = True
+    constants: bool = False
+    until_s: int = 0
+
+
+def draw_options(seed: int) -> Options:
+    """What the seed draws."""
+    random = stream(seed, "options")
+    appetite = random.choice((0.0, 0.25, 0.4, 0.6))
+    faults = tuple(name for name in FAULTS if random.random() < appetite)
+    jobs = tuple(range(random.randint(4, 12)))
+    return Options(
+        seed=seed,
+        faulty_s=random.choice((20, 30, 45, 60)),
+        healed_s=45 if "local" not in faults else 75,
+        faults=faults,
+        jobs=jobs,
+        clients=random.randint(1, 4),
+        durable=random.random() < 0.85,
+        constants=random.random() < 0.4,
+    )
+
+
+def read_options(seed: int, text: str) -> Options:
+    """Options of a seed, with those said in `text` (`faults=kill+store,jobs=0+3`) in place of what it draws.
+
+    Raises:
+        ValueError: an option that is none.
+    """
+    options = draw_options(seed)
+    changes: dict[str, object] = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition("=")
+        if name not in Options.__struct_fields__ or name == "seed":
+            raise ValueError(f"there is no option {name!r}; options are {', '.join(Options.__struct_fields__[1:])}")
+        old = getattr(options, name)
+        if isinstance(old, tuple):
+            words = tuple(filter(None, value.split("+")))
+            changes[name] = tuple(int(word) for word in words) if name == "jobs" else words
+        else:
+            changes[name] = value == "yes" if isinstance(old, bool) else int(value)
+    return structs.replace(options, **changes)
+
+
+def write_options(options: Options) -> str:
+    """What `--options` must be given to get these; only what the seed would not draw by itself."""
+    drawn = draw_options(options.seed)
+    parts = []
+    for name in Options.__struct_fields__:
+        value = getattr(options, name)
+        if value == getattr(drawn, name):
+            continue
+        if isinstance(value, tuple):
+            value = "+".join(str(item) for item in value)
+        elif isinstance(value, bool):
+            value = "yes" if value else "no"
+        parts.append(f"{name}={value}")
+    return ",".join(parts)
