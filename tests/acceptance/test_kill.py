@@ -17,9 +17,11 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import pytest
 
+from callsheet.actors.executor.marks import read_begun
 from callsheet.actors.persistence.sqlite.store import SQLiteStore
 from callsheet.actors.persistence.store import ListDecisions, ListRuns
 from callsheet.actors.records import RunRecord
@@ -28,6 +30,7 @@ PROGRAM = Path(__file__).with_name("killed_program.py")
 KILLS = 100
 SHORTEST_S, LONGEST_S = 0.02, 0.4
 ONCE = {"once", "once slowly", "once in a process", "once every", "once async"}
+MOST_SILENT = KILLS // 20
 RECURRING = ("once every", "often every", "first")
 
 
@@ -53,6 +56,7 @@ class Lives:
         self.seed = seed
         self.acknowledged: dict[int, str] = {}
         self.cuts: list[int] = []
+        self.marked: set[int] = set()
         self.started = 0
 
     def live(self, number: int) -> None:
@@ -72,6 +76,7 @@ class Lives:
         said, _ = process.communicate(timeout=30)
         self._take(said)
         self.cuts.append(self.trace.stat().st_size if self.trace.exists() else 0)
+        self._read_marks()
 
     def drain(self) -> None:
         """The last life: it starts nothing new, and ends when all has ended."""
@@ -96,6 +101,13 @@ class Lives:
             if line.endswith("\n") and "\t" in line:
                 number, job = line.strip().split("\t")
                 self.acknowledged[int(number)] = job
+
+    def _read_marks(self) -> None:
+        """Note the fences whose functions were about to be called when the life ended."""
+        folder = Path(f"{self.store}.marks")
+        for file in sorted(folder.glob("*.marks")) if folder.exists() else ():
+            begun = read_begun(folder, unquote(file.name.removesuffix(".marks")))
+            self.marked |= begun.fences
 
     def traces(self) -> list[Trace]:
         found = []
@@ -172,8 +184,8 @@ def test_every_acknowledged_run_has_ended_and_has_begun(lives: Lives, runs: dict
     never = [run_id for run_id in lives.acknowledged if run_id not in begun]
 
     assert (lost, open_still) == ([], [])
-    # what waited for a run that was lost has ended without having begun
-    assert [run_id for run_id in never if runs[run_id].state != "UPSTREAM_FAILED"] == []
+    # what waited for a run that was lost has ended without having begun; of the LOST see below
+    assert [run_id for run_id in never if runs[run_id].state not in {"UPSTREAM_FAILED", "LOST"}] == []
 
 
 def test_no_at_most_once_run_began_twice(lives: Lives) -> None:
@@ -184,11 +196,16 @@ def test_no_at_most_once_run_began_twice(lives: Lives) -> None:
 
 def test_only_runs_that_had_begun_are_lost(lives: Lives, runs: dict[int, RunRecord]) -> None:
     begun = begins(lives)
-    lost = {run_id for run_id, record in runs.items() if record.state == "LOST"}
+    lost = {run_id: record.end for run_id, record in runs.items() if record.state == "LOST" and record.end is not None}
 
     assert lost, "100 kills must have cut something off"
-    assert lost - set(begun) == set()
     assert {runs[run_id].run.job for run_id in lost} <= ONCE
+    # A mark is set before its function is called, and a kill may fall between the mark and the function's first line: that is
+    # the one way in which a LOST run has left no trace. It is rare, and the mark must be there.
+    silent = {run_id: end.fence for run_id, end in lost.items() if run_id not in begun}
+    assert {run_id: fence for run_id, fence in silent.items() if fence not in lives.marked} == {}
+    assert len(silent) <= MOST_SILENT
+    assert len(silent) < len(lost) / 4
 
 
 def test_what_ended_well_left_an_end_and_what_left_an_end_and_was_not_cut_ended_well(
