@@ -66,10 +66,13 @@ def step_job(job: Job, schedule: Schedule, mark: int, fires: int, now: int) -> S
     return Step(tuple(decisions), mark, fires, next_due, next_due is None)
 
 
-def first_state(job: Job) -> JobState:
-    """Return the state of a job that was just added or whose trigger was just changed: it never judges the past."""
+def first_state(job: Job, before: JobState | None = None) -> JobState:
+    """Return the state of a job that was just added or whose trigger was just changed: it never judges the past.
+
+    Slots up to the mark of the state `before` are decided, also if the clock was set back since.
+    """
     schedule = compile_job(job)
-    mark = schedule.first_mark
+    mark = schedule.first_mark if before is None else max(schedule.first_mark, before.mark)
     slot = schedule.next(mark)
     never = slot is None and not schedule.needs_end and not is_manual(job)
     return JobState(

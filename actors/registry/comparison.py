@@ -38,7 +38,7 @@ def compare(job: Job, there: JobRecord | None, now: int) -> Change:
         kept = replace(same, version=version)
         return Change("changed", JobRecord(kept, replace(there.state, version=version)), had_upstreams)
     fresh = replace(job, version=version, anchor=now)
-    state = first_state(fresh)
+    state = first_state(fresh, there.state)
     if there.state.status == "paused":
         state = replace(state, status="paused")
     return Change("changed", JobRecord(fresh, state), had_upstreams)

@@ -149,7 +149,7 @@ class Definitions:
             case "reschedule":
                 assert request.trigger is not None, "the client has checked that there is a trigger"
                 job = replace(job, trigger=request.trigger, anchor=turn.now, version=job.version + 1)
-                after = JobRecord(job, replace(first_state(job), fires=0))
+                after = JobRecord(job, replace(first_state(job, state), fires=0))
                 if state.status == "paused":
                     after = JobRecord(job, replace(after.state, status="paused"))
                 writes = [PutJob(after.job, after.state), event]
