@@ -318,8 +318,10 @@ class Coordinator:
             assert self._reign is not None
             self._reign.batch.send(EXECUTOR, ClearMarks())
             held, self._held = self._held, []
+            sender = turn.sender
             for turn.sender, waiting in held:
                 self._on_work(waiting, turn)
+            turn.sender = sender  # more may stand in the envelope in hand
 
     def _on_offer(self, message: Offer, turn: Turn) -> None:
         self._offers[message.node] = message
