@@ -268,8 +268,6 @@ def test_close_gives_back_what_waits_and_ends_what_runs(cast: Cast) -> None:
 
 
 def test_a_job_may_fork(cast: Cast) -> None:
-    if cast.kind == "async":
-        pytest.skip("the same code as in a thread")
     assert unpack(cast.run("fork").result) == 5
 
 

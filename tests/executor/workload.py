@@ -206,6 +206,10 @@ def fork() -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+async def fork_async() -> int:
+    return fork()
+
+
 def context_of_thread() -> str:
     return threading.current_thread().name
 
