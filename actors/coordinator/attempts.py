@@ -18,7 +18,6 @@ from ..messages import (
     AttemptsEnded,
     AttemptsRetried,
     AttemptsStarted,
-    Recorded,
     StopAttempts,
     Withdrawn,
 )
@@ -144,18 +143,16 @@ class Attempts:
     def on_attempts_ended(self, message: AttemptsEnded, turn: Turn) -> None:
         """Take outcomes; what they say becomes durable with the batch in hand, and then the executor may forget it."""
         reign = self._reign
-        stale: list[int] = []
         for outcome in message.outcomes:
             live = reign.book.live.get(outcome.run_id)
             if live is None or live.fence != outcome.fence:
-                # a stale fence changes nothing; if its end is in a batch on its way, that batch acknowledges it
-                stale.append(outcome.fence)
+                # a stale fence changes nothing; but what it has changed may be in a batch that is not durable yet, and until
+                # then the executor must remember it, or a new leader would take it for lost
+                reign.batch.record(message.node, outcome.fence)
                 continue
             reign.places.give_back(live.node, live.job.executor)
             reign.batch.record(live.node, outcome.fence)
             self._take(live, outcome, turn)
-        if stale:
-            turn.reply(Recorded(tuple(stale)))
 
     def _take(self, live: Live, outcome: Outcome, turn: Turn) -> None:
         reign, now = self._reign, turn.now
