@@ -148,9 +148,7 @@ def _has_odd_key(value: Any) -> bool:
             items = container.values()
         else:
             items = container
-        for item in items:
-            if type(item) in _CONTAINERS:
-                waiting.append(item)
+        waiting.extend([item for item in items if type(item) in _CONTAINERS])
     return False
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, TypedDict, get_args
+from typing import Any, Final, TypedDict, cast, get_args
 
 from ..actors.executor.functions import Function
 from ..actors.records import (
@@ -181,7 +181,7 @@ def check_trigger(trigger: Any, job: str) -> Trigger:
     """
     if not isinstance(trigger, get_trigger_types()):
         raise DefinitionError(f"job {job!r}: expected a trigger such as cron(…) or every(…), found {trigger!r}")
-    return trigger  # type: ignore[no-any-return] # of one of the types just named
+    return cast("Trigger", trigger)
 
 
 def _choice(given: Any, what: str, choices: tuple[str, ...]) -> Any:

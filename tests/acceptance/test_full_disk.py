@@ -74,7 +74,7 @@ print(json.dumps(said))
 def play(folder: Path, way: str) -> dict[str, Any]:
     program = folder / "program.py"
     program.write_text(PROGRAM)
-    command = [sys.executable, program, folder / "jobs.db", way]
+    command: list[str | Path] = [sys.executable, program, folder / "jobs.db", way]
     ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr[-5_000:]
     said: dict[str, Any] = json.loads(ran.stdout)

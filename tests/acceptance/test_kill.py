@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -86,7 +87,14 @@ class Lives:
         self._take(said)
 
     def _start(self, number: int, *, drain: bool) -> subprocess.Popen[bytes]:
-        command = [sys.executable, PROGRAM, self.store, self.trace, str(self.seed + number * 2), "1" if drain else "0"]
+        command: list[str | Path] = [
+            sys.executable,
+            PROGRAM,
+            self.store,
+            self.trace,
+            str(self.seed + number * 2),
+            "1" if drain else "0",
+        ]
         with self.errors.open("ab") as errors:
             return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
 
@@ -262,7 +270,7 @@ def test_each_slot_has_exactly_one_decision_and_none_is_missing(lives: Lives) ->
             before = page[-1].slot
         decisions.reverse()
         assert len(decisions) > 50
-        for earlier, later in zip(decisions, decisions[1:], strict=False):
+        for earlier, later in pairwise(decisions):
             assert later.slot == earlier.last + periods[job], f"{job}: {earlier} is followed by {later}"
         for decision in decisions:
             assert decision.last - decision.slot == (decision.count - 1) * periods[job]

@@ -162,7 +162,7 @@ def test_commands_run_where_they_are_allowed(make: Make, store_url: str) -> None
     handle.result(30)
     assert "out" in handle.logs()
     assert "err" in handle.logs()
-    with pytest.raises(RunError, match="FAILED: .*3"):
+    with pytest.raises(RunError, match=r"FAILED: .*3"):
         scheduler.submit("fails").result(30)
 
 
@@ -319,7 +319,7 @@ def test_a_function_that_a_worker_process_cannot_find_is_refused(one: Scheduler)
         (lambda: every("often"), "often"),
         (lambda: every(60, start=datetime(2030, 1, 1)), "zone"),  # noqa: DTZ001 - what it is about
         (lambda: delay(-1), "negative|delay"),
-        (lambda: calendar_interval(), "step|interval"),
+        (calendar_interval, "step|interval"),
         (lambda: calendar_interval(months=1, day=32), "32"),
         (lambda: rrule("FREQ=SOMETIMES"), "SOMETIMES"),
         (lambda: rrule("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"), "never|date"),
@@ -353,7 +353,7 @@ def test_arguments_that_do_not_fit_are_refused_at_submit(scheduler: Scheduler) -
 
 def test_arguments_of_a_slot_must_fit_when_the_job_is_declared(scheduler: Scheduler) -> None:
     with pytest.raises(
-        DefinitionError, match="job 'job': the arguments do not fit .*missing a required argument: 'value'"
+        DefinitionError, match=r"job 'job': the arguments do not fit .*missing a required argument: 'value'"
     ):
         scheduler.add(double, every(60), name="job")
     scheduler.add(double, every(60), name="job", args=[1])
@@ -380,7 +380,7 @@ def test_arguments_that_are_no_data_are_refused_with_where_they_stand(scheduler:
 
 
 def test_arguments_that_are_too_large_are_refused_with_the_limit(scheduler: Scheduler) -> None:
-    scheduler.add(lambda it: len(it), name="job")
+    scheduler.add(len, name="job")
 
     assert scheduler.submit("job", bytes(200_000)).result(20) == 200_000
     with pytest.raises(
@@ -400,10 +400,10 @@ def test_a_result_that_is_no_data_fails_the_run_and_says_so(scheduler: Scheduler
 
 
 def test_a_result_that_is_too_large_fails_the_run_and_says_so(scheduler: Scheduler) -> None:
-    scheduler.add(lambda size: bytes(size), name="job")
+    scheduler.add(bytes, name="job")
 
     assert len(scheduler.submit("job", 1_000_000).result(20)) == 1_000_000
-    with pytest.raises(RunError, match="the result of job 'job' has 2,000,00. bytes, the limit is 1,048,576"):
+    with pytest.raises(RunError, match=r"the result of job 'job' has 2,000,00. bytes, the limit is 1,048,576"):
         scheduler.submit("job", 2_000_000).result(20)
 
 
@@ -446,5 +446,5 @@ def test_what_cannot_be_said_of_a_scheduler_is_refused() -> None:
         with pytest.raises(DefinitionError, match=text):
             Scheduler("memory://", **words)
     for store in ("redis://localhost", "jobs.db", "sqlite://host/x", "sqlite:///", "memory://name", ""):
-        with pytest.raises(DefinitionError, match="expected|not there yet|has no host"):
+        with pytest.raises(DefinitionError, match=r"expected|not there yet|has no host"):
             Scheduler(store)

@@ -283,7 +283,7 @@ def test_a_database_of_another_program_is_left_as_it_is(make: Make, tmp_path: Pa
         connection.commit()
     before = path.read_bytes()
 
-    with pytest.raises(StoreForeign, match="theirs.db is an SQLite database of another program .*Choose another file"):
+    with pytest.raises(StoreForeign, match=r"theirs.db is an SQLite database of another program .*Choose another file"):
         make(f"sqlite:///{path}").start()
     assert path.read_bytes() == before
 
@@ -294,7 +294,7 @@ def test_a_store_of_a_newer_version_is_left_as_it_is(make: Make, file_url: str, 
         connection.execute("PRAGMA user_version = 99")
         connection.commit()
 
-    with pytest.raises(StoreTooNew, match="jobs.db was written by a newer Callsheet .*99.*upgrade this installation"):
+    with pytest.raises(StoreTooNew, match=r"jobs.db was written by a newer Callsheet .*99.*upgrade this installation"):
         make(file_url).start()
 
 
@@ -304,8 +304,14 @@ def test_a_folder_is_no_store(make: Make, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_named(make: Make, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="nowhere.*is the folder there and writable"):
+    with pytest.raises(StoreError, match=r"nowhere.*is the folder there and writable"):
         make(f"sqlite:///{tmp_path / 'nowhere' / 'jobs.db'}").start()
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="there is no folder in which nobody may write")
+def test_a_place_where_nobody_may_write_is_named(make: Make) -> None:
+    with pytest.raises(StoreError, match=r"/proc/jobs.db.*cannot be made.*is the folder there and writable"):
+        make("sqlite:////proc/jobs.db").start()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -314,7 +320,7 @@ def test_a_file_that_may_not_be_written_is_named(make: Make, file_url: str, tmp_
     (tmp_path / "jobs.db").chmod(0o400)
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(StoreError, match="jobs.db.*writable"):
+        with pytest.raises(StoreError, match=r"jobs.db.*writable"):
             make(file_url).start()
     finally:
         tmp_path.chmod(0o700)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -221,10 +221,10 @@ def test_the_delivery_that_holds_is_shown(scheduler: Scheduler) -> None:
     ("make_retry", "text"),
     [
         (lambda: fixed(-1), "delay is a number of seconds"),
-        (lambda: fixed("soon"), "delay is a number of seconds"),
+        (lambda: fixed(cast("Any", "soon")), "delay is a number of seconds"),
         (lambda: fixed(1, attempts=0), "attempts is a number from 1"),
         (lambda: fixed(1, attempts=True), "attempts is a number from 1"),
-        (lambda: fixed(1, attempts=1.5), "attempts is a number from 1"),
+        (lambda: fixed(1, attempts=cast("Any", 1.5)), "attempts is a number from 1"),
         (lambda: fixed(1, jitter="some"), "jitter is 'full', 'equal' or 'none'"),
         (lambda: fixed(1, tries=3), "a retry knows jitter, retry_on and give_up_on; tries was given"),
         (lambda: fixed(1, retry_on=3), "expected an exception class or its name, found 3"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -61,7 +62,7 @@ def test_a_job_recurs_at_its_rate_and_each_slot_is_decided_once(scheduler: Sched
     scheduler.pause("tick")
 
     fired = slots(scheduler, "tick")
-    assert {later - earlier for earlier, later in zip(fired, fired[1:], strict=False)} == {timedelta(seconds=0.1)}
+    assert {later - earlier for earlier, later in pairwise(fired)} == {timedelta(seconds=0.1)}
     eventually(lambda: all(it.state == "SUCCEEDED" for it in scheduler.runs("tick")))
     runs = {it.slot: it for it in scheduler.runs("tick")}
     assert set(runs) == set(fired)
@@ -77,6 +78,7 @@ def test_a_run_begins_not_before_its_slot_and_soon_after(scheduler: Scheduler) -
     run = eventually(lambda: scheduler.runs("once", state="SUCCEEDED"))[0]
 
     assert run.slot == when
+    assert run.started_at is not None
     assert when <= run.started_at < when + timedelta(seconds=2)
     assert scheduler.job_view("once").status == "exhausted"
     assert scheduler.job_view("once").next_due is None
@@ -96,6 +98,7 @@ def test_a_delay_counts_from_the_moment_the_job_is_added(scheduler: Scheduler) -
     scheduler.add(lambda: None, delay(0.2), name="later")
 
     run = eventually(lambda: scheduler.runs("later", state="SUCCEEDED"))[0]
+    assert run.started_at is not None
     assert run.started_at - before >= timedelta(seconds=0.2)
 
 
@@ -142,7 +145,9 @@ def test_a_new_job_never_judges_the_past(scheduler: Scheduler) -> None:
 
     assert scheduler.submit(lambda: 1).result(20) == 1
     assert scheduler.decisions("old") == []
-    assert scheduler.job_view("old").next_due > datetime.now(UTC)
+    next_due = scheduler.job_view("old").next_due
+    assert next_due is not None
+    assert next_due > datetime.now(UTC)
     assert scheduler.job_view("gone").status == "exhausted"
 
 
@@ -216,7 +221,7 @@ def test_slots_that_passed_while_nobody_ran_are_decided_by_the_policy(
     assert decided(scheduler, "tick")[:5] == expected
     fired = [it for it in scheduler.decisions("tick") if it.decision == "FIRED"]
     runs = {it.run_id: it for it in scheduler.runs("tick")}
-    assert all(runs[it.run_id].slot == it.slot for it in fired)
+    assert all(runs[it.run_id or 0].slot == it.slot for it in fired)
     coalesced = [it for it in scheduler.decisions("tick") if it.decision == "COALESCED_INTO"]
     assert all(it.into in {fire.slot for fire in fired} for it in coalesced)
 
@@ -232,8 +237,10 @@ def test_all_missed_slots_run_oldest_first_and_do_not_overlap(make: Make, file_u
     scheduler = missed(make, file_url, 6, policy="all")
 
     eventually(lambda: len([it for it in scheduler.runs("tick") if it.state == "SUCCEEDED"]) >= 6)
-    runs = sorted(scheduler.runs("tick"), key=lambda it: it.slot)[:6]
-    assert all(earlier.ended_at <= later.started_at for earlier, later in zip(runs, runs[1:], strict=False))
+    times = sorted((it.slot, it.started_at, it.ended_at) for it in scheduler.runs("tick") if it.slot and it.ended_at)[
+        :6
+    ]
+    assert all(began and ended <= began for (_, _, ended), (_, began, _) in pairwise(times))
 
 
 def test_a_stop_of_a_moment_loses_no_slot_and_fires_none_twice(make: Make, file_url: str) -> None:
@@ -248,7 +255,7 @@ def test_a_stop_of_a_moment_loses_no_slot_and_fires_none_twice(make: Make, file_
     scheduler.start()
     scheduler.pause("tick")
     found = slots(scheduler, "tick")
-    assert {later - earlier for earlier, later in zip(found, found[1:], strict=False)} == {timedelta(seconds=0.2)}
+    assert {later - earlier for earlier, later in pairwise(found)} == {timedelta(seconds=0.2)}
     eventually(lambda: all(it.ended_at for it in scheduler.runs("tick")))
     runs = [it.slot for it in scheduler.runs("tick")]
     assert len(runs) == len(set(runs))
@@ -403,7 +410,7 @@ def test_an_edit_fires_no_slot_twice_however_often_a_job_is_edited(scheduler: Sc
     decisions = [it.slot for it in scheduler.decisions("tick", limit=1_000)]
     runs = [it.slot for it in scheduler.runs("tick", limit=1_000)]
     assert len(runs) > 10
-    assert sorted(runs) == sorted(set(runs))
+    assert len(runs) == len(set(runs))
     fired = {it.slot: it.run_id for it in scheduler.decisions("tick", limit=1_000) if it.decision == "FIRED"}
     assert fired == {it.slot: it.run_id for it in scheduler.runs("tick", limit=1_000)}
     assert len(decisions) == len(set(decisions))
@@ -423,15 +430,15 @@ def test_a_removed_job_can_be_declared_again(scheduler: Scheduler) -> None:
 
 def test_a_preview_lists_the_next_instants_and_what_is_special(scheduler: Scheduler) -> None:
     trigger = cron("30 2 * * *", zone="Europe/Berlin")
-    start = datetime(2026, 3, 28, tzinfo=UTC)
+    start = datetime(2035, 3, 24, tzinfo=UTC)
     scheduler.add(lambda: None, trigger, name="nightly")
 
     found = scheduler.preview("nightly", 3, start)
 
     assert [it.instant for it in found] == [
-        datetime(2026, 3, 28, 1, 30, tzinfo=UTC),
-        datetime(2026, 3, 29, 1, 0, tzinfo=UTC),
-        datetime(2026, 3, 30, 0, 30, tzinfo=UTC),
+        datetime(2035, 3, 24, 1, 30, tzinfo=UTC),
+        datetime(2035, 3, 25, 1, 0, tzinfo=UTC),
+        datetime(2035, 3, 26, 0, 30, tzinfo=UTC),
     ]
     assert [it.note for it in found] == ["", "gap→03:00", ""]
     assert scheduler.preview(trigger, 3, start) == preview(trigger, 3, start) == found

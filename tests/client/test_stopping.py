@@ -194,14 +194,24 @@ def test_hurry_cuts_the_drain_short(make: Make) -> None:
     assert begun.wait(20)
     stopper = threading.Thread(target=scheduler.stop)
     stopper.start()
-    eventually(lambda: scheduler.hurry() or not stopper.is_alive())
+
+    def over() -> bool:
+        scheduler.hurry()
+        return not stopper.is_alive()
+
+    eventually(over)
 
 
 def test_an_exception_within_a_with_block_stops_the_scheduler_and_is_raised(make: Make, store_url: str) -> None:
     scheduler = make(store_url)
-    with pytest.raises(ZeroDivisionError), scheduler:
-        scheduler.submit(lambda: 1).result(20)
-        _ = 1 / 0
+
+    def use() -> None:
+        with scheduler:
+            scheduler.submit(lambda: 1).result(20)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        use()
 
     assert not scheduler.running
 

@@ -25,7 +25,9 @@ def is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z" if Path("/proc").exists() else True
+    return (
+        Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z" if Path("/proc").exists() else True
+    )
 
 
 def test_a_thread_that_looks_at_its_context_ends_at_its_time_out(scheduler: Scheduler) -> None:
@@ -49,27 +51,22 @@ def test_a_coroutine_is_cancelled_at_its_time_out(scheduler: Scheduler) -> None:
     assert scheduler.submit("patient").wait(20) == "TIMED_OUT"
 
 
-def test_a_worker_process_is_killed_at_its_time_out(make: Make, workload: ModuleType, tmp_path: Path) -> None:
-    scheduler = make("memory://").start()
-    note = tmp_path / "pid"
-    scheduler.add(workload.hang, name="hang", executor="process", timeout=0.3, args=[str(note)])
+def test_worker_processes_and_commands_are_killed_with_their_children_at_their_time_out(
+    make: Make, workload: ModuleType, tmp_path: Path
+) -> None:
+    scheduler = make("memory://", allow_shell=True).start()
+    function, command = tmp_path / "function", tmp_path / "command"
+    line = f"trap '' TERM; sleep 60 & echo $! > {command}; wait; sleep 60"
+    scheduler.add(workload.hang, name="function", executor="process", timeout=0.3, args=[str(function)])
+    scheduler.add(shell(line), name="command", timeout=0.3)
     scheduler.add(workload.add, name="plus", executor="process")
 
-    handle = scheduler.trigger("hang")
+    handles = [scheduler.trigger(name) for name in ("function", "command")]
 
-    assert handle.wait(30) == "TIMED_OUT"
-    assert not is_alive(int(note.read_text()))
+    assert [handle.wait(30) for handle in handles] == ["TIMED_OUT", "TIMED_OUT"]
+    for file in (function, command):
+        eventually(lambda file=file: not is_alive(int(file.read_text())))  # type: ignore[misc]
     assert scheduler.submit("plus", 1).result(30) == 2
-
-
-def test_a_command_is_killed_with_all_its_children_at_its_time_out(make: Make, tmp_path: Path) -> None:
-    scheduler = make("memory://", allow_shell=True).start()
-    note = tmp_path / "pid"
-    line = f"trap '' TERM; sleep 60 & echo $! > {note}; wait; sleep 60"
-    scheduler.add(shell(line), name="hang", timeout=0.3)
-
-    assert scheduler.submit("hang").wait(30) == "TIMED_OUT"
-    eventually(lambda: not is_alive(int(note.read_text())))
 
 
 def test_an_attempt_that_timed_out_is_tried_again(scheduler: Scheduler) -> None:

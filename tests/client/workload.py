@@ -39,7 +39,7 @@ def hang(file: str = "") -> None:
     while True:
         try:
             threading.Event().wait(60)
-        except BaseException:  # noqa: BLE001, S112, PERF203 - it ignores whatever is raised in it
+        except BaseException:  # noqa: BLE001 - it ignores whatever is raised in it
             continue
 
 
