@@ -19,6 +19,7 @@ from ..messages import (
     AttemptsRetried,
     AttemptsStarted,
     StopAttempts,
+    Withdraw,
     Withdrawn,
 )
 from ..records import EXECUTOR_KINDS, Attempt, AttemptOutcome, Condition, RunState
@@ -100,6 +101,10 @@ class Attempts:
             place = reign.places.of(node)
             assert place is not None
             orders = [self._order(live) for live in lives if live.state is RunState.CLAIMED]
+            for live in lives:
+                if live.state is RunState.CANCELLING:  # while its claim was being stored
+                    reign.places.give_back(node, live.job.executor)
+                    self.give_back(live, turn.now)
             for start in range(0, len(orders), ORDERS_A_MESSAGE):
                 turn.send(place.address, Assign(reign.epoch, tuple(orders[start : start + ORDERS_A_MESSAGE])))
 
@@ -123,12 +128,30 @@ class Attempts:
         )
 
     def send_again(self, turn: Turn) -> None:
-        """Send the orders of attempts again that have not been seen to begin, in case the first were lost."""
+        """Send again what may have been lost: orders that have not been seen to begin, and the word that one is to end."""
+        reign = self._reign
         waiting: dict[str, list[Live]] = {}
-        for live in self._reign.book.live.values():
-            if live.state is RunState.CLAIMED and live.fence and turn.now - live.ready_at > SEND_AGAIN_US:
+        cancelled: dict[str, list[int]] = {}
+        for live in reign.book.live.values():
+            if not live.fence or turn.now - live.ready_at <= SEND_AGAIN_US:
+                continue
+            if live.state is RunState.CLAIMED:
                 waiting.setdefault(live.node, []).append(live)
+            elif live.state is RunState.CANCELLING:
+                cancelled.setdefault(live.node, []).append(live.fence)
         self.assign(waiting, turn)
+        for node, fences in cancelled.items():
+            place = reign.places.of(node)
+            if place is not None:
+                turn.send(place.address, StopAttempts(reign.epoch, tuple(fences), "cancelled", CANCEL_GRACE_US))
+                turn.send(place.address, Withdraw(reign.epoch, audit_key(reign), tuple(fences)))
+
+    def on_unknown(self, message: Withdrawn, now: int) -> None:
+        """Orders that never came to their executor: their runs are ready again, or cancelled."""
+        unknown = set(message.unknown)
+        for live in [it for it in self._reign.book.live.values() if it.fence in unknown] if unknown else ():
+            self._reign.places.give_back(live.node, live.job.executor)
+            self.give_back(live, now)
 
     # ---- outcomes -------------------------------------------------------------------------------------------------------
 
@@ -286,7 +309,10 @@ class Attempts:
         place = self._reign.places.of(live.node)
         if place is not None:
             reason: StopReason = "timed_out" if timed_out else "cancelled"
-            turn.send(place.address, StopAttempts(self._reign.epoch, (live.fence,), reason, CANCEL_GRACE_US))
+            # behind the order, which may wait for its claim to be stored
+            self._reign.batch.send(
+                place.address, StopAttempts(self._reign.epoch, (live.fence,), reason, CANCEL_GRACE_US)
+            )
 
     def cancel(self, live: Live, reason: str, turn: Turn) -> RunState:
         """Cancel a run: at once if no attempt is in hand, else the attempt is asked to stop. A stored fact either way."""
@@ -302,6 +328,11 @@ class Attempts:
                 stop = StopAttempts(reign.epoch, (live.fence,), "cancelled", CANCEL_GRACE_US)
                 reign.batch.send(place.address, stop)
         return RunState.CANCELLING
+
+
+def audit_key(reign: Reign) -> str:
+    """Names what is asked of executors in case something was lost."""
+    return f"audit/{reign.epoch}"
 
 
 def _text(outcome: Outcome) -> str:

@@ -24,7 +24,7 @@ from ..messages import (
     Withdrawn,
 )
 from ..records import Condition, RunRecord, RunState
-from .attempts import Attempts
+from .attempts import Attempts, audit_key
 from .book import Live
 from .reign import Reign
 
@@ -115,12 +115,15 @@ class Requests:
         for node, fences in by_node.items():
             place = self._reign.places.of(node)
             assert place is not None
-            turn.send(place.address, Withdraw(self._reign.epoch, message.key, tuple(fences)))
+            # with the batch, so that it comes behind the orders of a claim that is being stored now
+            self._reign.batch.send(place.address, Withdraw(self._reign.epoch, message.key, tuple(fences)))
 
     def on_withdrawn(self, message: Withdrawn, turn: Turn) -> None:
         """The executor has given back what had not begun."""
         self._attempts.on_attempts_begun(message)
         asker = self._holding.pop(message.key, None)
+        if asker is not None or message.key == audit_key(self._reign):
+            self._attempts.on_unknown(message, turn.now)
         if asker is not None:
             self._reign.batch.send(asker, JobHeld(message.key))
 

@@ -49,6 +49,9 @@ RESEND_US: Final = 2 * SECOND
 
 OUTCOMES_A_MESSAGE: Final = 256
 
+REMEMBERED: Final = 16_384
+"""Fences of attempts that are over, so that an order which comes late, or a second time, does not begin."""
+
 WEIGHT: Final = 0.02
 """Of one attempt in the running mean of durations."""
 
@@ -70,7 +73,8 @@ class Executor:
         self._told: dict[int, None] = {}
         self._ended: dict[int, Outcome] = {}
         self._unsent: list[Outcome] = []
-        self._withdrawing: dict[str, tuple[int, ...]] = {}
+        self._withdrawing: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        self._over: dict[int, None] = {}
         self._mean_us: dict[ExecutorKind, float] = {}
         self._stuck: dict[ExecutorKind, int] = dict.fromkeys(EXECUTOR_KINDS, 0)
         self._offered: dict[str, int] = {}
@@ -131,8 +135,8 @@ class Executor:
     # ---- work -----------------------------------------------------------------------------------------------------------
 
     def _on_assign(self, message: Assign, turn: Turn) -> None:
-        held, ended = self._held, self._ended
-        orders = [order for order in message.orders if order.fence not in held and order.fence not in ended]
+        held, ended, over = self._held, self._ended, self._over
+        orders = [it for it in message.orders if it.fence not in held and it.fence not in ended and it.fence not in over]
         for order in orders:
             held[order.fence] = order
         self._runner.start(orders)
@@ -171,16 +175,23 @@ class Executor:
             self._mean_us[order.kind] = took if mean is None else mean + (took - mean) * WEIGHT
 
     def _on_recorded(self, message: Recorded) -> None:
-        ended = self._ended
+        ended, over = self._ended, self._over
         for fence in message.fences:
             ended.pop(fence, None)
+            over[fence] = None
         self._runner.forget(message.fences)
+        if len(over) > 2 * REMEMBERED:
+            self._over = dict.fromkeys(list(over)[-REMEMBERED:])
 
     def _on_withdraw(self, message: Withdraw, turn: Turn) -> None:
         """Give back what has not begun. The runner answers for each within moments; what still runs then has begun."""
-        wanted = [fence for fence in message.fences if fence in self._held]
+        wanted = tuple(fence for fence in message.fences if fence in self._held)
+        strange = [fence for fence in message.fences if fence not in self._held and fence not in self._ended]
+        begun = self._runner.begun(self._incarnation).fences if strange else frozenset()
+        unknown = tuple(fence for fence in strange if fence not in begun)
+        self._over.update(dict.fromkeys(unknown))  # their orders may still be on their way
         self._runner.withdraw(wanted)
-        self._withdrawing[message.key] = tuple(wanted)
+        self._withdrawing[message.key] = (wanted, unknown)
         turn.set_timer(f"withdraw/{message.key}", turn.elapsed + MILLISECOND, steady=True)
 
     def _on_take_stock(self, message: TakeStock, turn: Turn) -> None:
@@ -205,9 +216,9 @@ class Executor:
                 self._unsent = list(self._ended.values())
         elif message.key.startswith("withdraw/"):
             key = message.key.removeprefix("withdraw/")
-            wanted = self._withdrawing.pop(key, ())
+            wanted, unknown = self._withdrawing.pop(key, ((), ()))
             begun = self._named(fence for fence in wanted if fence in self._held)
-            turn.send(COORDINATOR, Withdrawn(key, begun))
+            turn.send(COORDINATOR, Withdrawn(key, begun, unknown))
 
     def _on_long(self, turn: Turn) -> None:
         """Say of attempts that are held for a while that their functions were called; each once."""

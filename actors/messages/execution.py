@@ -41,10 +41,13 @@ class Withdraw(Struct, frozen=True, tag="withdraw"):
 
 
 class Withdrawn(Struct, frozen=True, tag="withdrawn"):
-    """What had not begun was given back; the others, `begun` (run and fence), go on."""
+    """What had not begun was given back; the others, `begun` (run and fence), go on. `unknown` fences never came here, and
+    will not begin if they come now.
+    """
 
     key: str
     begun: tuple[tuple[int, int], ...]
+    unknown: tuple[int, ...] = ()
 
 
 class AttemptsBegun(Struct, frozen=True, tag="attempts_begun"):
