@@ -138,7 +138,11 @@ class Clock:
         if self._epoch:
             for record in message.records:
                 self._dropped.pop(record.job.key, None)
+                old = self._entries.get(record.job.key)
                 self._enter(record)
+                entry = self._entries.get(record.job.key)
+                if old is not None and entry is not None:
+                    self._carry(old, entry)
 
     def _enter(self, record: JobRecord) -> None:
         """Watch a job from its stored state on, if it is due within the horizon at all."""
@@ -149,6 +153,21 @@ class Clock:
         entry = _Entry(record, compile_job(record.job, record.state))
         self._entries[key] = entry
         self._push(key, entry)
+
+    def _carry(self, old: _Entry, entry: _Entry) -> None:
+        """An edited job goes on behind what is on its way: the edit was read from the store before that was stored."""
+        entry.undecided, entry.waiting = old.undecided, old.waiting
+        if old.mark <= entry.mark:
+            return
+        entry.mark = old.mark
+        if old.record.job.anchor == entry.record.job.anchor:
+            entry.fires = old.fires
+        upcoming = entry.schedule.next(entry.mark)
+        entry.next_due = None if upcoming is None else upcoming.due
+        if upcoming is None:
+            entry.ticket = 0  # it is not in the heap any more
+        else:
+            self._push(entry.record.job.key, entry)
 
     def _push(self, key: JobKey, entry: _Entry) -> None:
         assert entry.next_due is not None

@@ -20,6 +20,7 @@ from ..messages import (
     Query,
     RunsEnded,
     Submit,
+    SubmitItem,
     Watch,
     WatchLive,
 )
@@ -126,7 +127,15 @@ class Inquiries:
 
     def _check_tokens(self, client: Address, request: Submit, to: Address, message: Plan | Admit, turn: Turn) -> None:
         """Refuse a submission whole if a key of it belongs to a run that was submitted with something else."""
-        items = {item.token: (index, item) for index, item in enumerate(request.items) if item.token is not None}
+        items: dict[str, tuple[int, SubmitItem]] = {}
+        for index, item in enumerate(request.items):
+            if item.token is None:
+                continue
+            _, first = items.setdefault(item.token, (index, item))
+            if (first.job, first.arguments) != (item.job, item.arguments):
+                text = f"the idempotency key {item.token!r} stands for two different runs in one submission; use another key"
+                reject(client, request.key, "token_conflict", text, turn, index)
+                return
 
         def then(found: Found, turn: Turn) -> None:
             records: tuple[RunRecord, ...] = found.rows
