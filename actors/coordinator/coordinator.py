@@ -135,6 +135,7 @@ class Coordinator:
         self._save: Save | None = None
         self._save_refused = False
         self._saves = 0
+        self._sent_at = 0
         self._held: list[tuple[str, Any]] = []
         self._offers: dict[str, Offer] = getattr(self, "_offers", {})
 
@@ -239,8 +240,11 @@ class Coordinator:
         self._sent = batch
         self._save = Save(f"batch/{reign.epoch}/{self._saves}", reign.epoch, writes)
         turn.send(PERSISTENCE, self._save)
-        if self._saves % 64 == 1:
-            turn.set_timer("save", turn.elapsed + SAVE_LOST_US, steady=True)
+        self._sent_at = turn.elapsed
+
+    def _send_again(self, save: Save, turn: Turn) -> None:
+        self._sent_at = turn.elapsed
+        turn.send(PERSISTENCE, save)
 
     def _on_saved(self, message: Saved, turn: Turn) -> None:
         if self._reign is None or self._save is None or message.key != self._save.key:
@@ -338,9 +342,10 @@ class Coordinator:
             case "beat" if reign is not None:
                 turn.send(PERSISTENCE, RenewLease(self._holder, reign.epoch))
                 turn.set_timer("beat", turn.elapsed + BEAT_US, steady=True)
+                if self._save is not None and turn.elapsed - self._sent_at >= SAVE_LOST_US:
+                    self._send_again(self._save, turn)
             case "save" if self._save is not None:
-                turn.send(PERSISTENCE, self._save)
-                turn.set_timer("save", turn.elapsed + SAVE_LOST_US, steady=True)
+                self._send_again(self._save, turn)
             case "rebuild" if self._rebuild is not None:
                 self._rebuild.ask(turn)
             case "look" if reign is not None:

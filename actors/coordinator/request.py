@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ..actor import SECOND, Turn
+from ..actor import SECOND, Address, Turn
 from ..messages import (
     Answer,
     AttemptsProgressed,
@@ -37,7 +37,7 @@ class Requests:
     def __init__(self, reign: Reign, attempts: Attempts) -> None:
         self._reign = reign
         self._attempts = attempts
-        self._holding: dict[str, str] = {}
+        self._holding: dict[str, tuple[Address, tuple[str, str]]] = {}
 
     # ---- verdicts of dependencies ---------------------------------------------------------------------------------------
 
@@ -99,7 +99,10 @@ class Requests:
         self._fetch_back(message, [live for live in runs if live.fence and not live.begun], turn)
 
     def _fetch_back(self, message: HoldJob, lives: list[Live], turn: Turn) -> None:
-        self._holding[message.key] = turn.sender
+        job = (message.tenant, message.job)
+        # what was asked before for this job was not answered, or its asker has asked again
+        self._holding = {key: it for key, it in self._holding.items() if it[1] != job}
+        self._holding[message.key] = (turn.sender, job)
         by_node: dict[str, list[int]] = {}
         for live in lives:
             if message.removed and live.state is RunState.CLAIMED:
@@ -121,7 +124,7 @@ class Requests:
     def on_withdrawn(self, message: Withdrawn, turn: Turn) -> None:
         """The executor has given back what had not begun."""
         self._attempts.on_attempts_begun(message)
-        asker = self._holding.pop(message.key, None)
+        asker, _ = self._holding.pop(message.key, (None, None))
         if asker is not None or message.key == audit_key(self._reign):
             self._attempts.on_unknown(message, turn.now)
         if asker is not None:
