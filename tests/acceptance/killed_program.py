@@ -20,19 +20,15 @@ from callsheet import CallsheetError, Context, Scheduler, every, fixed, manual
 STORE, TRACE, SEED, DRAIN = (*sys.argv[1:5], "", "", "", "0", "0")[:4]
 TRACE = TRACE or os.environ.get("CALLSHEET_TRACE", "")
 os.environ["CALLSHEET_TRACE"] = TRACE  # worker processes load this file without its arguments
-ONCE = ("once", "once slowly", "once in a process", "once every", "once async")
-OFTEN = ("often", "flaky", "often in a process", "often every", "first", "second", "third")
+# opened once: between the first line of a function and its trace lies one system call, in which a kill may fall
+FILE = os.open(TRACE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def leave(word: str, ctx: Context) -> None:
     """Append one line, by one write: it is there whole or not at all, whatever happens next."""
     slot = ctx.slot.isoformat() if ctx.slot is not None else "-"
     line = f"{word}\t{ctx.run_id}\t{ctx.attempt}\t{ctx.fence}\t{ctx.job}\t{slot}\n".encode()
-    file = os.open(TRACE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(file, line)
-    finally:
-        os.close(file)
+    os.write(FILE, line)
 
 
 def work(ctx: Context, milliseconds: int = 0) -> int:

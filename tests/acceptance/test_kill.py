@@ -31,7 +31,7 @@ PROGRAM = Path(__file__).with_name("killed_program.py")
 KILLS = 100
 SHORTEST_S, LONGEST_S = 0.02, 0.4
 ONCE = {"once", "once slowly", "once in a process", "once every", "once async"}
-MOST_SILENT = KILLS // 20
+MOST_SILENT = KILLS // 10
 RECURRING = ("once every", "often every", "first")
 
 
