@@ -143,7 +143,7 @@ class Lives:
 
 @pytest.fixture(scope="module")
 def lives(tmp_path_factory: pytest.TempPathFactory) -> Lives:
-    seed = int(os.environ.get("CALLSHEET_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
+    seed = int(os.environ.get("CALLSHEET_KILL_SEED") or "0") or random.SystemRandom().randrange(1, 1_000_000)
     print(f"kills: repeat with CALLSHEET_KILL_SEED={seed}")  # noqa: T201 - shown when a test fails
     made = Lives(tmp_path_factory.mktemp("kill"), seed)
     for number in range(1, KILLS + 1):
