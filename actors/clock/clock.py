@@ -75,7 +75,7 @@ class _Entry:
         self.next_due: int | None = record.state.next_due
         self.ticket = 0
         self.undecided = ""
-        self.waiting: DueSlot | None = None
+        self.waiting: list[DueSlot] = []
 
 
 class Clock:
@@ -240,11 +240,11 @@ class Clock:
             entry = self._entries.get(key)
             if entry is None or entry.ticket != ticket:
                 continue
-            if entry.undecided and entry.waiting is not None and len(entry.waiting.decisions) >= MAX_WAITING:
+            if entry.waiting and len(entry.waiting[-1].decisions) >= MAX_WAITING:
                 continue  # it goes on when it is decided
             slot = self._decide(key, entry, turn.now)
             if entry.undecided:
-                entry.waiting = slot if entry.waiting is None else _joined(entry.waiting, slot)
+                _append(entry.waiting, slot)
                 continue
             entry.undecided = self._next_key()
             slots.append(slot)
@@ -285,9 +285,9 @@ class Clock:
             if entry is None or entry.undecided != message.key:
                 continue  # it was dropped meanwhile, or begun anew by an edit
             entry.undecided = ""
-            if entry.waiting is not None:
-                slots.append(entry.waiting)
-                entry.waiting, entry.undecided = None, self._next_key()
+            if entry.waiting:
+                slots.append(entry.waiting.pop(0))
+                entry.undecided = self._next_key()
                 if entry.next_due is not None:
                     self._push(key, entry)
             elif entry.next_due is None or entry.next_due > turn.now + HORIZON_US:
@@ -324,7 +324,11 @@ class Clock:
         self._timer_at = None
 
 
-def _joined(earlier: DueSlot, later: DueSlot) -> DueSlot:
-    """Two due slots of one job as one: a job's slots are decided in their order."""
-    decisions = earlier.decisions + later.decisions
-    return DueSlot(later.job, decisions, later.mark, later.fires, later.next_due, later.exhausted)
+def _append(waiting: list[DueSlot], slot: DueSlot) -> None:
+    """Let a due slot wait behind the earlier ones of its job, as one with the last of them, unless an edit lies between."""
+    last = waiting[-1] if waiting else None
+    if last is None or last.job.version != slot.job.version:
+        waiting.append(slot)
+    else:
+        decisions = last.decisions + slot.decisions
+        waiting[-1] = DueSlot(slot.job, decisions, slot.mark, slot.fires, slot.next_due, slot.exhausted)

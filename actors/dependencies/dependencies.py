@@ -376,7 +376,9 @@ class Dependencies:
                 continue
             job = jobs.get(name)
             after = job.after if job is not None else ()
-            gone = [it for it in after if it not in group.members and not self._is_known(key[0], it)]
+            # of a submission all runs are made at once: what is missing was removed when it was planned
+            is_whole = key[1].startswith("m/")
+            gone = [it for it in after if it not in group.members and (is_whole or not self._is_known(key[0], it))]
             verdict = _verdict(after, group.members, gone)
             if isinstance(verdict, tuple):
                 turn.send(COORDINATOR, Unblock(member.run_id, verdict))
