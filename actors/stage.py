@@ -6,7 +6,7 @@ thread for each actor, the simulator in virtual time. It is not safe for threads
     open(envelope), ring(alarms) ─▶ actor.receive(message, turn) for each message
                                     actor.settle(turn) after SETTLE_AFTER messages,
     rest()                       ─▶ or when the mailbox is empty
-                                    perform: events reported, timers set, one envelope per recipient
+                                    perform: one envelope per recipient, timers set, events reported
 
 Promises
     all or nothing  the effects of a message whose handler raised are thrown away; those of the messages before it are performed
@@ -207,20 +207,24 @@ class Stage:
         effects, self._turn.effects = self._turn.effects, []
         batches: dict[Address, list[Any]] = {}
         timers: list[SetTimer | CancelTimer] = []
+        events: list[Any] = []
         for effect in effects:
             match effect:
                 case Send(to, message):
                     batches.setdefault(to.removesuffix(self._own_suffix), []).append(message)
                 case Emit(event):
-                    self._backstage.report(self._name, event)
+                    events.append(event)
                 case _:
                     timers.append(effect)
-        if timers:
-            self._backstage.change_timers(self._name, timers, self._timers)
+        # messages first: whoever is woken by a timer or an event would compete with who goes on with the work
         for to, messages in batches.items():
             # Who answers from another node needs the full name.
             sender = on_node(self._name, self._backstage.started.node) if "@" in to else self._name
             self._backstage.send(Envelope(sender, to, self._epoch, tuple(messages)))
+        if timers:
+            self._backstage.change_timers(self._name, timers, self._timers)
+        for event in events:
+            self._backstage.report(self._name, event)
 
     def _fail(self, error: BaseException, doing: str, mark: int) -> None:
         """Perform what was done before the failure, discard the actor, and build it anew until it stands."""

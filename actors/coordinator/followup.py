@@ -43,14 +43,14 @@ class Followup:
     def perform(self, batch: Batch, committed: Committed | None, turn: Turn) -> None:
         """Let out what waited for this batch."""
         replaced = self._replace(batch, committed, turn) if committed is not None and committed.tokens else {}
+        if batch.claimed:
+            self._attempts.assign(batch.claimed, turn)
         for admitted in batch.admitted:
             if admitted.key in self._refused:
                 continue
             answer = accepted(admitted, self._durable, replaced)
             self._admission.answered(admitted.key, answer)
             turn.send(admitted.client, answer)
-        if batch.claimed:
-            self._attempts.assign(batch.claimed, turn)
         for to, key in batch.decided:
             self._admission.answered(key, Decided(key))
             turn.send(to, Decided(key))
