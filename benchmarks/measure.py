@@ -22,6 +22,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from callsheet import Scheduler, at, every
@@ -51,6 +52,37 @@ def throughput(store: str, count: int, executor: Any = "thread") -> dict[str, An
         "submitted_per_s": round(count / (submitted - began)),
         "cpu_us_per_job": round(cpu / count * 1e6, 1),
     }
+
+
+def reference(store: str, count: int) -> dict[str, Any]:
+    """What the machine itself takes: to commit one row in a bare SQLite file, and to hand a message to another thread."""
+    connection = sqlite3.connect(Path(store.removeprefix("sqlite:///")), isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("CREATE TABLE it (number INTEGER PRIMARY KEY, text TEXT)")
+    commits: list[float] = []
+    for number in range(count):
+        began = time.perf_counter()
+        connection.execute("INSERT INTO it VALUES (?, 'some text')", (number,))
+        commits.append((time.perf_counter() - began) * 1e6)
+        time.sleep(0.002)
+    connection.close()
+    there: SimpleQueue[float] = SimpleQueue()
+    back: SimpleQueue[float] = SimpleQueue()
+
+    def answer() -> None:
+        for _ in range(count):
+            sent = there.get()
+            back.put(time.perf_counter() - sent)
+
+    threading.Thread(target=answer).start()
+    hops: list[float] = []
+    for _ in range(count):
+        time.sleep(0.002)
+        there.put(time.perf_counter())
+        hops.append(back.get() * 1e6)
+    figures = {"commit": _percentiles(commits, "us"), "hop": _percentiles(hops, "us")}
+    return {f"{name}_{key}": value for name, one in figures.items() for key, value in one.items() if "p" in key[:1]}
 
 
 def latency(store: str, count: int) -> dict[str, Any]:
@@ -127,6 +159,7 @@ def _memory_mb() -> float:
 def _benchmarks(scale: float) -> dict[str, Callable[[str], dict[str, Any]]]:
     count = int(100_000 * scale)
     return {
+        "reference: bare SQLite commit, thread hop": lambda store: reference(store, 500),
         "throughput, threads": lambda store: throughput(store, count),
         "throughput, two worker processes": lambda store: throughput(store, count, "process"),
         "latency, idle": lambda store: latency(store, max(100, int(1_000 * scale))),

@@ -23,6 +23,7 @@ class Names:
     def __init__(self, functions: Functions) -> None:
         self._functions = functions
         self._by_function: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+        self._numbers: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def of(self, function: Callable[..., Any]) -> str | None:
@@ -57,8 +58,10 @@ class Names:
         module = getattr(function, "__module__", None) or "callable"
         qualname = getattr(function, "__qualname__", None) or type(function).__qualname__
         plain = (qualname if module in MAIN_NAMES else f"{module}.{qualname}")[: MAX_NAME_LENGTH - 8]
-        name, number = plain, 1
+        number = self._numbers.get(plain, 1)
+        name = plain if number == 1 else f"{plain}#{number}"
         while (taken := self._functions.find(name)) is not None and taken.call is not function:
             number += 1
             name = f"{plain}#{number}"
+        self._numbers[plain] = number
         return name
