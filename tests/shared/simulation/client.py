@@ -249,7 +249,7 @@ class Client:
     def _watch_again(self) -> None:
         by_tenant: dict[str, list[int]] = {}
         for run_id in sorted(self._waits):
-            by_tenant.setdefault(self.runs[run_id], []).append(run_id)
+            by_tenant.setdefault(self.runs.get(run_id, "acme"), []).append(run_id)
         for tenant, run_ids in by_tenant.items():
             for start in range(0, len(run_ids), 200):
                 self._send(Watch(self.key(), tenant, tuple(run_ids[start : start + 200])))
@@ -263,7 +263,7 @@ class Client:
         jobs = tuple(work.job for work in works)
         numbers = {work.number for work in works}
         for key in keys:
-            if self._world.promises.held.get(key) == "removed":
+            if self._world.promises.held.get(key) == "removed" or key in self._world.maybe_removed:
                 self._world.promises.on_word(key)
         self._busy |= numbers
         self._world.settled_jobs -= numbers
@@ -271,6 +271,7 @@ class Client:
         def answered(message: Any) -> None:
             if isinstance(message, JobsAdded):
                 self._world.promises.on_declared(keys, message)
+                self._world.maybe_removed.difference_update(keys)
                 self._world.settled_jobs.update(numbers)
             self._rest(numbers, then)
 
@@ -316,6 +317,7 @@ class Client:
             self._world.promises.on_word(work.key)
         if action == "remove":
             self._world.settled_jobs.discard(work.number)
+            self._world.maybe_removed.add(work.key)
         self._busy.add(work.number)
         rest = partial(self._rest, {work.number}, lambda: None)
 

@@ -173,10 +173,10 @@ def _results(seeds: Iterator[int], asked: argparse.Namespace, ends_at: float) ->
 
 
 def find_plant(name: str, most_seeds: int = SEEDS_FOR_A_PLANT) -> tuple[int, Result | None]:
-    """Run seeds with a planted bug until one finds it; answers how many that took, and what was found."""
+    """Run seeds with a planted bug until one finds it as it should; answers how many that took, and what was found."""
     for number in range(most_seeds):
         result = run_trial(read_options(number, ""), name)
-        if result.invariant:
+        if result.invariant in PLANTS[name].found_by:
             return number + 1, result
     return most_seeds, None
 
@@ -192,6 +192,5 @@ def _run_planted(asked: argparse.Namespace) -> int:
             missed += 1
             _say(f"{plant.name:24} NOT FOUND in {seeds} seeds")
         else:
-            expected = "" if result.invariant in plant.found_by else f" (expected {' or '.join(plant.found_by)})"
-            _say(f"{plant.name:24} {seeds:3} seeds, invariant {result.invariant}{expected}: {result.text.splitlines()[0][:110]}")
+            _say(f"{plant.name:24} {seeds:3} seeds, invariant {result.invariant}: {result.text.splitlines()[0][:110]}")
     return 1 if missed else 0

@@ -59,11 +59,11 @@ def draw_options(seed: int) -> Options:
     random = stream(seed, "options")
     appetite = random.choice((0.0, 0.25, 0.4, 0.6))
     faults = tuple(name for name in FAULTS if random.random() < appetite)
-    jobs = tuple(range(random.randint(4, 12)))
+    jobs = tuple(range(random.randint(4, 10)))
     return Options(
         seed=seed,
-        faulty_s=random.choice((20, 30, 45, 60)),
-        healed_s=45 if "local" not in faults else 75,
+        faulty_s=random.choice((15, 20, 30, 40)),
+        healed_s=40 if "local" not in faults else 70,
         faults=faults,
         jobs=jobs,
         clients=random.randint(1, 4),

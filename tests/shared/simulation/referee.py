@@ -273,7 +273,9 @@ class Referee:
             record = self._world.disk.tables.jobs.get(key)
             if old is None or record is None or record.state.version != old.state.version or key in mixed:
                 continue
-            self._world.slots.judge(record, old.state.mark, decided.get(key, []))
+            # the same words may stand in a commit twice, when their saying was not answered and they were said again
+            told = {(decision.slot, decision.kind): decision for decision in decided.get(key, [])}
+            self._world.slots.judge(record, old.state.mark, list(told.values()))
         for key, decisions in decided.items():
             record = self._world.disk.tables.jobs[key]
             if key not in before or record.state.mark < decisions[-1].last:

@@ -48,7 +48,8 @@ class _Network(SimulatedNetwork):
     """Tells the trace's digest what is carried; what was sent within a process dies with it."""
 
     def __init__(self, world: World) -> None:
-        super().__init__(world.time, stream(world.seed, "network"))
+        has_local = "local" in world.options.faults
+        super().__init__(world.time, stream(world.seed, "network"), local_faults=has_local)
         self._world = world
 
     def carry(self, origin: SimulatedTransport, envelope: Envelope, frame: bytes) -> None:
@@ -84,6 +85,7 @@ class World:
         self.tell: Any = None
         self.boots: dict[str, tuple[int, int]] = {}
         self.settled_jobs: set[int] = set()
+        self.maybe_removed: set[tuple[str, str]] = set()
         self.is_healing = False
         self.healed_at = 0
         self.restart_in: int | None = None
@@ -129,7 +131,7 @@ class World:
                 FinalJudgement(self).judge()
 
     def _probe(self) -> Work:
-        job = Job(tenant="acme", name=PROBE, target=PROBE, executor="async", priority=100, overlap="allow_all")
+        job = Job(tenant="acme", name=PROBE, target=PROBE, executor="command", priority=100, overlap="allow_all")
         work = Work(-1, job, Nature(10, 100, 0.0, 0.0, 0.0, 0.0))
         self.workload.add(work)
         return work
@@ -158,9 +160,10 @@ class World:
         self.time.call_in(5 * MILLION, partial(self._send_probe, 0))
 
     def _declare_missing(self) -> None:
-        for work in self.workload.works:
-            client = self.clients[work.number % len(self.clients)]
-            if work.nature.known_at and client.is_free(work):
+        """Declare anew what became known late, and what the disk lost."""
+        for work in self.workload.all():
+            client = self.clients[max(0, work.number) % len(self.clients)]
+            if (work.nature.known_at or work.key not in self.disk.tables.jobs) and client.is_free(work):
                 client.declare([work])
 
     def healed_for(self) -> int:
@@ -178,6 +181,7 @@ class World:
 
         def accepted(message: Accepted) -> None:
             self.probes.append((asked_at, message.run_ids[0]))
+            self.clients[0].runs.pop(message.run_ids[0], None)  # nobody cancels it
 
         client = self.clients[0]
         client.ask_submit(Submit(client.key(), "acme", (SubmitItem(PROBE),)), accepted)

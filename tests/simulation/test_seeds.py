@@ -1,0 +1,107 @@
+"""Whatever goes wrong, what must hold holds; and a simulation can be trusted to be the same one again."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simulation.option import FAULTS, Options, draw_options, read_options, write_options
+from simulation.slots import LATE_US
+from simulation.trial import Result, replay_command, run_trial, shrink
+from simulation.trigger import brute_force
+from simulation.virtual import MILLION
+from simulation.world import World
+
+SHARED = Path(__file__).parents[1] / "shared"
+
+
+def assert_held(result: Result) -> None:
+    assert not result.invariant, f"{result.text}\n{replay_command(result.options)}"
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_all_invariants_hold(seed: int) -> None:
+    result = run_trial(draw_options(seed))
+
+    assert_held(result)
+    assert result.counts["ended SUCCEEDED"] >= 3
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_all_invariants_hold_under_each_class_of_faults_alone(fault: str) -> None:
+    assert_held(run_trial(read_options(1_000, f"faults={fault},faulty_s=20")))
+
+
+def digest(seed: int, hash_seed: str, plant: str = "") -> str:
+    """What a fresh process, whose sets are ordered otherwise, makes of a seed."""
+    code = f"from simulation.trial import *; from simulation.option import *; print(run_trial(draw_options({seed}), {plant!r}).digest)"
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(SHARED)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_seed_gives_the_same_trace_whatever_the_order_of_sets() -> None:
+    digests = {digest(8, hash_seed) for hash_seed in ("1", "2", "3")}
+
+    assert len(digests) == 1
+    assert digests != {"0"}
+
+
+def test_a_set_that_is_iterated_is_found() -> None:
+    assert len({digest(8, hash_seed, "set_iterated") for hash_seed in ("1", "2", "3", "4")}) > 1
+
+
+def test_taking_a_fault_away_leaves_the_workload_as_it_is() -> None:
+    with_kills, without = (World(read_options(7, f"faults={faults}")) for faults in ("kill+network", "network"))
+
+    assert [work.job for work in with_kills.workload.works] == [work.job for work in without.workload.works]
+
+
+@pytest.mark.parametrize("seed", [3, 11, 19])
+def test_without_faults_exactly_the_slots_of_the_calendar_are_decided(seed: int) -> None:
+    world = World(read_options(seed, "faults=,actions=,faulty_s=20,constants=no"))
+    world.run()
+
+    seen = 0
+    now = world.clocks.now()
+    for key, record in world.disk.tables.jobs.items():
+        job, state = record.job, record.state
+        expected = brute_force(job.trigger, job.anchor, job.anchor - 1, state.mark)
+        if not expected:
+            continue
+        decisions = world.disk.tables.decisions.get(key, {}).values()
+        decided = sorted(at for it in decisions for at in expected if it.slot <= at <= it.last)
+        assert decided == expected
+        assert state.status == "exhausted" or not brute_force(job.trigger, job.anchor, state.mark, now - 2 * LATE_US)
+        seen += len(decided)
+    assert seen > 20
+
+
+def test_a_world_without_work_fails() -> None:
+    result = run_trial(read_options(1, "faults=,actions=,jobs=,healed_s=27,faulty_s=2"))
+
+    assert result.invariant in ("progress", "20")
+
+
+def test_options_are_said_as_they_are_read() -> None:
+    options: Options = read_options(5, "faults=kill+store,jobs=0+2,until_s=9,durable=no")
+
+    assert read_options(5, write_options(options)) == options
+    with pytest.raises(ValueError, match="there is no option 'nonsense'"):
+        read_options(5, "nonsense=1")
+
+
+def test_a_failing_case_becomes_smaller_and_fails_the_same_way() -> None:
+    result = run_trial(read_options(0, "faults=kill+store+network"), "slots_early")
+    assert result.invariant == "9"
+
+    small = shrink(result, "slots_early")
+
+    assert small.invariant == "9"
+    assert small.options.faults == ()
+    assert len(small.options.jobs) < len(result.options.jobs)
+    assert 0 < small.options.until_s * MILLION <= result.at + MILLION
+    again = run_trial(small.options, "slots_early")
+    assert (again.invariant, again.text) == (small.invariant, small.text)
