@@ -114,11 +114,13 @@ class Clock:
             case Found():
                 self._on_found(message, turn)
             case Lead():
-                self._forget_all()
-                self._epoch = message.epoch
-                self._ask(turn, after=None)
+                if message.epoch > self._epoch:
+                    self._forget_all()
+                    self._epoch = message.epoch
+                    self._ask(turn, after=None)
             case StepDown():
-                self._forget_all()
+                if message.epoch >= self._epoch:
+                    self._forget_all()
             case Started():
                 pass
             case ReadRejected():

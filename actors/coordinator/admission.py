@@ -213,7 +213,7 @@ class Admission:
             reign.batch.made.append(
                 MadeRun(run.run_id, run.tenant, run.job, run.group, draft.waits, run.slot, deadline_at)
             )
-        if behind is not None:
+        if behind is not None and behind.run.run_id in reign.book.live:
             reign.book.gate(live, behind.run.run_id)
         if reign.hooks:
             self._call_before(live, now)

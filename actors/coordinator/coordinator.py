@@ -363,6 +363,8 @@ class Coordinator:
         turn.set_timer("audit", turn.elapsed + AUDIT_US, steady=True)
         if self._rebuild is None or not self._rebuild.done:
             return
+        for actor in () if reign.quiet else REIGNING:
+            turn.send(actor, Lead(reign.epoch, self._node))
         for unnoted in reign.unnoted.values():
             turn.send(DEPENDENCIES, unnoted)
         waiting = made_runs(reign, waiting_only=True)

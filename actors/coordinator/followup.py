@@ -78,13 +78,14 @@ class Followup:
         """Runs that were there before by their token: the new ones never were. Answers new number → number that counts."""
         replaced: dict[int, int] = {}
         conflicts: dict[int, Run] = {}
+        new = {run.run_id: run for run in batch.runs if run.token is not None}
         for run_id, old in committed.tokens:
             replaced[run_id] = old.run_id
+            if (old.job, old.arguments) != (new[run_id].job, new[run_id].arguments):
+                conflicts[run_id] = old
             live = self._reign.book.live.get(run_id)
             if live is None:
-                continue
-            if (old.job, old.arguments) != (live.run.job, live.run.arguments):
-                conflicts[run_id] = old
+                continue  # it has ended while its batch was on its way
             self._withdraw(live, batch)
             batch.made = [made for made in batch.made if made.run_id != run_id]
             if live.run.group:

@@ -117,11 +117,13 @@ class Dependencies:
             case Found():
                 self._on_found(message, turn)
             case Lead():
-                self._forget_all()
-                self._epoch = message.epoch
-                self._load(turn)
+                if message.epoch > self._epoch:
+                    self._forget_all()
+                    self._epoch = message.epoch
+                    self._load(turn)
             case StepDown():
-                self._forget_all()
+                if message.epoch >= self._epoch:
+                    self._forget_all()
             case TimerFired():
                 self._on_timer_fired(message, turn)
             case ReadRejected():

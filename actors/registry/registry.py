@@ -93,12 +93,14 @@ class Registry:
             case JobHeld():
                 self._errands.on_held(message, turn)
             case Lead():
-                early = self._errands.early
-                self._reset(message.epoch)
-                self._errands.early = early
-                self._load(turn)
+                if message.epoch > self._epoch:
+                    early = self._errands.early
+                    self._reset(message.epoch)
+                    self._errands.early = early
+                    self._load(turn)
             case StepDown():
-                self._reset(0)
+                if message.epoch >= self._epoch:
+                    self._reset(0)
             case TimerFired():
                 self._on_timer_fired(message, turn)
             case Started() | ReadRejected():
