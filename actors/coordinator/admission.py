@@ -27,6 +27,7 @@ from ..messages import (
 )
 from ..persistence.store import AdvanceJob
 from ..records import Decision, Run, RunState
+from ..refusal import conflict_text
 from .batch import Admitted
 from .book import Live
 from .hooks import tell_run, tell_skip
@@ -36,13 +37,17 @@ REMEMBERED_KEYS: Final = 4_096
 """Submissions and slots whose answers are remembered, for those that ask again."""
 
 
+Answer = Accepted | Decided | RequestRejected
+
+
 class Admission:
     """Makes runs."""
 
     def __init__(self, reign: Reign) -> None:
         self._reign = reign
         self._in_hand: set[str] = set()
-        self._answers: OrderedDict[str, Accepted | Decided] = OrderedDict()
+        self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._tokens: OrderedDict[tuple[str, str], Run] = OrderedDict()
 
     # ---- clients --------------------------------------------------------------------------------------------------------
 
@@ -82,9 +87,22 @@ class Admission:
                 f"{len(reign.book.live):,} runs have not ended, the limit is {MAX_QUEUED:,}; submit more when some have"
             )
             return RequestRejected(message.key, "too_many_queued", text)
+        return self._token_conflict(message)
+
+    def _token_conflict(self, message: Admit) -> RequestRejected | None:
+        """Whether an idempotency key was taken by something else after the registry looked; the store would only say so later."""
+        for index, draft in enumerate(message.drafts[: message.asked]):
+            old = None if draft.token is None else self._tokens.get((draft.job.tenant, draft.token))
+            if old is not None and (old.job, old.arguments) != (draft.job.name, draft.arguments):
+                return RequestRejected(message.key, "token_conflict", conflict_text(old), index)
         return None
 
-    def answered(self, key: str, answer: Accepted | Decided | None) -> None:
+    def forget_token(self, run: Run) -> None:
+        """A run was not stored: its idempotency key is free."""
+        if run.token is not None and self._tokens.get((run.tenant, run.token)) is run:
+            del self._tokens[(run.tenant, run.token)]
+
+    def answered(self, key: str, answer: Answer | None) -> None:
         """A submission or a batch of slots is stored (or was refused): remember what was said."""
         self._in_hand.discard(key)
         if answer is not None:
@@ -203,6 +221,10 @@ class Admission:
         live = Live(run, job, RunState.READY)
         reign.batch.runs.append(run)
         reign.book.enter(live)
+        if run.token is not None:
+            self._tokens.setdefault((run.tenant, run.token), run)
+            if len(self._tokens) > REMEMBERED_KEYS:
+                self._tokens.popitem(last=False)
         return live
 
     def _release(self, live: Live, draft: Draft, now: int, behind: Live | None = None) -> None:

@@ -77,6 +77,14 @@ class Batch:
             or self.recorded
         )
 
+    def forget(self, run_id: int) -> None:
+        """Take out what was gathered of a run that turns out not to be stored."""
+        self.ends = [end for end in self.ends if end.run_id != run_id]
+        self.ended = [(live, end) for live, end in self.ended if end.run_id != run_id]
+        self.moved = [end for end in self.moved if end.run_id != run_id]
+        self.attempts = [attempt for attempt in self.attempts if attempt.run_id != run_id]
+        self.conditions = [it for it in self.conditions if it.run_id != run_id]
+
     def send(self, to: Address, message: Struct) -> None:
         """Send `message` once the batch is durable."""
         self.sends.append((to, message))

@@ -369,7 +369,9 @@ class Coordinator:
             turn.send(DEPENDENCIES, unnoted)
         waiting = made_runs(reign, waiting_only=True)
         for start in range(0, len(waiting), 256):
-            turn.send(DEPENDENCIES, RunsMade(f"made/{reign.epoch}/audit", tuple(waiting[start : start + 256]), rebuilt=True))
+            turn.send(
+                DEPENDENCIES, RunsMade(f"made/{reign.epoch}/audit", tuple(waiting[start : start + 256]), rebuilt=True)
+            )
         self._attempts.send_again(turn)
         reign.book.ready.tidy()
 

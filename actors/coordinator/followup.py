@@ -85,7 +85,8 @@ class Followup:
                 conflicts[run_id] = old
             live = self._reign.book.live.get(run_id)
             if live is None:
-                continue  # it has ended while its batch was on its way
+                self._reign.batch.forget(run_id)  # it has ended while its batch was on its way
+                continue
             self._withdraw(live, batch)
             batch.made = [made for made in batch.made if made.run_id != run_id]
             if live.run.group:
@@ -115,8 +116,9 @@ class Followup:
     def _refuse_token(self, admitted: Admitted, run_id: int, old: Run, turn: Turn) -> None:
         text = conflict_text(old)
         index = admitted.run_ids.index(run_id)
-        self._admission.answered(admitted.key, None)
-        turn.send(admitted.client, RequestRejected(admitted.key, "token_conflict", text, index))
+        rejected = RequestRejected(admitted.key, "token_conflict", text, index)
+        self._admission.answered(admitted.key, rejected)
+        turn.send(admitted.client, rejected)
 
     def _withdraw(self, live: Live, batch: Batch) -> None:
         """Forget a run that the store did not take; if it was claimed in the same batch, the claim is void."""
@@ -174,6 +176,7 @@ class Followup:
             turn.send(admitted.client, RequestRejected(admitted.key, "store_full", text))
             self._admission.answered(admitted.key, None)
             for live in admitted.lives:
+                self._admission.forget_token(live.run)
                 gone.add(live.run.run_id)
                 if live.run.run_id in self._reign.book.live:
                     self._withdraw(live, batch)

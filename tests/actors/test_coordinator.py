@@ -359,3 +359,23 @@ def test_what_drains_too_slowly_is_made_to_stop() -> None:
     leader.tell(TimerFired("stop"), after=10 * SECOND)
     assert [message.reason for message in leader.out if isinstance(message, StopAttempts)] == ["shutdown"]
     assert states(leader) == []
+
+
+def test_a_key_that_was_taken_after_the_registry_looked_is_refused_whole() -> None:
+    leader = Leader()
+    leader.admit(draft(arguments=b"a", token="key"))
+    leader.admit(draft(), draft(arguments=b"b", token="key"), key="2")
+    (refused,) = [message for message in leader.out if isinstance(message, RequestRejected)]
+    assert (refused.key, refused.code, refused.index) == ("2", "token_conflict", 1)
+    assert len(leader.written(AddRuns, "runs")) == 1
+
+
+def test_the_key_of_a_submission_that_did_not_fit_is_free() -> None:
+    leader = Leader()
+    leader.hold_saves = True
+    leader.admit(draft(arguments=b"a", token="key"))
+    leader.tell(SaveRejected(leader.held[-1].key, "full", "disk full"), sender="persistence")
+    leader.hold_saves = False
+    leader.tell(TimerFired("save"))
+    leader.admit(draft(arguments=b"b", token="key"), key="2")
+    assert [message.key for message in leader.out if isinstance(message, Accepted)] == ["2"]
