@@ -100,8 +100,6 @@ class Requests:
 
     def _fetch_back(self, message: HoldJob, lives: list[Live], turn: Turn) -> None:
         job = (message.tenant, message.job)
-        # what was asked before for this job was not answered, or its asker has asked again
-        self._holding = {key: it for key, it in self._holding.items() if it[1] != job}
         self._holding[message.key] = (turn.sender, job)
         by_node: dict[str, list[int]] = {}
         for live in lives:
@@ -124,11 +122,13 @@ class Requests:
     def on_withdrawn(self, message: Withdrawn, turn: Turn) -> None:
         """The executor has given back what had not begun."""
         self._attempts.on_attempts_begun(message)
-        asker, _ = self._holding.pop(message.key, (None, None))
-        if asker is not None or message.key == audit_key(self._reign):
+        _, job = self._holding.get(message.key, ("", None))
+        if job is not None or message.key == audit_key(self._reign):
             self._attempts.on_unknown(message, turn.now)
-        if asker is not None:
-            self._reign.batch.send(asker, JobHeld(message.key))
+        # who asked the same before, and got no answer, has it now
+        for key in [key for key, it in self._holding.items() if it[1] == job]:
+            asker, _ = self._holding.pop(key)
+            self._reign.batch.send(asker, JobHeld(key))
 
     def on_know_jobs(self, message: KnowJobs, turn: Turn) -> None:
         """These jobs were declared anew: hooks are in force, and what was parked for them is tried again."""

@@ -255,7 +255,7 @@ class Dependencies:
         if not self._jobs or not self._is_linked(job) or not self._shares_groups(job):
             return []
         keys = [(job.tenant, f"s/{decision.slot}") for decision in due.decisions if decision.kind == "FIRED"]
-        return [key for key in keys if key not in self._groups]
+        return [key for key in keys if key not in self._groups or not self._groups[key].complete]
 
     def _shares_groups(self, job: Job) -> bool:
         """Tell whether the runs of a slot of this job can also be made by a slot of another one."""
@@ -274,7 +274,7 @@ class Dependencies:
         unread = list(dict.fromkeys(key for slot in due.slots for key in self._unread(slot)))
         for key in unread:
             if key[0] == unread[0][0]:
-                self._groups[key] = _Group(complete=True)
+                self._groups.setdefault(key, _Group(complete=True)).complete = True
         self._on_group_found(message, turn)
         self._on_due(due, turn)
 
