@@ -178,6 +178,8 @@ class Coordinator:
         """What only a leader that has rebuilt its memory can take."""
         if self._reign is None or self._rebuild is None:
             return
+        if 0 < turn.epoch < self._reign.epoch and isinstance(message, Admit | AdmitSlots):
+            return  # of an older reign: it may be stored already, and who sent it asks this reign again
         if not self._rebuild.done:
             if len(self._held) < HELD_MESSAGES:
                 self._held.append((turn.sender, message))

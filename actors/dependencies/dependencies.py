@@ -107,6 +107,8 @@ class Dependencies:
     def receive(self, message: Accepted, turn: Turn) -> None:
         """Take a message; what needs the graph waits until it is loaded."""
         match message:
+            case Plan() | Due() if 0 < turn.epoch < self._epoch:
+                pass  # of an older reign: it may be stored already, and who sent it asks this reign again
             case Plan() | Due() | RunsMade() | GroupsMoved():
                 if self._loaded:
                     self._handle(message, turn)
