@@ -104,7 +104,7 @@ class Dependencies:
         self._unsettled: dict[str, Due] = {}
         self._deadline_at: int | None = None
 
-    def receive(self, message: Accepted, turn: Turn) -> None:
+    def receive(self, message: Accepted, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
         """Take a message; what needs the graph waits until it is loaded."""
         match message:
             case Plan() | Due() if 0 < turn.epoch < self._epoch:
@@ -287,13 +287,14 @@ class Dependencies:
             return AdmitSlot(due, tuple((Draft(due.job, "slot", slot, ""),) for slot in alone))
         decisions: list[Decision] = []
         rows: list[tuple[Draft, ...]] = []
-        for decision in due.decisions:
-            if decision.kind == "FIRED":
-                present = self._groups.get((due.job.tenant, f"s/{decision.slot}"))
+        for it in due.decisions:
+            decision = it
+            if it.kind == "FIRED":
+                present = self._groups.get((due.job.tenant, f"s/{it.slot}"))
                 member = present.members.get(due.job.name) if present is not None else None
                 if member is not None:
-                    decision = replace(decision, run_id=member.run_id)
-                rows.append(() if member is not None else self._slot_drafts(due.job, decision.slot))
+                    decision = replace(it, run_id=member.run_id)
+                rows.append(() if member is not None else self._slot_drafts(due.job, it.slot))
             decisions.append(decision)
         return AdmitSlot(replace(due, decisions=tuple(decisions)), tuple(rows))
 

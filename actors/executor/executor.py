@@ -136,7 +136,9 @@ class Executor:
 
     def _on_assign(self, message: Assign, turn: Turn) -> None:
         held, ended, over = self._held, self._ended, self._over
-        orders = [it for it in message.orders if it.fence not in held and it.fence not in ended and it.fence not in over]
+        orders = [
+            it for it in message.orders if it.fence not in held and it.fence not in ended and it.fence not in over
+        ]
         for order in orders:
             held[order.fence] = order
         self._runner.start(orders)

@@ -41,8 +41,9 @@ class Withdraw(Struct, frozen=True, tag="withdraw"):
 
 
 class Withdrawn(Struct, frozen=True, tag="withdrawn"):
-    """What had not begun was given back; the others, `begun` (run and fence), go on. `unknown` fences never came here, and
-    will not begin if they come now.
+    """What had not begun was given back; the others, `begun` (run and fence), go on.
+
+    `unknown` fences never came here, and will not begin if they come now.
     """
 
     key: str

@@ -316,7 +316,13 @@ def test_a_submission_that_did_not_fit_is_refused_and_leaves_nothing() -> None:
 
 def live_row(run_id: int, *, claim: bool, by: str = "dead", waits_until: int = 0) -> LiveRun:
     run = Run(run_id, "t", "work", 1, "submit", None, "", NOW, NOW, 0, b"")
-    return LiveRun(run, next_at=waits_until, claim=ClaimEntry(run_id, 1, 90 + run_id) if claim else None, claimed_by="n", incarnation=by)
+    return LiveRun(
+        run,
+        next_at=waits_until,
+        claim=ClaimEntry(run_id, 1, 90 + run_id) if claim else None,
+        claimed_by="n",
+        incarnation=by,
+    )
 
 
 def test_a_new_leader_settles_the_claims_of_the_dead_by_their_marks() -> None:

@@ -135,7 +135,9 @@ def test_what_was_withdrawn_in_vain_has_begun() -> None:
     assert ("withdraw", 1, 2) in runner.calls
     given_back = Outcome(2, 20, 1, "not_started", 0, NOW)
     deliver(executor, RunnerReported((given_back,)), now=NOW)
-    assert sent(deliver(executor, TimerFired("withdraw/w"), now=NOW), Withdrawn) == [Withdrawn("w", ((10, 1),), unknown=(9,))]
+    assert sent(deliver(executor, TimerFired("withdraw/w"), now=NOW), Withdrawn) == [
+        Withdrawn("w", ((10, 1),), unknown=(9,))
+    ]
 
 
 def test_a_new_leader_learns_what_is_held_and_what_the_dead_have_marked() -> None:
