@@ -249,7 +249,8 @@ class Admission:
         run = live.run
         told = tell_run("before", run, state="", attempt=1, error=None, reason="")
         for hook in self._reign.call_hooks("before", live.job, told, now, parent=run.run_id):
-            self._reign.book.gate(live, hook.run.run_id)
+            if hook.run.run_id in self._reign.book.live:  # the hook may have been removed
+                self._reign.book.gate(live, hook.run.run_id)
 
 
 def accepted(admitted: Admitted, durable: bool, replaced: dict[int, int]) -> Accepted:

@@ -379,6 +379,8 @@ class Dependencies:
         for name, member in group.members.items():
             if not member.waits or member.state is not None:
                 continue
+            if not self._is_known(key[0], name):
+                continue  # it was removed, or the word of it was lost; the wait's deadline ends it
             job = jobs.get(name)
             after = job.after if job is not None else ()
             # of a submission all runs are made at once: what is missing was removed when it was planned
