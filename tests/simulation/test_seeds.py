@@ -76,7 +76,7 @@ def test_without_faults_exactly_the_slots_of_the_calendar_are_decided(seed: int)
         assert decided == expected
         assert state.status == "exhausted" or not brute_force(job.trigger, job.anchor, state.mark, now - 2 * LATE_US)
         seen += len(decided)
-    assert seen > 20
+    assert seen > 10
 
 
 def test_a_world_without_work_fails() -> None:

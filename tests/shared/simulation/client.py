@@ -14,8 +14,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, structs
-from simulation.virtual import MILLION, stream
-from simulation.workload import Work
 
 from callsheet.actors.actor import REGISTRY, on_node
 from callsheet.actors.messages import (
@@ -38,6 +36,8 @@ from callsheet.actors.messages import (
 )
 from callsheet.actors.persistence.store import GetRuns, ListDecisions, ListJobs, ListRuns
 from callsheet.data import pack_call
+from simulation.virtual import MILLION, stream
+from simulation.workload import Work
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -119,7 +119,9 @@ class Client:
             if request.over is not None:
                 request.over()
             if self._world.healed_for() > REQUEST_US:
-                self._world.referee.fail("20", f"{type(request.message).__name__} {key} got no answer for 30 s after healing")
+                self._world.referee.fail(
+                    "20", f"{type(request.message).__name__} {key} got no answer for 30 s after healing"
+                )
             return
         message = request.message
         self._send(structs.replace(message, repeated=True) if isinstance(message, Submit) else message)
@@ -148,9 +150,9 @@ class Client:
     def _count_answer(self, message: Any) -> None:
         name = message.code if isinstance(message, RequestRejected) else type(message).__name__
         self._world.count(f"answer {name}")
-        if isinstance(message, RequestRejected) and message.code in EXPECTED:
-            if EXPECTED[message.code] not in self._world.options.faults:
-                self._world.referee.fail("15", f"{message.key} was refused without cause: {message.code}: {message.text}")
+        expected = EXPECTED.get(message.code) if isinstance(message, RequestRejected) else None
+        if expected is not None and expected not in self._world.options.faults:
+            self._world.referee.fail("15", f"{message.key} was refused without cause: {message.code}: {message.text}")
 
     # ---- acting ---------------------------------------------------------------------------------------------------------
 
@@ -186,7 +188,9 @@ class Client:
     def _item(self, random: Random, works: list[Work], *, token: bool) -> SubmitItem:
         work = random.choice(works)
         number, has_arguments = random.randrange(6), random.random() < 0.3
-        arguments = pack_call((number,), {}, what="arguments", limit=1000) if has_arguments and not work.job.after else b""
+        arguments = (
+            pack_call((number,), {}, what="arguments", limit=1000) if has_arguments and not work.job.after else b""
+        )
         later = random.random() < 0.2
         wait = random.randrange(6 * MILLION)
         return SubmitItem(
@@ -200,9 +204,11 @@ class Client:
     def _judge_unknown(self, tenant: str, name: str, message: Any) -> None:
         record = self._world.disk.tables.jobs.get((tenant, name))
         work = self._world.workload.find(tenant, name)
-        if work is not None and work.number in self._world.settled_jobs and record is not None:
-            if record.state.status != "removed":
-                self._world.referee.fail("15", f"{name} is stored as {record.state.status}, and was said to be unknown: {message.text}")
+        is_settled = work is not None and work.number in self._world.settled_jobs
+        if is_settled and record is not None and record.state.status != "removed":
+            self._world.referee.fail(
+                "15", f"{name} is stored as {record.state.status}, and was said to be unknown: {message.text}"
+            )
 
     def cancel(self, random: Random) -> None:
         """Cancel a run of one's own; sometimes in another tenant's name."""
@@ -227,7 +233,11 @@ class Client:
         tenant = random.choice(("acme", "umbrella"))
         name = random.choice(works).job.name if works else "none"
         question = random.choice(
-            (ListRuns(tenant=tenant, limit=20), ListJobs(tenant=tenant), ListDecisions(tenant=tenant, job=name, limit=20))
+            (
+                ListRuns(tenant=tenant, limit=20),
+                ListJobs(tenant=tenant),
+                ListDecisions(tenant=tenant, job=name, limit=20),
+            )
         )
 
         def answered(message: Any) -> None:
@@ -249,7 +259,7 @@ class Client:
     def _watch_again(self) -> None:
         by_tenant: dict[str, list[int]] = {}
         for run_id in sorted(self._waits):
-            by_tenant.setdefault(self.runs.get(run_id, "acme"), []).append(run_id)
+            by_tenant.setdefault(self.runs.get(run_id, "probe"), []).append(run_id)
         for tenant, run_ids in by_tenant.items():
             for start in range(0, len(run_ids), 200):
                 self._send(Watch(self.key(), tenant, tuple(run_ids[start : start + 200])))
@@ -306,9 +316,9 @@ class Client:
     def resume_all(self) -> None:
         """Let all paused jobs of one's own go on."""
         for work in self._world.workload.works:
-            if work.number % self._world.options.clients == self._number and work.number not in self._busy:
-                if self._world.promises.held.get(work.key) == "paused":
-                    self._say(work, "resume", None)
+            is_mine = work.number % self._world.options.clients == self._number
+            if is_mine and work.number not in self._busy and self._world.promises.held.get(work.key) == "paused":
+                self._say(work, "resume", None)
 
     def _say(self, work: Work, action: Any, trigger: Any) -> None:
         if trigger is not None:
@@ -341,4 +351,19 @@ ACTIONS_BY_NAME: Final[dict[str, Callable[[Client, Random], None]]] = {
     "query": Client.query,
     "watch": Client.watch,
 }
-ACTIONS: Final = (*("submit",) * 6, "token", "token", "trigger", "trigger", "cancel", "cancel", "pause", "pause", "reschedule", "remove", "edit", "query", "watch")
+ACTIONS: Final = (
+    *("submit",) * 6,
+    "token",
+    "token",
+    "trigger",
+    "trigger",
+    "cancel",
+    "cancel",
+    "pause",
+    "pause",
+    "reschedule",
+    "remove",
+    "edit",
+    "query",
+    "watch",
+)

@@ -1,12 +1,12 @@
 """The command: runs seeds, shows what failed and how to see it again.
 
-    scripts/simulate --seeds 300                 seeds 0 … 299 on two processors; exit 1 when one fails
-    scripts/simulate --seeds 50 --first 1000     seeds 1000 … 1049
-    scripts/simulate --minutes 10                as many as fit into ten minutes
-    scripts/simulate --seed 7 --trace            one seed, with every envelope
-    scripts/simulate --seed 7 --options faults=kill+store,jobs=0+3
-    scripts/simulate --seeds 100 --no-faults network,store
-    scripts/simulate --planted                   plant each bug and show how soon it is found
+scripts/simulate --seeds 300                 seeds 0 … 299 on two processors; exit 1 when one fails
+scripts/simulate --seeds 50 --first 1000     seeds 1000 … 1049
+scripts/simulate --minutes 10                as many as fit into ten minutes
+scripts/simulate --seed 7 --trace            one seed, with every envelope
+scripts/simulate --seed 7 --options faults=kill+store,jobs=0+3
+scripts/simulate --seeds 100 --no-faults network,store
+scripts/simulate --planted                   plant each bug and show how soon it is found
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def _run_one(options: Options, asked: argparse.Namespace) -> int:
     if asked.trace:
         _show_trace(options, asked.plant)
     result = run_trial(options, asked.plant)
-    _say(f"{result.at / 1e6:.1f} virtual seconds in {result.seconds:.1f} s, {result.events:,} events, digest {result.digest:08x}")
+    _say(
+        f"{result.at / 1e6:.1f} virtual seconds in {result.seconds:.1f} s, {result.events:,} events, digest {result.digest:08x}"
+    )
     for name, number in result.counts.items():
         _say(f"  {name:32} {number:>8,}")
     if result.invariant:
@@ -138,7 +140,9 @@ def _run_many(asked: argparse.Namespace) -> int:
             told_at = time.monotonic()
             _say(f"{done} seeds, {virtual / 1e6:,.0f} virtual seconds, {len(failures)} failed")
     took = time.monotonic() - began
-    _say(f"{done} seeds in {took:.0f} s ({done / took:.1f} a second, {virtual / 1e6 / took:,.0f} virtual seconds a second), {len(failures)} failed")
+    _say(
+        f"{done} seeds in {took:.0f} s ({done / took:.1f} a second, {virtual / 1e6 / took:,.0f} virtual seconds a second), {len(failures)} failed"
+    )
     _say("  " + ", ".join(f"{name} {number:,}" for name, number in sorted(tally.items())))
     for result in failures:
         _tell_failure(result, asked.plant)
@@ -157,10 +161,10 @@ def _results(seeds: Iterator[int], asked: argparse.Namespace, ends_at: float) ->
         try:
             while True:
                 while len(running) < 2 * asked.processes and time.monotonic() < ends_at:
-                    seed = next(seeds, None)
-                    if seed is None:
+                    following = next(seeds, None)
+                    if following is None:
                         break
-                    running.add(pool.submit(run_trial, _options(seed, asked), asked.plant))
+                    running.add(pool.submit(run_trial, _options(following, asked), asked.plant))
                 if not running:
                     return
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
@@ -175,7 +179,7 @@ def _results(seeds: Iterator[int], asked: argparse.Namespace, ends_at: float) ->
 def find_plant(name: str, most_seeds: int = SEEDS_FOR_A_PLANT) -> tuple[int, Result | None]:
     """Run seeds with a planted bug until one finds it as it should; answers how many that took, and what was found."""
     for number in range(most_seeds):
-        result = run_trial(read_options(number, ""), name)
+        result = run_trial(read_options(number, PLANTS[name].where), name)
         if result.invariant in PLANTS[name].found_by:
             return number + 1, result
     return most_seeds, None

@@ -48,6 +48,8 @@ def patched(constants: dict[str, int]) -> Iterator[None]:
 
 def _modules_with(name: str) -> list[ModuleType]:
     """The modules of the actors that know a constant by this name, wherever they have it from."""
-    found = [module for path, module in sorted(sys.modules.items()) if path.startswith(ACTORS) and hasattr(module, name)]
+    found = [
+        module for path, module in sorted(sys.modules.items()) if path.startswith(ACTORS) and hasattr(module, name)
+    ]
     assert found, f"no actor knows {name} any more; mend the list of extremes"
     return found

@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct
-from simulation.virtual import Timeline
 
 from callsheet.actors.persistence.memory import MemoryStore
 from callsheet.actors.persistence.memory.tables import Tables
 from callsheet.actors.persistence.store import Capabilities, Committed, Lease, Question, Write
+from simulation.virtual import Timeline
 
 SYNC_EVERY_US = 5_000_000
 
@@ -110,7 +110,9 @@ class Disk:
 class DiskStore:
     """A store on a disk, for one life of a node. `takes` draws how long a step takes; `slow_us` gathers it for the host."""
 
-    def __init__(self, disk: Disk, takes: Callable[[], int], watch: Callable[[Sequence[Write], int], Callable[[], None]]) -> None:
+    def __init__(
+        self, disk: Disk, takes: Callable[[], int], watch: Callable[[tuple[Write, ...], int], Callable[[], None]]
+    ) -> None:
         self.capabilities = Capabilities(durable=True, many_processes=False, many_hosts=False, promise="simulated")
         self._disk = disk
         self._takes = takes

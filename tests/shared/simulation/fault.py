@@ -9,14 +9,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from simulation.client import OUTSIDE
-from simulation.option import FAULTS
-from simulation.virtual import MILLION, stream
-
-from callsheet.actors.actor import ACTOR_NAMES, COORDINATOR, on_node
+from callsheet.actors.actor import ACTOR_NAMES, COORDINATOR
 from callsheet.actors.messages import Envelope, Stop
 from callsheet.actors.persistence.faulty import Fault, Step
 from callsheet.transport.simulated import Faults as LineFaults
+from simulation.client import OUTSIDE
+from simulation.option import FAULTS
+from simulation.virtual import MILLION, stream
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -49,7 +48,17 @@ class FaultPlan:
 
     def begin(self, until: int) -> None:
         """Plan what happens by the calendar."""
-        every_s = {"kill": 12, "power": 20, "actor": 8, "pause": 12, "clock": 10, "store": 12, "mailbox": 10, "stop": 15, "network": 15}
+        every_s = {
+            "kill": 12,
+            "power": 20,
+            "actor": 8,
+            "pause": 12,
+            "clock": 10,
+            "store": 12,
+            "mailbox": 10,
+            "stop": 15,
+            "network": 15,
+        }
         acts: dict[str, Callable[[], None]] = {
             "kill": partial(self._world.kill, "kill"),
             "power": partial(self._world.kill, "power"),
@@ -227,8 +236,3 @@ class FaultPlan:
             self._world.node.life.runner.close(MILLION)
             self._world.restart_in = self._rest_us
             self._world.node.kill()
-
-
-def address(name: str, node: str) -> str:
-    """The full address of an actor."""
-    return on_node(name, node)

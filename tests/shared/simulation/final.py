@@ -1,9 +1,9 @@
 """The final judgement: what must hold when all faults are over and the clients are quiet.
 
-    16  nothing is left in a buffer that should be empty          20  the node leads, and work flows
-    17  metrics equal the events                                  21  nobody starves
-    18  every past slot of an active job has its decision         22  memory equals what the store would rebuild
-    19  every run has ended, or has one reason and one next look  23  slots equal the calendar (see `slots`)
+16  nothing is left in a buffer that should be empty          20  the node leads, and work flows
+17  metrics equal the events                                  21  nobody starves
+18  every past slot of an active job has its decision         22  memory equals what the store would rebuild
+19  every run has ended, or has one reason and one next look  23  slots equal the calendar (see `slots`)
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from typing import Final as Constant
 
-from simulation.memory import rebuilt
-from simulation.virtual import MILLION
-
 from callsheet.actors.actor import COORDINATOR, EXECUTOR, METRICS, Turn, sent
 from callsheet.actors.coordinator.book import Live
 from callsheet.actors.messages import MetricsReported, ReportMetrics
 from callsheet.actors.records import RunState
+from simulation.memory import rebuilt
+from simulation.virtual import MILLION
 
 if TYPE_CHECKING:
     from simulation.node import Life
@@ -88,7 +87,10 @@ class Final:
             begins = world.trace.by_run.get(run_id, [])
             late = (begins[0].at if begins else world.time.now) - max(asked_at, world.healed_at + LEADS_US)
             if late > LEADS_US + slack or (end is None and world.time.now - asked_at > LEADS_US + slack):
-                self._fail("20", f"a probe (run {run_id}) that was asked {(asked_at - world.healed_at) / 1e6} s after healing began {late / 1e6} s late: {end}")
+                self._fail(
+                    "20",
+                    f"a probe (run {run_id}) that was asked {(asked_at - world.healed_at) / 1e6} s after healing began {late / 1e6} s late: {end}",
+                )
 
     # ---- 19, 21 ---------------------------------------------------------------------------------------------------------
 
@@ -98,7 +100,9 @@ class Final:
         for run_id in tables.live:
             live = book.live.get(run_id)
             if live is None:
-                self._fail("22", f"run {run_id} of {tables.live[run_id].job} has not ended, and the leader does not know it")
+                self._fail(
+                    "22", f"run {run_id} of {tables.live[run_id].job} has not ended, and the leader does not know it"
+                )
             else:
                 self._judge_live(live, life)
         world.count("live at the end", len(tables.live))
@@ -120,7 +124,10 @@ class Final:
             free = life.runner.capacity.of(live.job.executor)
             busy = sum(begin.order.kind == live.job.executor for begin in self._world.trace.running())
             if wall - live.ready_at > self._patience() and busy < free and live.key not in self._held():
-                self._fail("21", f"{name} for {(wall - live.ready_at) / 1e6} s although {free - busy} places are free: {live.reason}")
+                self._fail(
+                    "21",
+                    f"{name} for {(wall - live.ready_at) / 1e6} s although {free - busy} places are free: {live.reason}",
+                )
         elif live.state is RunState.DELAYED and live.look_at is not None and live.look_at < wall - self._patience():
             self._fail("19", f"{name} since its next look passed {(wall - live.look_at) / 1e6} s ago")
         elif live.state is RunState.BLOCKED:
@@ -140,7 +147,10 @@ class Final:
         stands = [number for number in (*waits, *gates) if number in tables.live]
         if not stands:
             ends = {job: tables.ends[number].state for job, number in siblings.items() if number in tables.ends}
-            self._fail("12", f"{name} ({live.reason}; waits {live.waits}, gates {live.gates}), and nothing stands before it: {ends}")
+            self._fail(
+                "12",
+                f"{name} ({live.reason}; waits {live.waits}, gates {live.gates}), and nothing stands before it: {ends}",
+            )
 
     def _book(self) -> Any:
         life = self._world.node.life
@@ -148,7 +158,9 @@ class Final:
         return life.actors[COORDINATOR]._reign.book
 
     def _held(self) -> set[tuple[str, str]]:
-        return {key for key, record in self._world.disk.tables.jobs.items() if record.state.status in ("paused", "removed")}
+        return {
+            key for key, record in self._world.disk.tables.jobs.items() if record.state.status in ("paused", "removed")
+        }
 
     def _patience(self) -> int:
         return STARVES_US + (LOST_MESSAGE_US if "local" in self._world.options.faults else 0)
@@ -161,7 +173,9 @@ class Final:
             address, _, end = name.partition(" ")
             found = {path: size for path, size in sizes(life.actors[address]) if path.endswith(end)}
             if not found:
-                self._fail("16", f"{address} has no buffer {end} any more: it has {sorted(sizes(life.actors[address]))}")
+                self._fail(
+                    "16", f"{address} has no buffer {end} any more: it has {sorted(sizes(life.actors[address]))}"
+                )
             for path, size in found.items():
                 if size > most:
                     self._fail("16", f"{address}{path} holds {size} at the end, when all is quiet")
@@ -189,9 +203,15 @@ class Final:
         for run_id in sorted({*ours.book.live, *theirs.book.live}):
             old, new = ours.book.live.get(run_id), theirs.book.live.get(run_id)
             if old is None or new is None:
-                self._fail("22", f"run {run_id}: the leader knows {old and old.state}, a new one would know {new and new.state}")
+                self._fail(
+                    "22",
+                    f"run {run_id}: the leader knows {old and old.state}, a new one would know {new and new.state}",
+                )
             elif _essence(old) != _essence(new):
-                self._fail("22", f"run {run_id} of {old.run.job}: the leader knows {_essence(old)}, a new one would know {_essence(new)}")
+                self._fail(
+                    "22",
+                    f"run {run_id} of {old.run.job}: the leader knows {_essence(old)}, a new one would know {_essence(new)}",
+                )
         if ours.held != theirs.held:
             self._fail("22", f"the leader holds {sorted(ours.held)}, a new one would hold {sorted(theirs.held)}")
 

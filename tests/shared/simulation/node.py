@@ -13,17 +13,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from simulation.disk import DiskStore
-from simulation.runner import SimulatedRunner
-from simulation.virtual import Interruption
-
 from callsheet.actors.actor import COORDINATOR, EXECUTOR, METRICS, PERSISTENCE, Address, CancelTimer, SetTimer
 from callsheet.actors.executor.runner import Freed, Outcome, Progress
-from callsheet.actors.messages import Envelope, PeerRestarted, RunnerReported, Save, Started
+from callsheet.actors.messages import Envelope, PeerRestarted, RunnerReported, Started
 from callsheet.actors.persistence.faulty import Crash, FaultyStore
 from callsheet.actors.stage import Limits, Stage
 from callsheet.actors.timers import Alarm, Timers
 from callsheet.node import factories
+from simulation.disk import DiskStore
+from simulation.runner import SimulatedRunner
+from simulation.virtual import Interruption
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -218,7 +217,6 @@ class Life:
         if self._held_until > self._world.time.now:
             self._world.time.call_at(self._held_until, lambda: self._leave(envelope))
         elif self.alive:
-            self._world.referee.on_sent(envelope)
             self.transport.send(envelope)
 
     def report(self, address: Address, event: Any) -> None:
@@ -284,8 +282,3 @@ class Life:
         for owner, alarms in by_owner.items():
             self._post(owner, alarms)
         self.look_at_timers()
-
-
-def saves_of(envelope: Envelope) -> list[Save]:
-    """The batches that an envelope brings to persistence."""
-    return [message for message in envelope.messages if isinstance(message, Save)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from msgspec import Struct, structs
+
 from simulation.virtual import stream
 
 FAULTS: Final = (

@@ -16,6 +16,7 @@ from msgspec import Struct, structs
 
 from callsheet.actors.clock import clock
 from callsheet.actors.coordinator import admission, attempts, coordinator, followup, rebuild, reign, request
+from callsheet.actors.coordinator.batch import Batch
 from callsheet.actors.coordinator.book import Live
 from callsheet.actors.dependencies import dependencies
 from callsheet.actors.executor import executor
@@ -24,15 +25,17 @@ from callsheet.actors.metrics import metrics
 from callsheet.actors.persistence import persistence
 from callsheet.actors.persistence.store import AdvanceJob
 from callsheet.actors.records import End, RunState
+from callsheet.actors.schedule import step_job
 from simulation import disk, runner
 
 
 class Plant(Struct, frozen=True):
-    """A bug: how it is planted, and which invariants may find it."""
+    """A bug: how it is planted, which invariants may find it, and under which options it shows soon."""
 
     name: str
     make: Callable[[], Any]
     found_by: tuple[str, ...]
+    where: str = ""
 
 
 def _replaced(owner: Any, name: str, wrap: Callable[[Any], Any]) -> Callable[[], Any]:
@@ -184,12 +187,12 @@ def _unordered(evaluate: Any) -> Any:
     return planted
 
 
-def _unsteady_key(order: Any) -> Any:
-    """Give an idempotency key that is another for each attempt."""
+def _another_fence(order: Any) -> Any:
+    """Order under a fence that was not claimed, now and then."""
 
     def planted(live: Live) -> Any:
         made = order(live)
-        return structs.replace(made, arguments=made.arguments, fence=made.fence + (zlib.crc32(b"%d" % made.fence) % 7 == 0))
+        return structs.replace(made, fence=made.fence + (zlib.crc32(b"%d" % made.fence) % 7 == 0))
 
     return staticmethod(planted)
 
@@ -233,26 +236,58 @@ def _pauses_forgotten() -> Iterator[None]:
 _ALL: Final = (
     Plant("ack_before_commit", _replaced(coordinator.Coordinator, "_send_batch", _ack_before_commit), ("15",)),
     Plant("answers_before_sync", _replaced(disk.DiskStore, "_write", _never_slow), ("15", "8")),
-    Plant("no_fence", _replaced(attempts.Attempts, "on_attempts_ended", _no_fence), ("0", "5", "6", "7", "8")),
-    Plant("wrong_fence", lambda: patch.object(attempts.Attempts, "_order", _unsteady_key(attempts.Attempts._order)), ("4", "8")),
-    Plant("stale_epoch", _any_epoch, ("2",)),
+    Plant(
+        "no_fence",
+        _replaced(attempts.Attempts, "on_attempts_ended", _no_fence),
+        ("4", "5", "6", "7", "8", "12", "15"),
+        "faults=local+store,faulty_s=40",
+    ),
+    Plant(
+        "wrong_fence",
+        lambda: patch.object(attempts.Attempts, "_order", _another_fence(attempts.Attempts._order)),
+        ("4", "8"),
+    ),
+    Plant("stale_epoch", _any_epoch, ("2",), "faults=local+actor+store+mailbox,faulty_s=40"),
     Plant("lost_retried", _replaced(attempts.Attempts, "crashed", _lost_retried), ("4",)),
     Plant("marks_ignored", _replaced(runner.SimulatedRunner, "begun", _marks_ignored), ("15",)),
     Plant("mark_after_call", _mark_after_call, ("4", "5", "7", "8")),
-    Plant("mark_not_moved", lambda: patch.object(coordinator.Batch, "writes", _without_advances(coordinator.Batch.writes)), ("3", "18")),
-    Plant("due_not_sent_again", _replaced(clock.Clock, "_on_timer_fired", _never_resent), ("16", "18")),
+    Plant(
+        "mark_not_moved",
+        lambda: patch.object(Batch, "writes", _without_advances(Batch.writes)),
+        ("3", "18"),
+    ),
+    Plant(
+        "due_not_sent_again",
+        _replaced(clock.Clock, "_on_timer_fired", _never_resent),
+        ("16", "18"),
+        "faults=mailbox,faulty_s=30",
+    ),
     Plant("pause_said_early", _replaced(request.Requests, "_fetch_back", _pause_said_early), ("10",)),
     Plant("pauses_forgotten", _pauses_forgotten, ("10", "22")),
-    Plant("retried_for_ever", lambda: patch.object(attempts, "is_retried", lambda retry, spent, error: retry is not None), ("7",)),
-    Plant("first_success_unblocks", lambda: patch.object(dependencies, "_verdict", _first_success(dependencies._verdict)), ("12",)),
+    Plant(
+        "retried_for_ever",
+        lambda: patch.object(attempts, "is_retried", lambda retry, spent, error: retry is not None),
+        ("7",),
+    ),
+    Plant(
+        "first_success_unblocks",
+        lambda: patch.object(dependencies, "_verdict", _first_success(dependencies._verdict)),
+        ("12",),
+    ),
     Plant("tokens_ignored", _replaced(admission.Admission, "on_admit", _tokens_ignored), ("15",)),
     Plant("final_overwritten", _replaced(request.Requests, "on_cancel", _cancelled_afterwards), ("6",)),
-    Plant("slots_early", lambda: patch.object(clock, "step_job", _too_early(clock.step_job)), ("9",)),
+    Plant("slots_early", lambda: patch("callsheet.actors.clock.clock.step_job", _too_early(step_job)), ("9",)),
     Plant("waits_skipped", _replaced(reign.Reign, "make_ready", _no_wait), ("9",)),
     Plant("overlap_ignored", lambda: patch.object(admission.Admission, "_running", lambda self, key: None), ("11",)),
-    Plant("never_forgotten", lambda: patch.object(executor.Executor, "_on_recorded", lambda self, message: None), ("16",)),
+    Plant(
+        "never_forgotten", lambda: patch.object(executor.Executor, "_on_recorded", lambda self, message: None), ("16",)
+    ),
     Plant("counted_twice", _replaced(metrics.Metrics, "receive", _counted_twice), ("17",)),
-    Plant("ends_not_told", lambda: patch.object(followup.Followup, "_tell_dependencies", lambda self, batch, turn: None), ("12", "19", "16")),
+    Plant(
+        "ends_not_told",
+        lambda: patch.object(followup.Followup, "_tell_dependencies", lambda self, batch, turn: None),
+        ("12", "19", "16"),
+    ),
     Plant("set_iterated", _replaced(dependencies.Dependencies, "_evaluate", _unordered), ("determinism",)),
 )
 PLANTS: Final = {plant.name: plant for plant in _ALL}

@@ -95,10 +95,14 @@ class Promises:
         tables = self._world.disk.tables
         for run_id in self.accepted:
             if run_id not in tables.runs:
-                self._world.referee.fail("15", f"run {run_id} was acknowledged ({self.accepted[run_id]}), and is gone after a crash")
+                self._world.referee.fail(
+                    "15", f"run {run_id} was acknowledged ({self.accepted[run_id]}), and is gone after a crash"
+                )
         for run_id, state in self.ends.items():
             if run_id not in tables.ends or tables.ends[run_id].state is not state:
-                self._world.referee.fail("15", f"run {run_id} was told to have ended {state}: {tables.ends.get(run_id)} after a crash")
+                self._world.referee.fail(
+                    "15", f"run {run_id} was told to have ended {state}: {tables.ends.get(run_id)} after a crash"
+                )
         for key in self._declared:
             if key not in tables.jobs:
                 self._world.referee.fail("15", f"job {key} was acknowledged, and is gone after a crash")

@@ -16,18 +16,17 @@ This module judges commits. Starts are judged by the trace, acknowledgements by 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
-
-from simulation.event import Events
-from simulation.virtual import Interruption
 
 from callsheet.actors.lifecycle import FINAL
 from callsheet.actors.messages import Envelope, Happened
 from callsheet.actors.persistence import store as contract
 from callsheet.actors.persistence.store import Lease, Write
 from callsheet.actors.records import Attempt, ClaimEntry, Decision, End, Run, RunState
+from simulation.event import Events
+from simulation.virtual import Interruption
 
 if TYPE_CHECKING:
     from simulation.node import Life
@@ -76,9 +75,6 @@ class Referee:
         """Nothing is on its way to the store."""
         self._saves.clear()
         self._origin.clear()
-
-    def on_sent(self, envelope: Envelope) -> None:
-        """A message leaves an actor."""
 
     def on_event(self, life: Life, address: str, event: Any) -> None:
         """An actor reports an event."""
@@ -134,11 +130,11 @@ class Referee:
     def _nothing() -> None:
         """Judge nothing."""
 
-    def _judge(self, write: Write) -> Callable[[], None]:
+    def _judge(self, write: Write) -> Callable[[], None]:  # noqa: C901 - a flat table of writes
         """Judge one write before it is done; answers what is to be judged when all are."""
         match write:
             case contract.AddRuns(runs=runs):
-                return lambda: [self._judge_run(run) for run in runs] and None
+                return partial(self._judge_runs, runs)
             case contract.AddEnds(ends=ends):
                 for end in ends:
                     self._judge_end(end)
@@ -156,6 +152,10 @@ class Referee:
                 for decision in decisions:
                     self._judge_decision(decision)
         return self._nothing
+
+    def _judge_runs(self, runs: tuple[Run, ...]) -> None:
+        for run in runs:
+            self._judge_run(run)
 
     def _judge_run(self, run: Run) -> None:
         tables = self._world.disk.tables
@@ -177,8 +177,15 @@ class Referee:
         tables = self._world.disk.tables
         for number in tables.by_job.get((run.tenant, run.job), ()):
             other = tables.runs[number]
-            if other.cause == "slot" and number in tables.live and other.created_at < run.created_at and number < run.run_id:
-                self.fail("11", f"slot {run.slot} of {run.job} fired as run {run.run_id} while run {number} had not ended")
+            if (
+                other.cause == "slot"
+                and number in tables.live
+                and other.created_at < run.created_at
+                and number < run.run_id
+            ):
+                self.fail(
+                    "11", f"slot {run.slot} of {run.job} fired as run {run.run_id} while run {number} had not ended"
+                )
 
     def _judge_claim(self, entry: ClaimEntry) -> None:
         tables = self._world.disk.tables
@@ -240,7 +247,9 @@ class Referee:
             return
         boot, _ = self._world.boots.get(facts.holder.incarnation, (0, 0))
         if boot == self._world.disk.boot and fence not in self._world.trace.by_fence:
-            self.fail("15", f"run {run_id} is {word} by fence {fence}, whose function was never called; marks can be read")
+            self.fail(
+                "15", f"run {run_id} is {word} by fence {fence}, whose function was never called; marks can be read"
+            )
 
     # ---- slots ----------------------------------------------------------------------------------------------------------
 
@@ -283,7 +292,9 @@ class Referee:
                     isinstance(write, contract.AdvanceJob) and write.version != record.state.version for write in writes
                 )
                 if not stale:
-                    self.fail("18", f"decisions up to {decisions[-1].last} of {key}, the mark stays {record.state.mark}")
+                    self.fail(
+                        "18", f"decisions up to {decisions[-1].last} of {key}, the mark stays {record.state.mark}"
+                    )
 
     def _add_span(self, key: tuple[str, str], decision: Decision) -> None:
         """A slot is decided once: single slots must not stand there already."""
@@ -294,17 +305,19 @@ class Referee:
         if at < len(spans) and spans[at][0] == decision.slot:
             stored = self._world.disk.tables.decisions.get(key, {}).get(decision.slot)
             if stored is not decision and decision.kind == "FIRED":
-                self.fail("3", f"slot {decision.slot} of {key} is decided {decision.kind}, and was {stored and stored.kind} before")
+                self.fail(
+                    "3",
+                    f"slot {decision.slot} of {key} is decided {decision.kind}, and was {stored and stored.kind} before",
+                )
             return
         spans.insert(at, (decision.slot, decision.slot))
 
     def forget_spans(self) -> None:
-        """The store lost commits: what is decided is what it says now."""
+        """The store lost commits: what is decided, and who led last, is what it says now."""
+        lease = self._world.disk.tables.lease
+        last = 0 if lease is None else lease.epoch
+        self._epochs = {epoch: holder for epoch, holder in self._epochs.items() if epoch <= last}
         self.spans = {
             (*key, 0): sorted((slot, slot) for slot, it in slots.items() if it.slot == it.last)
             for key, slots in self._world.disk.tables.decisions.items()
         }
-
-
-class Tally(Counter[str]):
-    """What happened, for the one who reads."""

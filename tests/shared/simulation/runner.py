@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
-from simulation.virtual import stream
 
 from callsheet.actors.executor.runner import Begun, Capacity, Freed, Order, Outcome, Report, StopReason
 from callsheet.actors.records import AttemptOutcome, ErrorInfo, ExecutorKind
 from callsheet.data import pack
+from simulation.virtual import stream
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -197,7 +197,17 @@ class SimulatedRunner:
         result = result_of(order.job, order.run_id) if ends == "succeeded" else b""
         wait = live.draw.retry_after_us if ends in ("failed", "snoozed") else None
         return Outcome(
-            order.fence, order.run_id, order.attempt, ends, live.started_at, self._now(), result, error, b"", wait, stuck
+            order.fence,
+            order.run_id,
+            order.attempt,
+            ends,
+            live.started_at,
+            self._now(),
+            result,
+            error,
+            b"",
+            wait,
+            stuck,
         )
 
     def _refuse(self, order: Order) -> None:

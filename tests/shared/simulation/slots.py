@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulation.trigger import brute_force, is_excluded
-
 from callsheet.actors.records import Decision, JobRecord
 from callsheet.actors.schedule import delay_of
 from callsheet.triggers import Constrained
+from simulation.trigger import brute_force, is_excluded
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -34,14 +33,20 @@ class Slots:
         for decision in sorted(decisions, key=lambda it: it.slot):
             covered = [at for at in instants if decision.slot <= at <= decision.last]
             if len(covered) != decision.count:
-                fail("23", f"{job.name}: {decision.kind} of {decision.count} slots from {decision.slot} to {decision.last}; there are {len(covered)}")
+                fail(
+                    "23",
+                    f"{job.name}: {decision.kind} of {decision.count} slots from {decision.slot} to {decision.last}; there are {len(covered)}",
+                )
             excluded = [at for at in covered if is_excluded(job.trigger, at)]
             if excluded and decision.kind not in ("SKIPPED_CALENDAR", "SKIPPED_PAUSED"):
                 fail("23", f"{job.name}: slot {excluded[0]} is excluded, and was decided {decision.kind}")
             told.extend(covered)
         if told != instants:
             missing = sorted(set(instants) - set(told))
-            fail("18", f"{job.name} (version {job.version}): the mark moved from {mark} to {record.state.mark}, past {missing[:3]} without a decision")
+            fail(
+                "18",
+                f"{job.name} (version {job.version}): the mark moved from {mark} to {record.state.mark}, past {missing[:3]} without a decision",
+            )
         self.checked += len(told)
 
     def judge_end(self) -> None:
@@ -55,5 +60,6 @@ class Slots:
             instants = brute_force(job.trigger, job.anchor, state.mark, now - LATE_US - jitter)
             if instants:
                 self._world.referee.fail(
-                    "18", f"{job.name}: {len(instants)} slots from {instants[0]} on passed without a decision; the mark is {state.mark}, now {now}"
+                    "18",
+                    f"{job.name}: {len(instants)} slots from {instants[0]} on passed without a decision; the mark is {state.mark}, now {now}",
                 )

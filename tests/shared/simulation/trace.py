@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
-from simulation.runner import result_of
 
 from callsheet.actors.executor.runner import Order
 from callsheet.actors.records import AttemptOutcome, Run, RunState
+from simulation.runner import result_of
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -117,8 +117,6 @@ class Trace:
         for earlier in before:
             if earlier.runs and not earlier.given_up:
                 fail("5", f"{name} began while fence {earlier.order.fence} runs")
-            if earlier.ends == "succeeded" and not earlier.given_up and self._was_told(earlier):
-                fail("4", f"{name} began although fence {earlier.order.fence} had succeeded and been recorded")
         definition = self._world.definition(begin.order.run_id)
         if definition is None:
             return
@@ -128,9 +126,12 @@ class Trace:
                     ends = earlier.ends or "did not end"
                     fail("4", f"{name} may begin once, and began again; fence {earlier.order.fence} {ends}")
         attempts = definition.retry.attempts if definition.retry is not None else 1
-        asked = sum(it.ends == "snoozed" or it.ends == "cancelled" for it in before)
+        asked = sum(it.ends in ("snoozed", "cancelled") for it in before)
         if len(before) + 1 > attempts + definition.max_crashes + asked:
-            fail("7", f"{name} is start {len(before) + 1}, with {attempts} attempts and {definition.max_crashes} crashes allowed")
+            fail(
+                "7",
+                f"{name} is start {len(before) + 1}, with {attempts} attempts and {definition.max_crashes} crashes allowed",
+            )
         spent = sum(it.ends in ("failed", "timed_out") and self._was_told(it) for it in before)
         if spent >= attempts:
             fail("7", f"{name} began after {spent} of {attempts} attempts had failed")

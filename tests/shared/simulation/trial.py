@@ -50,7 +50,11 @@ def run_trial(options: Options, plant: str = "") -> Result:
         result.invariant, result.text = "simulator", format_exc()
     result.seconds = time.perf_counter() - began
     if world is not None:
-        result.digest, result.events, result.counts = world.digest, world.time.events, dict(sorted(world.counts.items()))
+        result.digest, result.events, result.counts = (
+            world.digest,
+            world.time.events,
+            dict(sorted(world.counts.items())),
+        )
         result.at = result.at or world.time.now
     return result
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
-from simulation.virtual import MILLION
-
 from callsheet.triggers import (
     At,
     Calendar,
@@ -23,6 +21,7 @@ from callsheet.triggers import (
     Trigger,
     Union,
 )
+from simulation.virtual import MILLION
 
 DAY_US = 24 * 3600 * MILLION
 SECONDS = ("0", "*/2", "*/3", "*/5", "*/7", "*/10", "*/15", "1,2,3,30")
@@ -30,7 +29,23 @@ SECONDS = ("0", "*/2", "*/3", "*/5", "*/7", "*/10", "*/15", "1,2,3,30")
 
 def draw_trigger(random: Random, now: int) -> Trigger:
     """A trigger that has something to do within a minute or two."""
-    kind = random.choice(("every", "every", "cron", "cron", "at", "delay", "fixed", "limit", "calendar", "union", "without", "jitter", "start"))
+    kind = random.choice(
+        (
+            "every",
+            "every",
+            "cron",
+            "cron",
+            "at",
+            "delay",
+            "fixed",
+            "limit",
+            "calendar",
+            "union",
+            "without",
+            "jitter",
+            "start",
+        )
+    )
     every = Every(random.choice((700_000, MILLION, 1_500_000, 2 * MILLION, 5 * MILLION, 11 * MILLION)))
     cron = Cron(f"* * * * * {random.choice(SECONDS)}", dialect="seconds")
     match kind:
@@ -57,7 +72,9 @@ def draw_trigger(random: Random, now: int) -> Trigger:
         case "jitter":
             return Constrained(cron, jitter_us=random.choice((300_000, 4 * MILLION)))
         case _:
-            return Constrained(every, start=now + random.randrange(20 * MILLION), end=now + random.randrange(20, 90) * MILLION)
+            return Constrained(
+                every, start=now + random.randrange(20 * MILLION), end=now + random.randrange(20, 90) * MILLION
+            )
 
 
 def brute_force(trigger: Trigger, anchor: int, after: int, until: int) -> list[int]:

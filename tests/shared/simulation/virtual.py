@@ -1,9 +1,9 @@
 """Time and chance of a simulated world.
 
-    Timeline      true time, and what happens when: one queue, those of one instant in the order in which they were asked for
-    Clocks        what a machine makes of true time: a wall clock that may be skewed, drift and jump, a steady one that halts
-                  while the machine is suspended
-    stream        a source of chance with a name of its own, so that taking away one consumer moves nothing else
+Timeline      true time, and what happens when: one queue, those of one instant in the order in which they were asked for
+Clocks        what a machine makes of true time: a wall clock that may be skewed, drift and jump, a steady one that halts
+              while the machine is suspended
+stream        a source of chance with a name of its own, so that taking away one consumer moves nothing else
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class Clocks:
         self._base = base
         self._drift_ppm = drift_ppm
         self._halted_us = 0
+        self._halt = (0, 0)
         self.highest = base
 
     def now(self) -> int:
@@ -76,6 +77,11 @@ class Clocks:
 
     def elapsed(self) -> int:
         """The steady clock, in µs."""
+        began, until = self._halt
+        if until > self._timeline.now:
+            return began - self._halted_us
+        self._halted_us += until - began
+        self._halt = (0, 0)
         return self._timeline.now - self._halted_us
 
     def jump(self, step_us: int) -> None:
@@ -83,5 +89,7 @@ class Clocks:
         self._base += step_us
 
     def halt(self, length_us: int) -> None:
-        """The machine was suspended for so long: the steady clock did not count it."""
-        self._halted_us += length_us
+        """The machine is suspended for so long: the steady clock does not count it. It cannot be while it is already."""
+        self.elapsed()
+        if not self._halt[1]:
+            self._halt = (self._timeline.now, self._timeline.now + length_us)

@@ -10,13 +10,13 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, structs
-from simulation.runner import Draw
-from simulation.trigger import draw_trigger
-from simulation.virtual import MILLION, stream
 
 from callsheet.actors.executor.runner import Order
 from callsheet.actors.records import Hook, Job, Retry
 from callsheet.triggers import CatchUp, Manual, Trigger
+from simulation.runner import Draw
+from simulation.trigger import draw_trigger
+from simulation.virtual import MILLION, stream
 
 if TYPE_CHECKING:
     from simulation.world import World

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Final
 
+from callsheet.actors.messages import Accepted, Submit, SubmitItem
+from callsheet.actors.records import Job
+from callsheet.transport.contract import Envelope
+from callsheet.transport.simulated import SimulatedNetwork, SimulatedTransport
 from simulation.client import OUTSIDE, Client
 from simulation.constant import draw_constants, patched
 from simulation.disk import Disk
@@ -30,11 +32,6 @@ from simulation.slots import Slots
 from simulation.trace import Trace
 from simulation.virtual import MILLION, Clocks, Timeline, stream
 from simulation.workload import Nature, Work, Workload
-
-from callsheet.actors.messages import Accepted, Submit, SubmitItem
-from callsheet.actors.records import Job
-from callsheet.transport.contract import Envelope
-from callsheet.transport.simulated import SimulatedNetwork, SimulatedTransport
 
 BASE: Final = 1_774_656_000 * MILLION
 """2026-03-28 00:00 UTC, about."""
@@ -60,7 +57,9 @@ class _Network(SimulatedNetwork):
             world.tell(envelope)
         super().carry(origin, envelope, frame)
 
-    def _arrive(self, origin: SimulatedTransport, line: tuple[str, str], recipient: str, frame: bytes, *, is_full: bool) -> None:
+    def _arrive(
+        self, origin: SimulatedTransport, line: tuple[str, str], recipient: str, frame: bytes, *, is_full: bool
+    ) -> None:
         if line[0] == line[1] and origin is not self._transports.get(line[0]):
             self._in_flight -= 1
             return
@@ -131,7 +130,7 @@ class World:
                 FinalJudgement(self).judge()
 
     def _probe(self) -> Work:
-        job = Job(tenant="acme", name=PROBE, target=PROBE, executor="command", priority=100, overlap="allow_all")
+        job = Job(tenant=PROBE, name=PROBE, target=PROBE, executor="command", priority=100, overlap="allow_all")
         work = Work(-1, job, Nature(10, 100, 0.0, 0.0, 0.0, 0.0))
         self.workload.add(work)
         return work
@@ -173,8 +172,12 @@ class World:
     def _go_quiet(self) -> None:
         for client in self.clients:
             client.is_quiet = True
+        self._resume_all()
+        self.time.call_in(5 * MILLION, self._resume_all)
+
+    def _resume_all(self) -> None:
+        for client in self.clients:
             client.resume_all()
-        self.time.call_in(5 * MILLION, lambda: [client.resume_all() for client in self.clients] and None)
 
     def _send_probe(self, number: int) -> None:
         asked_at = self.time.now
@@ -184,7 +187,7 @@ class World:
             self.clients[0].runs.pop(message.run_ids[0], None)  # nobody cancels it
 
         client = self.clients[0]
-        client.ask_submit(Submit(client.key(), "acme", (SubmitItem(PROBE),)), accepted)
+        client.ask_submit(Submit(client.key(), PROBE, (SubmitItem(PROBE),)), accepted)
         if not client.is_quiet:
             self.time.call_in(5 * MILLION, partial(self._send_probe, number + 1))
 
@@ -233,12 +236,3 @@ class World:
         """The definition that a run was made by."""
         run = self.disk.tables.runs.get(run_id)
         return None if run is None else self.disk.tables.definitions.get((run.tenant, run.job, run.version))
-
-
-@contextmanager
-def planted(*patches: Any) -> Iterator[None]:
-    """Plant bugs for a while."""
-    with ExitStack() as stack:
-        for patch in patches:
-            stack.enter_context(patch)
-        yield
