@@ -309,12 +309,16 @@ class Scheduler(Vocabulary):
         return job.name
 
     def add_many(self, jobs: Iterable[tuple[Callable[..., Any] | Command, Trigger | None, JobOptions]]) -> list[str]:
-        """Declare many jobs at once, `(function, trigger, options)` each; return their names in order. See `add`."""
+        """Declare many jobs at once, `(function, trigger, options)` each; return their names in order. See `add`.
+
+        Jobs of one function share it under the name of the first of them, so a million jobs do not need a million functions.
+        """
+        shared: dict[int, Function] = {}
         names: list[str] = []
         batch: list[Job] = []
         for target, trigger, options in jobs:
             with self._adding:
-                job = self._define(target, trigger, options, keep=not self.running or _has_own(options))
+                job = self._define(target, trigger, options, shared, keep=not self.running or _has_own(options))
             names.append(job.name)
             batch.append(job)
             if self.running and len(batch) >= MAX_BATCH * 4:
@@ -325,7 +329,13 @@ class Scheduler(Vocabulary):
         return names
 
     def _define(
-        self, target: Callable[..., Any] | Command, trigger: Trigger | None, options: JobOptions, *, keep: bool = True
+        self,
+        target: Callable[..., Any] | Command,
+        trigger: Trigger | None,
+        options: JobOptions,
+        shared: dict[int, Function] | None = None,
+        *,
+        keep: bool = True,
     ) -> Job:
         name = options.get("name")
         if name is not None:
@@ -338,8 +348,12 @@ class Scheduler(Vocabulary):
             known, name = target, name or check_name(target.line or " ".join(target.argv), "a command's name")
         else:
             retry = options.get("retry")
-            known = self._names.make(target, name, backoff=retry if callable(retry) else None)
-            name = known.name
+            backoff = retry if callable(retry) else None
+            before = shared.get(id(target)) if shared is not None and name is not None and backoff is None else None
+            known = before or self._names.make(target, name, backoff=backoff)
+            name = name or known.name
+            if shared is not None and backoff is None:
+                shared[id(target)] = known
         job = define(name, tenant, known, trigger, self._upstreams(name, options), options)
         if isinstance(known, Function):
             self._names.keep(known)

@@ -105,7 +105,7 @@ class Clock:
             case Decided():
                 self._on_decided(message, turn)
             case Arm():
-                self._on_arm(message)
+                self._on_arm(message, turn.now)
             case Disarm():
                 for name in message.names:
                     self._drop(name)
@@ -136,11 +136,14 @@ class Clock:
 
     # ---- what is watched ------------------------------------------------------------------------------------------------
 
-    def _on_arm(self, message: Arm) -> None:
+    def _on_arm(self, message: Arm, now: int) -> None:
         if self._epoch:
+            horizon = now + HORIZON_US
             for record in message.records:
                 self._dropped.pop(record.job.key, None)
                 old = self._entries.get(record.job.key)
+                if old is None and record.state.next_due is not None and record.state.next_due > horizon:
+                    continue  # the store keeps it until then
                 self._enter(record)
                 entry = self._entries.get(record.job.key)
                 if old is not None and entry is not None:

@@ -93,9 +93,9 @@ def test_a_disarmed_job_does_not_fire() -> None:
 
 
 def test_an_undecided_due_is_sent_again_and_a_decided_one_is_not() -> None:
-    clock = leading(make_job(trigger=every(3600)))
-    (due,) = wake(clock, NOW + 3600 * SECOND)
-    later = NOW + 3605 * SECOND
+    clock = leading(make_job(trigger=every(300)))
+    (due,) = wake(clock, NOW + 300 * SECOND)
+    later = NOW + 305 * SECOND
     assert sent(deliver(clock, TimerFired("resend"), now=later), Due) == [due]
     deliver(clock, Decided(due.key), now=later)
     assert sent(deliver(clock, TimerFired("resend"), now=later + 5 * SECOND), Due) == []
@@ -127,21 +127,24 @@ def test_the_slots_of_a_job_are_sent_in_their_order_one_batch_after_the_other() 
     assert second.slots[0].mark == NOW + 3 * MINUTE
 
 
+SOON_THEN_FAR = at((NOW + MINUTE) // SECOND) | every(24 * 3600)
+
+
 def test_what_is_due_beyond_the_horizon_is_left_to_the_store() -> None:
-    clock = leading(make_job(trigger=every(24 * 3600)))
-    (due,) = wake(clock, NOW + 24 * 3600 * SECOND)
-    deliver(clock, Decided(due.key), now=NOW + 24 * 3600 * SECOND)
-    assert wake(clock, NOW + 48 * 3600 * SECOND) == [], "it is armed again by the next look at the store"
+    clock = leading(make_job(trigger=SOON_THEN_FAR))
+    (due,) = wake(clock, NOW + MINUTE)
+    deliver(clock, Decided(due.key), now=NOW + MINUTE)
+    assert wake(clock, NOW + 24 * 3600 * SECOND) == [], "it is armed again by a look at the store"
 
 
 def test_an_older_answer_of_the_store_does_not_bring_a_decided_slot_back() -> None:
-    job = make_job(trigger=every(24 * 3600))
+    job = make_job(trigger=SOON_THEN_FAR)
     clock = leading(job)
     deliver(clock, TimerFired("horizon"), now=NOW)
-    day = NOW + 24 * 3600 * SECOND
-    (due,) = wake(clock, day)
-    deliver(clock, Decided(due.key), now=day)
-    assert fired(sent(deliver(clock, Found("due/1/2", (make_record(job),)), now=day + 1), Due)) == []
+    (due,) = wake(clock, NOW + MINUTE)
+    deliver(clock, Decided(due.key), now=NOW + MINUTE)
+    late = deliver(clock, Found("due/1/2", (make_record(job),)), now=NOW + MINUTE + 1)
+    assert fired(sent(late, Due)) == []
 
 
 def test_a_fixed_delay_counts_from_the_end_of_the_last_run() -> None:
@@ -158,3 +161,14 @@ def test_after_the_step_down_nothing_fires() -> None:
     clock = leading(make_job(trigger=every(60)))
     deliver(clock, StepDown(1), now=NOW)
     assert wake(clock, NOW + MINUTE) == []
+
+
+def test_a_job_that_is_far_is_not_held_and_found_when_its_time_comes_near() -> None:
+    far = make_job(trigger=every(24 * 3600))
+    clock = leading(far)
+    day = NOW + 24 * 3600 * SECOND
+    assert wake(clock, day) == [], "it was left to the store"
+    near = day - 60 * SECOND
+    deliver(clock, TimerFired("horizon"), now=near)
+    deliver(clock, Found("due/1/2", (make_record(far),)), now=near)
+    assert fired(wake(clock, day)) == [day]
