@@ -166,7 +166,10 @@ class Persistence:
         try:
             return self._store.commit(writes, epoch=self._epoch, holder=self._holder, seq=self._seq)
         except StoreUnknown as error:
-            lease = self._store.lease()
+            try:
+                lease = self._store.lease()
+            except StoreError as still:  # nobody can say: a new reign reads what there is
+                raise Fenced("a commit was cut off, and whether it took effect cannot be read") from still
             if lease is None or lease.epoch != self._epoch:
                 raise Fenced("the reign ended while a commit was cut off") from error
             if lease.last_seq != self._seq:

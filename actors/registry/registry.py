@@ -13,17 +13,20 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from ..actor import PERSISTENCE, Address, Turn
+from ..actor import PERSISTENCE, Address, Send, Turn
 from ..messages import (
     AddJobs,
     CancelRun,
     ChangeJob,
     Found,
+    JobChanged,
     JobHeld,
+    JobsAdded,
     Lead,
     Query,
     Read,
     ReadRejected,
+    RequestRejected,
     Saved,
     SaveRejected,
     Started,
@@ -35,6 +38,7 @@ from ..messages import (
 from ..persistence.store import ListEdges
 from ..records import JobRecord
 from .catalogue import Catalogue
+from .changes import Changes
 from .definition import Definitions
 from .errand import ASK_AGAIN_US, Errands, Request
 from .inquiry import Inquiries
@@ -72,13 +76,25 @@ class Registry:
         self._errands = Errands(epoch)
         self._definitions = Definitions(self._catalogue, self._errands)
         self._inquiries = Inquiries(self._catalogue, self._errands)
+        self._changes = Changes()
 
-    def receive(self, message: Message, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
+    def receive(self, message: Message, turn: Turn) -> None:
         """Take a message; requests wait until there is a reign that has loaded the graph of jobs."""
+        mark = len(turn.effects)
+        self._take(message, turn)
+        while self._changes and mark < len(turn.effects):
+            # a change is over when its client is told so; what waited for it may begin, and be over in turn
+            effects, mark = turn.effects[mark:], len(turn.effects)
+            for effect in effects:
+                if isinstance(effect, Send) and isinstance(effect.message, JobsAdded | JobChanged | RequestRejected):
+                    for client, change in self._changes.over(effect.message.key):
+                        self._ask(client, change, turn)
+
+    def _take(self, message: Message, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
         match message:
             case Submit() | AddJobs() | ChangeJob() | CancelRun() | Query() | Watch():
                 if not self._errands.full:
-                    self._begin(turn.sender, message, turn)
+                    self._ask(turn.sender, message, turn)
             case Found():
                 if message.key == f"edges/{self._epoch}":
                     self._on_edges(message, turn)
@@ -111,10 +127,14 @@ class Registry:
     def settle(self, turn: Turn) -> None:
         """Nothing is gathered: a client's message is a batch already."""
 
-    def _begin(self, client: Address, request: Request, turn: Turn) -> None:
+    def _ask(self, client: Address, request: Request, turn: Turn) -> None:
+        """Begin a request, unless it must wait."""
         if not self._loaded:
             self._errands.keep(client, request, turn)
-            return
+        elif not isinstance(request, AddJobs | ChangeJob) or self._changes.may_begin(client, request, turn.elapsed):
+            self._begin(client, request, turn)
+
+    def _begin(self, client: Address, request: Request, turn: Turn) -> None:
         match request:
             case Submit():
                 self._inquiries.on_submit(client, request, turn)
@@ -146,7 +166,7 @@ class Registry:
         for record in records:
             self._catalogue.link(record.job)
         for client, request in self._errands.take_kept(turn):
-            self._begin(client, request, turn)
+            self._ask(client, request, turn)
 
     def _on_timer_fired(self, message: TimerFired, turn: Turn) -> None:
         if message.key == "errands":

@@ -1,0 +1,63 @@
+"""One change of a job at a time: who pauses a job and who edits it must not both begin from what was stored before.
+
+A change owns its jobs from when it begins until its client is told how it ended. Another change of one of them waits for that;
+the same one, sent again, is dropped, unless it got nowhere.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..actor import SECOND, Address
+from ..messages import AddJobs, ChangeJob
+
+JobKey = tuple[str, str]
+Change = AddJobs | ChangeJob
+
+GOT_NOWHERE_US: Final = 5 * SECOND
+"""After how long the same change begins anew when it is asked again: a message was lost."""
+
+GIVEN_UP_US: Final = 30 * SECOND
+"""After how long a change that has not ended is in nobody's way any more."""
+
+
+class Changes:
+    """The changes in hand, and those that wait for them."""
+
+    def __init__(self) -> None:
+        self._owners: dict[JobKey, tuple[str, int]] = {}
+        self._jobs: dict[str, tuple[JobKey, ...]] = {}
+        self._waiting: dict[str, tuple[Address, Change]] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs) + len(self._waiting)
+
+    def may_begin(self, client: Address, change: Change, elapsed: int) -> bool:
+        """Tell whether a change may begin now; if not, it waits or is dropped."""
+        jobs = _jobs_of(change)
+        for job in jobs:
+            owner, since = self._owners.get(job, (change.key, 0))
+            if owner == change.key:
+                if since and elapsed - since < GOT_NOWHERE_US:
+                    return False
+            elif elapsed - since < GIVEN_UP_US:
+                self._waiting[change.key] = (client, change)
+                return False
+        self._waiting.pop(change.key, None)
+        self._jobs[change.key] = jobs
+        self._owners.update(dict.fromkeys(jobs, (change.key, elapsed)))
+        return True
+
+    def over(self, key: str) -> list[tuple[Address, Change]]:
+        """A change has ended; answers those that waited for it, in order: each is to be asked anew whether it may begin."""
+        for job in self._jobs.pop(key, ()):
+            if self._owners.get(job, ("", 0))[0] == key:
+                del self._owners[job]
+        self._waiting.pop(key, None)
+        return list(self._waiting.values())
+
+
+def _jobs_of(change: Change) -> tuple[JobKey, ...]:
+    if isinstance(change, ChangeJob):
+        return ((change.tenant, change.job),)
+    return tuple(dict.fromkeys(job.key for job in change.jobs))
