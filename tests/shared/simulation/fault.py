@@ -211,12 +211,14 @@ class FaultPlan:
             return
         self._stopping = node.lives
         self._rest_us = int(rest * 4 * MILLION)
-        self._tell_stop(Stop(drain))
+        self._tell_stop(Stop(drain), node.lives)
         if hurry:
-            self._world.time.call_in(drain // 2, partial(self._tell_stop, Stop(0, hurry=True)))
+            self._world.time.call_in(drain // 2, partial(self._tell_stop, Stop(0, hurry=True), node.lives))
         self._world.time.call_in(drain + 8 * MILLION, partial(self._end_stop, node.lives))
 
-    def _tell_stop(self, stop: Stop) -> None:
+    def _tell_stop(self, stop: Stop, number: int) -> None:
+        if self._world.node.lives != number or self._stopping != number:
+            return
         client = self._world.clients[0].name
         life = self._world.node.life
         if life is not None:

@@ -117,7 +117,7 @@ class Final:
         begins = self._world.trace.by_run.get(live.run.run_id, [])
         if live.state in (RunState.CLAIMED, RunState.RUNNING, RunState.CANCELLING):
             if not any(begin.runs for begin in begins) and live.fence not in life.runner._waiting:
-                age = now - (begins[-1].at if begins else 0)
+                age = now - begins[-1].at if begins else wall - live.ready_at
                 if age > self._patience():
                     self._fail("19", f"{name} by fence {live.fence}, and nothing of it runs")
         elif live.state is RunState.READY:

@@ -63,8 +63,8 @@ def draw_options(seed: int) -> Options:
     jobs = tuple(range(random.randint(4, 10)))
     return Options(
         seed=seed,
-        faulty_s=random.choice((15, 20, 30, 40)),
-        healed_s=40 if "local" not in faults else 70,
+        faulty_s=random.choice((10, 15, 20, 30)),
+        healed_s=36 if "local" not in faults else 60,
         faults=faults,
         jobs=jobs,
         clients=random.randint(1, 4),
