@@ -189,6 +189,8 @@ class Followup:
         batch.runs = [run for run in batch.runs if run.run_id not in gone]
         batch.made = [made for made in batch.made if made.run_id not in gone]
         batch.ends = [end for end in batch.ends if end.run_id not in gone]
+        batch.ended = [(live, end) for live, end in batch.ended if end.run_id not in gone]
+        batch.moved = [moved for moved in batch.moved if moved.run_id not in gone]
         batch.conditions = [it for it in batch.conditions if it.run_id not in gone]
         batch.claimed = {node: lives for node, lives in batch.claimed.items() if lives}
 
