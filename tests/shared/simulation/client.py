@@ -173,6 +173,8 @@ class Client:
     def ask_submit(self, request: Submit, then: Callable[[Accepted], None] | None = None) -> None:
         """Submit, and follow what comes of it."""
 
+        asked_at = self._world.time.now
+
         def answered(message: Any) -> None:
             if isinstance(message, Accepted):
                 self._world.promises.on_accepted(request, message)
@@ -181,7 +183,7 @@ class Client:
                 if then is not None:
                     then(message)
             elif message.code == "unknown_job":
-                self._judge_unknown(request.tenant, request.items[message.index].job, message)
+                self._judge_unknown(request.tenant, request.items[message.index].job, asked_at, message)
 
         self.ask(request, answered)
 
@@ -201,10 +203,12 @@ class Client:
             self._world.clocks.now() + wait if later else 0,
         )
 
-    def _judge_unknown(self, tenant: str, name: str, message: Any) -> None:
+    def _judge_unknown(self, tenant: str, name: str, asked_at: int, message: Any) -> None:
+        """A job is known if the last word about it was answered before it was asked for."""
         record = self._world.disk.tables.jobs.get((tenant, name))
         work = self._world.workload.find(tenant, name)
-        is_settled = work is not None and work.number in self._world.settled_jobs
+        said_at = self._world.last_words.get((tenant, name), 0)
+        is_settled = work is not None and work.number in self._world.settled_jobs and said_at < asked_at
         if is_settled and record is not None and record.state.status != "removed":
             self._world.referee.fail(
                 "15", f"{name} is stored as {record.state.status}, and was said to be unknown: {message.text}"
@@ -288,6 +292,10 @@ class Client:
         self.ask(AddJobs(self.key(), jobs), answered, partial(self._rest, numbers, then))
 
     def _rest(self, numbers: set[int], then: Callable[[], None]) -> None:
+        for work in self._world.workload.all():
+            if work.number in numbers:
+                self._world.last_words[work.key] = self._world.time.now
+
         def rested() -> None:
             self._busy -= numbers
             then()

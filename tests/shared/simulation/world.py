@@ -85,6 +85,7 @@ class World:
         self.boots: dict[str, tuple[int, int]] = {}
         self.settled_jobs: set[int] = set()
         self.maybe_removed: set[tuple[str, str]] = set()
+        self.last_words: dict[tuple[str, str], int] = {}
         self.is_healing = False
         self.healed_at = 0
         self.restart_in: int | None = None
