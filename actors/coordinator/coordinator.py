@@ -375,6 +375,7 @@ class Coordinator:
                 DEPENDENCIES, RunsMade(f"made/{reign.epoch}/audit", tuple(waiting[start : start + 256]), rebuilt=True)
             )
         self._attempts.send_again(turn)
+        self._requests.forget_holds(turn)
         reign.book.ready.tidy()
 
     # ---- stopping -------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from .attempts import Attempts, audit_key
 from .book import Live
 from .reign import Reign
 
-WITHDRAW_AGAIN_US: Final = SECOND
+HOLD_FORGOTTEN_US: Final = 10 * SECOND
 
 
 class Requests:
@@ -37,7 +37,7 @@ class Requests:
     def __init__(self, reign: Reign, attempts: Attempts) -> None:
         self._reign = reign
         self._attempts = attempts
-        self._holding: dict[str, tuple[Address, tuple[str, str]]] = {}
+        self._holding: dict[str, tuple[Address, tuple[str, str], int]] = {}
 
     # ---- verdicts of dependencies ---------------------------------------------------------------------------------------
 
@@ -100,7 +100,7 @@ class Requests:
 
     def _fetch_back(self, message: HoldJob, lives: list[Live], turn: Turn) -> None:
         job = (message.tenant, message.job)
-        self._holding[message.key] = (turn.sender, job)
+        self._holding[message.key] = (turn.sender, job, turn.elapsed)
         by_node: dict[str, list[int]] = {}
         for live in lives:
             if message.removed and live.state is RunState.CLAIMED:
@@ -122,13 +122,17 @@ class Requests:
     def on_withdrawn(self, message: Withdrawn, turn: Turn) -> None:
         """The executor has given back what had not begun."""
         self._attempts.on_attempts_begun(message)
-        _, job = self._holding.get(message.key, ("", None))
+        _, job, _ = self._holding.get(message.key, ("", None, 0))
         if job is not None or message.key == audit_key(self._reign):
             self._attempts.on_unknown(message, turn.now)
         # who asked the same before, and got no answer, has it now
         for key in [key for key, it in self._holding.items() if it[1] == job]:
-            asker, _ = self._holding.pop(key)
+            asker = self._holding.pop(key)[0]
             self._reign.batch.send(asker, JobHeld(key))
+
+    def forget_holds(self, turn: Turn) -> None:
+        """Forget what was asked of executors long ago and never answered: whoever still wants it has asked again."""
+        self._holding = {key: it for key, it in self._holding.items() if turn.elapsed - it[2] < HOLD_FORGOTTEN_US}
 
     def on_know_jobs(self, message: KnowJobs, turn: Turn) -> None:
         """These jobs were declared anew: hooks are in force, and what was parked for them is tried again."""
