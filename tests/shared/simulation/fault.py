@@ -32,6 +32,7 @@ class FaultPlan:
         self._world = world
         self._streams = {name: stream(world.seed, "faults", name) for name in (*FAULTS, "disk")}
         self._over = False
+        self._until = 0
         self._slow_until = 0
         self._bad_until = 0
         self._bad: Fault = Fault.BUSY
@@ -48,6 +49,7 @@ class FaultPlan:
 
     def begin(self, until: int) -> None:
         """Plan what happens by the calendar."""
+        self._until = until
         every_s = {
             "kill": 12,
             "power": 20,
@@ -165,14 +167,14 @@ class FaultPlan:
         random, life = self._streams["pause"], self._world.node.life
         length = int(random.choice((0.05, 1.0, 4.0, 15.0)) * MILLION * random.random())
         if life is not None:
-            life.hold(self._world.time.now + length)
+            life.hold(min(self._world.time.now + length, self._until))
 
     def _clock(self) -> None:
         random, life = self._streams["clock"], self._world.node.life
         kind, part = random.choice(("forward", "back", "suspend")), random.random()
         reach = random.choice((2, 30, 90, 600, 10_000)) * MILLION
         if kind == "suspend":
-            length = int(part * 20 * MILLION)
+            length = min(int(part * 20 * MILLION), self._until - self._world.time.now)
             if life is not None:
                 life.hold(self._world.time.now + length)
             self._world.clocks.halt(length)
