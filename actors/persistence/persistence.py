@@ -168,7 +168,8 @@ class Persistence:
         except StoreUnknown as error:
             try:
                 lease = self._store.lease()
-            except StoreError as still:  # nobody can say: a new reign reads what there is
+            except (StoreBusy, StoreFull, StoreUnknown) as still:
+                # nobody can say now, and a new reign will read what there is; a broken store is told as such, with its fault
                 raise Fenced("a commit was cut off, and whether it took effect cannot be read") from still
             if lease is None or lease.epoch != self._epoch:
                 raise Fenced("the reign ended while a commit was cut off") from error
