@@ -97,8 +97,13 @@ class Final:
     def _judge_runs(self, life: Life) -> None:
         world, tables = self._world, self._world.disk.tables
         book = life.actors[COORDINATOR]._reign.book
+        coordinator = life.actors[COORDINATOR]
+        batches = [batch for batch in (coordinator._sent, coordinator._reign.batch) if batch is not None]
+        ending = {end.run_id for batch in batches for end in batch.ends}
         for run_id in tables.live:
             live = book.live.get(run_id)
+            if run_id in ending:
+                continue
             if live is None:
                 self._fail(
                     "22", f"run {run_id} of {tables.live[run_id].job} has not ended, and the leader does not know it"

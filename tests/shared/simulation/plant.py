@@ -20,11 +20,12 @@ from callsheet.actors.coordinator.batch import Batch
 from callsheet.actors.coordinator.book import Live
 from callsheet.actors.dependencies import dependencies
 from callsheet.actors.executor import executor
-from callsheet.actors.messages import JobHeld, RunsCreated
+from callsheet.actors.messages import CancelLive, JobHeld, RunsCreated
 from callsheet.actors.metrics import metrics
 from callsheet.actors.persistence import persistence
 from callsheet.actors.persistence.store import AdvanceJob
 from callsheet.actors.records import End, RunState
+from callsheet.actors.registry import inquiry
 from callsheet.actors.schedule import step_job
 from simulation import disk, runner
 
@@ -206,6 +207,21 @@ def _counted_twice(receive: Any) -> Any:
     return planted
 
 
+def _asked_nobody(self: Any, client: str, message: Any, turn: Any) -> None:
+    """Pass a cancel on without asking the store whether the run has ended."""
+    turn.send("coordinator", CancelLive(message.key, client, message.run_id, message.reason))
+
+
+@contextmanager
+def _final_overwritten() -> Iterator[None]:
+    owner = request.Requests
+    with (
+        patch.object(owner, "on_cancel", _cancelled_afterwards(owner.on_cancel)),
+        patch.object(inquiry.Inquiries, "on_cancel_run", _asked_nobody),
+    ):
+        yield
+
+
 @contextmanager
 def _mark_after_call() -> Iterator[None]:
     over = runner.SimulatedRunner._over
@@ -240,7 +256,7 @@ _ALL: Final = (
         "no_fence",
         _replaced(attempts.Attempts, "on_attempts_ended", _no_fence),
         ("4", "5", "6", "7", "8", "12", "15"),
-        "faults=local+store,faulty_s=40",
+        "faults=local+store+mailbox,faulty_s=40,actions=submit",
     ),
     Plant(
         "wrong_fence",
@@ -275,7 +291,7 @@ _ALL: Final = (
         ("12",),
     ),
     Plant("tokens_ignored", _replaced(admission.Admission, "on_admit", _tokens_ignored), ("15",)),
-    Plant("final_overwritten", _replaced(request.Requests, "on_cancel", _cancelled_afterwards), ("6",)),
+    Plant("final_overwritten", _final_overwritten, ("6",)),
     Plant("slots_early", lambda: patch("callsheet.actors.clock.clock.step_job", _too_early(step_job)), ("9",)),
     Plant("waits_skipped", _replaced(reign.Reign, "make_ready", _no_wait), ("9",)),
     Plant("overlap_ignored", lambda: patch.object(admission.Admission, "_running", lambda self, key: None), ("11",)),
