@@ -98,7 +98,8 @@ class Job(Struct, frozen=True, kw_only=True):
     """What to run and when: one version of a job's definition.
 
     `target` is the name of a registered function; a command job has `command` instead. `anchor` is when the trigger was
-    added. `arguments` (MessagePack `[args, kwargs]`, or empty) are what a slot's run is called with.
+    added. `arguments` (MessagePack `[args, kwargs]`, or empty) are what a slot's run is called with. It runs only on nodes that have
+    all its `labels`, and takes its `resources` of a node's while it runs.
     """
 
     tenant: str
@@ -122,6 +123,8 @@ class Job(Struct, frozen=True, kw_only=True):
     hook: Hook | None = None
     wait_deadline_us: int = DEFAULT_WAIT_DEADLINE_US
     tags: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    resources: dict[str, int] = {}
     max_crashes: int = DEFAULT_MAX_CRASHES
     description: str = ""
 

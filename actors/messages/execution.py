@@ -8,12 +8,19 @@ from ..executor.runner import Capacity, Freed, Order, Outcome, Progress, StopRea
 
 
 class Offer(Struct, frozen=True, tag="offer"):
-    """What a node can take, by kind: how many attempts may be with it at once (its places, and a little ahead for short work)."""
+    """What a node can take, by kind: how many attempts may be with it at once (its places, and a little ahead for short work).
+
+    `labels` are what it has that others may not; `resources` what its attempts share, in whole units of each. `knows` grows when
+    it has learned functions: what it answered `unknown_target` for may be tried again.
+    """
 
     node: str
     incarnation: str
     room: dict[str, int]
     capacity: Capacity
+    labels: tuple[str, ...] = ()
+    resources: dict[str, int] = {}
+    knows: int = 0
 
 
 class Assign(Struct, frozen=True, tag="assign"):
@@ -83,18 +90,26 @@ class Recorded(Struct, frozen=True, tag="recorded"):
 
 
 class TakeStock(Struct, frozen=True, tag="take_stock"):
-    """Tell what you hold, and what the marks of these other incarnations say."""
+    """Tell what you hold, and what the marks of these other incarnations say.
+
+    `revoke` not 0: first see to it that none of them begins what it was given under a fence up to this one.
+    """
 
     epoch: int
     incarnations: tuple[str, ...] = ()
+    revoke: int = 0
 
 
 class MarksRead(Struct, frozen=True, gc=False, array_like=True):
-    """What the marks of an incarnation say; where `readable` is false, what was claimed counts as begun."""
+    """What the marks of an incarnation say; where `readable` is false, what was claimed counts as begun.
+
+    `dead` only if its process certainly is; one that lives may set more marks, but for what was revoked.
+    """
 
     incarnation: str
     readable: bool
     fences: tuple[int, ...]
+    dead: bool = False
 
 
 class StockTaken(Struct, frozen=True, tag="stock_taken"):

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
-from ..persistence.store import Committed, Counters, Question, Write
+from ..persistence.store import Committed, Counters, Lease, Question, Write
 from ..records import Attempt, Decision, Event, Job, JobRecord, LiveRun, RunRecord, Submission
 
 
@@ -68,11 +68,23 @@ class ReadRejected(Struct, frozen=True, tag="read_rejected"):
     text: str
 
 
+class WatchLease(Struct, frozen=True, tag="watch_lease"):
+    """Read the lease, and find out whether its holder is certainly dead. Answered by `LeaseSeen` or `LeaseRejected`."""
+
+
+class LeaseSeen(Struct, frozen=True, tag="lease_seen"):
+    """The lease as it stands, None before the first reign. `dead`: the process that holds it is no more, for certain."""
+
+    lease: Lease | None
+    dead: bool
+
+
 class TakeLease(Struct, frozen=True, tag="take_lease"):
-    """Take the leadership if it is free or stood still long enough."""
+    """Take the leadership, if the lease still is as it was `seen`."""
 
     holder: str
     address: str
+    seen: Lease | None
 
 
 class LeaseTaken(Struct, frozen=True, tag="lease_taken"):
