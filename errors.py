@@ -7,10 +7,14 @@
     │   ├── UnknownJob       no job of that name in the tenant
     │   ├── UnknownRun       no run of that number in the tenant
     │   ├── JobConflict      the job is there already, or the idempotency key came with other arguments
-    │   └── DependencyError  a cycle or an unknown upstream
+    │   ├── DependencyError  a cycle or an unknown upstream
+    │   └── Forbidden        the key one came with does not allow it
     ├── RunError             a run ended, but not well; `.state` is its final state, `.error` what the function raised
     ├── DataError            a value is not data, or is larger than its limit (also a TypeError)
     ├── NotRunning           the scheduler has not been started, or has stopped
+    ├── ListenError          an address cannot be listened at: taken, not allowed, not this machine's
+    ├── ExtraMissing         what was asked for needs packages that are not installed (also an ImportError)
+    ├── SecurityError        keys or an endpoint that are not safe to use; nothing was opened
     ├── StoreError           the store cannot be used
     │   ├── StoreInUse       another process holds a store that allows one
     │   ├── StoreForeign     the file belongs to another program
@@ -61,6 +65,10 @@ class DependencyError(Refused, ValueError):
     """The dependencies of a job cannot be: a cycle, or an unknown upstream."""
 
 
+class Forbidden(Refused):
+    """The role or the tenant of the key does not allow what was asked."""
+
+
 class RunError(CallsheetError):
     """A run ended in another state than `SUCCEEDED`.
 
@@ -80,6 +88,18 @@ class DataError(CallsheetError, TypeError):
 
 class NotRunning(CallsheetError, RuntimeError):
     """The scheduler is not running."""
+
+
+class ListenError(CallsheetError):
+    """An address cannot be listened at: it is taken, not allowed, or not this machine's."""
+
+
+class ExtraMissing(CallsheetError, ImportError):
+    """What was asked for needs packages that are not installed; the message says which extra brings them."""
+
+
+class SecurityError(CallsheetError):
+    """Keys are missing, broken or open to others, or an endpoint is open to strangers; nothing was opened."""
 
 
 class StoreError(CallsheetError):

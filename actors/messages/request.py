@@ -25,6 +25,7 @@ RefusalCode = Literal[
     "stopping",
     "not_leader",
     "impossible",
+    "forbidden",
 ]
 
 MAX_BATCH: Final = 256

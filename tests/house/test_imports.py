@@ -49,6 +49,7 @@ IN_ONE_MODULE = ("croniter",)
 # Who else may import a library, and why.
 ALSO: dict[str, dict[str, str]] = {
     "msgpack": {"transport/codec.py": "the bytes of an envelope are its own affair"},
+    "zmq": {"transport/security/curve.py": "keys, handshakes and the options of CURVE"},
 }
 
 

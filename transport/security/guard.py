@@ -1,0 +1,311 @@
+"""The guard of a transport: who may come in, and what each may say.
+
+    handshake   the key is in the allow-list, or there is no line          (ZAP, `curve.py`)
+    hello       who it says it is fits the key: a node's name, a client's  (`admit`)
+    envelope    the key still stands, and its role and tenant allow it     (`check`, by the table of `roles.py`)
+
+Everything that is refused is counted and written to the log `callsheet.audit`, up to a limit a second; a request that is refused
+is also answered. What a client may say is checked without keys too: then everybody is an admin, but no client can speak as
+one of the cluster's own actors.
+
+`KeyGuard` is a node's with keys, `OpenGuard` anybody's without, `DialGuard` that of a client with a key. All methods may be
+called from any thread but `start` and `stop`, which belong to one.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from os import PathLike
+from threading import Lock
+from typing import Any, Final, Literal, Protocol
+
+import msgspec
+
+from ...actors.messages import Envelope, RequestRejected
+from ...errors import SecurityError
+from ..contract import split_address
+from .allowed import Allowed
+from .curve import ZapHandler, dial, serve
+from .keys import CLUSTER, KeyFolder, KeyPair, read_pair
+from .roles import ALL_TENANTS, ANONYMOUS, Principal, Reason, Refusal, Role, judge
+
+AUDIT: Final = logging.getLogger("callsheet.audit")
+
+MAX_LINES_A_SECOND: Final = 50
+"""Lines of the log about refusals; the others are counted, and how many there were is said with the next line."""
+
+MAX_ANSWER_LENGTH: Final = 1_000
+"""Characters of an answer to who was refused, in which names of his own may be repeated."""
+
+_PEER: Final = re.compile(r"[^\s@~]{1,200}")
+
+
+class Hello(Protocol):
+    """What a guard looks at in a hello."""
+
+    @property
+    def name(self) -> str:
+        """What the peer calls itself."""
+
+    @property
+    def kind(self) -> Literal["node", "client"]:
+        """What it wants to be."""
+
+
+class Refusals:
+    """Counts what was refused, and logs it up to a limit."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._lock = Lock()
+        self._counts: Counter[Reason] = Counter()
+        self._second = 0
+        self._lines = 0
+        self._silent = 0
+
+    def note(self, refusal: Refusal, *, who: str, message: str) -> None:
+        """Note that somebody was refused: `message` is the type of what he sent, or what he tried."""
+        with self._lock:
+            self._counts[refusal.reason] += 1
+            second = int(self._monotonic())
+            if second != self._second:
+                self._second, self._lines = second, 0
+            self._lines += 1
+            if self._lines > MAX_LINES_A_SECOND:
+                self._silent += 1
+                return
+            silent, self._silent = self._silent, 0
+        # what a peer has chosen is quoted, so that no line can be forged
+        AUDIT.warning(
+            "refused who=%r message=%s tenant=%r reason=%s why=%r%s",
+            who,
+            message,
+            refusal.tenant,
+            refusal.reason,
+            refusal.text[:MAX_ANSWER_LENGTH],
+            f" unlogged={silent}" if silent else "",
+        )
+
+    def counts(self) -> dict[Reason, int]:
+        """How many were refused so far, by reason in alphabetical order."""
+        with self._lock:
+            return dict(sorted(self._counts.items()))
+
+
+class _Gate:
+    """What all guards share: judging hellos and envelopes."""
+
+    def __init__(self) -> None:
+        self._refusals = Refusals()
+
+    def refused(self) -> dict[Reason, int]:
+        """How many hellos, handshakes and messages were refused so far, by reason."""
+        return self._refusals.counts()
+
+    def _admit(self, name: str, role: Role, tenant: str, public: str, hello: Hello) -> Principal | str:
+        refusal = _judge_hello(name, role, hello)
+        if refusal is not None:
+            self._refusals.note(refusal, who=name, message="hello")
+            return refusal.text
+        if hello.kind == "client" and role == "node":
+            role = "admin"  # a person at a node: may do anything, but not speak as one of its actors
+        return Principal(name, role, tenant, public, hello.name)
+
+    def _check(self, principal: Principal, envelope: Envelope) -> tuple[Envelope | None, list[RequestRejected]]:
+        if principal.role == "node":
+            refusal = _judge_sender(principal, envelope)
+            return (envelope, []) if refusal is None else self._refuse(principal, envelope, refusal)
+        recipient, _ = split_address(envelope.recipient)
+        passed: list[Any] = []
+        answers: list[RequestRejected] = []
+        for message in envelope.messages:
+            refusal = judge(principal, recipient, message)
+            if refusal is None:
+                passed.append(message)
+            else:
+                answers += self._answer(principal, message, refusal)
+        if not passed:
+            return None, answers
+        # a client speaks in no reign, and could make a node deaf to its leader by naming a far one
+        return msgspec.structs.replace(envelope, epoch=0, messages=tuple(passed)), answers
+
+    def _refuse(self, principal: Principal, envelope: Envelope, refusal: Refusal) -> tuple[None, list[RequestRejected]]:
+        return None, [it for message in envelope.messages for it in self._answer(principal, message, refusal)]
+
+    def _answer(self, principal: Principal, message: Any, refusal: Refusal) -> list[RequestRejected]:
+        self._refusals.note(refusal, who=principal.name, message=type(message).__name__)
+        key = getattr(message, "key", None)
+        if not isinstance(key, str) or principal.role == "node":
+            return []
+        return [RequestRejected(key, "forbidden", refusal.text[:MAX_ANSWER_LENGTH])]
+
+
+class OpenGuard(_Gate):
+    """Lets in everybody who can connect, as a node or as an admin; nothing is encrypted."""
+
+    def start(self, context: Any) -> None:
+        """Nothing is to be started."""
+
+    def stop(self) -> None:
+        """Nothing is to be stopped."""
+
+    def secure_server(self, socket: Any) -> None:
+        """Leave a server's socket as it is."""
+
+    def secure_client(self, socket: Any, endpoint: str) -> None:
+        """Leave a client's socket as it is."""
+
+    def admit(self, user_id: str, hello: Hello) -> Principal | str:
+        """Say who came, or why he is refused: only for a name that would be confused with another address."""
+        del user_id
+        return self._admit(ANONYMOUS, "node" if hello.kind == "node" else "admin", ALL_TENANTS, "", hello)
+
+    def check(self, principal: Principal, envelope: Envelope) -> tuple[Envelope | None, list[RequestRejected]]:
+        """Answer what of an envelope may pass, None for nothing, and the answers to what may not."""
+        return self._check(principal, envelope)
+
+
+class KeyGuard(_Gate):
+    """Lets in who has a key that the folder allows. For nodes.
+
+    Args:
+        folder: with the pair of the cluster and the allow-list.
+        monotonic: seconds that only grow.
+
+    Raises:
+        SecurityError: the folder or the cluster's pair cannot be used.
+    """
+
+    def __init__(self, folder: KeyFolder, monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._pair = folder.pair(CLUSTER)
+        self._allowed = Allowed(folder, monotonic)
+        self._zap = ZapHandler(self._knows)
+
+    def start(self, context: Any) -> None:
+        """Begin to answer for the server sockets of a ZeroMQ context; before the first is bound.
+
+        Raises:
+            SecurityError: another guard does so in this context.
+        """
+        self._zap.start(context)
+
+    def stop(self) -> None:
+        """Let in nobody any more. Twice is harmless."""
+        self._zap.stop()
+
+    def secure_server(self, socket: Any) -> None:
+        """Let a ZeroMQ socket take only who has a key; before it is bound."""
+        serve(socket, self._pair.secret)
+
+    def secure_client(self, socket: Any, endpoint: str) -> None:
+        """Let a ZeroMQ socket speak only with nodes of this cluster, as one of them; before it is connected."""
+        del endpoint
+        _dial(socket, self._pair)
+
+    def admit(self, user_id: str, hello: Hello) -> Principal | str:
+        """Say who came, by the key of his line (Z85), or why he is refused."""
+        found = self._find(user_id)
+        if isinstance(found, Refusal):
+            self._refusals.note(found, who=hello.name, message="hello")
+            return found.text
+        return self._admit(found.name, found.role, found.tenant, user_id, hello)
+
+    def check(self, principal: Principal, envelope: Envelope) -> tuple[Envelope | None, list[RequestRejected]]:
+        """Answer what of an envelope may pass, None for nothing, and the answers to what may not."""
+        found = self._find(principal.public)
+        if isinstance(found, Refusal):
+            return self._refuse(principal, envelope, found)
+        return self._check(principal, envelope)
+
+    def _find(self, public: str) -> Principal | Refusal:
+        """What the key stands for now."""
+        if public == self._pair.public:
+            return Principal(CLUSTER, "node", ALL_TENANTS)
+        permit = self._allowed.find(public)
+        if permit is None:
+            return Refusal("unknown_key", "that key is not known here; `callsheet keys allow` lets it in")
+        if permit.revoked:
+            return Refusal("revoked", f"the key {permit.name!r} was revoked on {permit.revoked}")
+        return Principal(permit.name, permit.role, permit.tenant)
+
+    def _knows(self, public: str, address: str) -> bool:
+        found = self._find(public)
+        if isinstance(found, Refusal):
+            self._refusals.note(found, who=address, message="handshake")
+        return isinstance(found, Principal)
+
+
+class DialGuard(_Gate):
+    """Presents a key to a cluster, and lets in nobody. For clients.
+
+    Args:
+        secret: the file that `callsheet keys new` made for this client.
+
+    Raises:
+        SecurityError: it is not there, open to others, or no such file.
+    """
+
+    def __init__(self, secret: str | PathLike[str]) -> None:
+        super().__init__()
+        self._pair = read_pair(secret)
+
+    def start(self, context: Any) -> None:
+        """Nothing is to be started."""
+
+    def stop(self) -> None:
+        """Nothing is to be stopped."""
+
+    def secure_server(self, socket: Any) -> None:
+        """Refuse to listen.
+
+        Raises:
+            SecurityError: always.
+        """
+        raise SecurityError(
+            f"the key {self._pair.name!r} can only connect; who listens needs the folder with the cluster's pair"
+        )
+
+    def secure_client(self, socket: Any, endpoint: str) -> None:
+        """Let a ZeroMQ socket speak only with nodes of the cluster that the key is for; before it is connected."""
+        del endpoint
+        _dial(socket, self._pair)
+
+    def admit(self, user_id: str, hello: Hello) -> Principal | str:
+        """Refuse."""
+        del user_id, hello
+        return "nobody is let in here"
+
+    def check(self, principal: Principal, envelope: Envelope) -> tuple[Envelope | None, list[RequestRejected]]:
+        """Let nothing pass."""
+        del principal, envelope
+        return None, []
+
+
+def _dial(socket: Any, pair: KeyPair) -> None:
+    dial(socket, pair.public, pair.secret, pair.server)
+
+
+def _judge_hello(name: str, role: Role, hello: Hello) -> Refusal | None:
+    """Whether who somebody says he is fits his key."""
+    if not _PEER.fullmatch(hello.name) or not hello.name.isprintable():
+        return Refusal("peer", "the name of a peer has 1 to 200 characters, without spaces, @ and ~")
+    if hello.kind != "node":
+        return None
+    if role != "node":
+        return Refusal("peer", f"the key {name!r} has the role {role}, which is not that of a node")
+    if name not in (CLUSTER, ANONYMOUS, hello.name):
+        return Refusal("peer", f"the key {name!r} is that of the node {name!r}; {hello.name!r} needs one of its own")
+    return None
+
+
+def _judge_sender(principal: Principal, envelope: Envelope) -> Refusal | None:
+    """Whether a node speaks for itself, its actors and its clients."""
+    _, node = split_address(envelope.sender)
+    if node not in ("", principal.peer):
+        return Refusal("peer", f"the node {principal.peer!r} spoke in the name of {envelope.sender!r}")
+    return None
