@@ -32,17 +32,17 @@ from .actors.dependencies.dependencies import Dependencies
 from .actors.executor.executor import Executor
 from .actors.executor.runner import Freed, Outcome, Progress, Runner
 from .actors.host import Host
-from .actors.messages import Happened, RunnerReported
+from .actors.messages import RunnerReported
 from .actors.metrics.metrics import Metrics
 from .actors.persistence.persistence import Persistence
 from .actors.persistence.store import Store
 from .actors.registry.registry import Registry
 from .actors.stage import Factory
+from .log import EventLog
 from .transport.contract import Transport
 from .transport.in_process import InProcess
 
 LOGGER: Final = logging.getLogger("callsheet")
-LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def new_incarnation() -> str:
@@ -99,6 +99,7 @@ class Node:
         self.store = store
         self.transport = transport or InProcess(self.name)
         self._runner = runner
+        self._log = EventLog(self.name)
         self.host = Host(
             self.transport,
             factories(store, runner, fires=fires),
@@ -133,25 +134,8 @@ class Node:
         self.host.tell(EXECUTOR, RunnerReported(tuple(reports)), beyond_limit=True)
 
     def _on_event(self, address: Address, event: Any) -> None:
-        if isinstance(event, Happened):
-            log_event(address, event)
+        self._log.write(address, event)
         self.host.tell(METRICS, event)
-
-
-def log_event(address: Address, happened: Happened) -> None:
-    """Write an event as one log line: its kind, then key=value."""
-    level = LEVELS[happened.level]
-    if not LOGGER.isEnabledFor(level):
-        return
-    event = happened.event
-    parts = [event.kind, f"actor={address}"]
-    if event.job:
-        parts.append(f"job={event.tenant}/{event.job}")
-    if event.run_id is not None:
-        parts.append(f"run={event.run_id}")
-    if event.text:
-        parts.append(f"text={event.text!r}" if "\n" not in event.text else f"text=\n{event.text}")
-    LOGGER.log(level, "%s", " ".join(parts))
 
 
 def marks_folder(store: Store) -> Path | None:

@@ -31,7 +31,7 @@ COMMAND_FILE = ENVIRONMENT / "bin" / "callsheet"
 # Extras and dependency groups of each profile.
 PROFILES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "run": (("cli",), ()),
-    "dev": (("cli",), ("dev",)),
+    "dev": (("cli", "http"), ("dev",)),
 }
 # A stamp of one of these will do.
 SATISFIED_BY = {"run": ("run", "dev"), "dev": ("dev",)}

@@ -64,6 +64,7 @@ from .envelope import (
 from .event import (
     AttemptsRetried,
     AttemptsStarted,
+    Dropped,
     Gauged,
     Happened,
     MetricsReported,
@@ -167,6 +168,7 @@ __all__ = [
     "Disarm",
     "Draft",
     "DrainNode",
+    "Dropped",
     "Due",
     "DueSlot",
     "Envelope",

@@ -55,6 +55,15 @@ class Gauged(Struct, frozen=True, tag="e_gauged"):
     values: dict[str, float]
 
 
+class Dropped(Struct, frozen=True, tag="e_dropped"):
+    """How many envelopes the node's transport and host gave up since it started, by reason (`transport.contract`, `Host.dropped`).
+
+    Totals, not what was added: a report that is lost costs nothing, and one that is doubled changes nothing.
+    """
+
+    counts: dict[str, int]
+
+
 class ReportMetrics(Struct, frozen=True, tag="report_metrics"):
     """Ask metrics for its text in Prometheus' format; answered by `MetricsReported`."""
 
