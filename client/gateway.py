@@ -1,25 +1,39 @@
 """The gateway: a client's own address on the transport, and the requests that wait for an answer there.
 
-A request has a key and is sent again under it until the answer comes or its time is up, so a message that is lost, or an
-actor that was made anew, costs a moment and no request. Answers arrive on the sending actor's thread; what is done there is
-short: a future is completed, a handle gets its end.
+    begin ──▶ pending ── sent to who leads ──▶ answer: the future is completed, on the thread that brought it
+                │  ▲                    └────▶ not_leader: Follow, and wait
+                └──┘ sent again: after ASK_AGAIN_S, and at once when somebody else leads
+
+A request has a key and is sent again under it until the answer comes or its time is up, so a message that is lost, an actor
+that was made anew, or a leader that died costs a moment and no request. While nobody leads, requests wait; who leads is asked
+now and then (`leadership.py`), and more often then.
+
+A new leader knows of no one who waits for the end of a run. So the runs that handles wait for are watched again, those first
+that somebody is waiting for just now, a batch at a time with a pause between.
+
+Answers arrive on the sending actor's thread (or the transport's); what is done there is short. All that needs time is done by
+the gateway's own thread.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from itertools import count
 from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
 
-from ..actors.actor import REGISTRY, Address
+from ..actors.actor import METRICS, REGISTRY, Address, on_node
 from ..actors.messages import (
     Accepted,
     Envelope,
+    Follow,
+    LeaderIs,
     NodeStopped,
     RequestRejected,
     RunsEnded,
@@ -27,8 +41,11 @@ from ..actors.messages import (
     SubmitItem,
     Watch,
 )
-from ..actors.records import Cause, End
-from ..errors import DependencyError, JobConflict, NotRunning, Refused, StoreBusy, StoreFull, UnknownJob, UnknownRun
+from ..actors.records import Cause
+from ..errors import DataError, NotRunning
+from .ends import Ended, Ends
+from .leadership import HERE, Leader, Leadership
+from .request_error import refusal, too_late
 
 ASK_AGAIN_S: Final = 1.0
 """How long an answer may take before the request is sent again."""
@@ -41,14 +58,13 @@ WINDOW: Final = 16
 
 ITEMS_A_BATCH: Final = 256
 
+LOOK_S: Final = 0.5
+"""How often the gateway's thread looks for requests that are overdue."""
 
-class Ended(Protocol):
-    """What wants to know of a run's end."""
+WATCH_PAUSE_S: Final = 0.005
+"""The pause between two batches of runs that are watched again: about 50,000 runs a second, a small part of what a leader can."""
 
-    run_id: int
-
-    def on_end(self, end: End) -> None:
-        """Take the end; on an actor's thread."""
+CLOSE_S: Final = 1.0
 
 
 class Carrier(Protocol):
@@ -59,56 +75,109 @@ class Carrier(Protocol):
     def send(self, envelope: Envelope) -> None: ...
 
 
-class _Batch:
-    """A part of a submission that is on its way."""
+class Pending:
+    """A request that waits for its answer: `future`. Of a submission, `handles` get the numbers of the runs."""
 
-    __slots__ = ("future", "handles", "request", "sent_at")
+    __slots__ = ("future", "handles", "message", "sent_at", "sent_to", "to")
 
-    def __init__(self, request: Submit, handles: Sequence[Ended]) -> None:
-        self.request = request
+    def __init__(self, message: Any, to: Address, handles: Sequence[Ended]) -> None:
+        self.message = message
+        self.to = to
         self.handles = handles
-        self.future: Future[Accepted] = Future()
+        self.future: Future[Any] = Future()
+        self.sent_to: Leader | None = None
         self.sent_at = 0.0
 
 
 class Gateway:
-    """Sends requests to the registry and hands out what comes back."""
+    """Sends requests to whoever leads, and hands out what comes back.
 
-    def __init__(self, transport: Carrier, incarnation: str) -> None:
+    Args:
+        transport: carries the envelopes; the gateway attaches itself and does not close it.
+        incarnation: makes its address and its keys unlike those of any other client.
+        node: the name of the node that the transport belongs to; empty: whoever is reached locally leads, always.
+        reached: empty on a node, whose coordinator knows who leads. For a client without one, the addresses it was given, for
+            a person to read; whom it may ask it is told by `found`.
+        on_leader: called with the leader as often as it is heard, before anything is sent there; on the thread that
+            brings the news.
+    """
+
+    def __init__(
+        self,
+        transport: Carrier,
+        incarnation: str,
+        *,
+        node: str = "",
+        reached: str = "",
+        on_leader: Callable[[Leader], None] | None = None,
+    ) -> None:
         self.address: Address = f"client-{incarnation}"
+        self._far_address = on_node(self.address, node)
         self._transport = transport
+        self._node = node
+        self._reached = reached
+        self._on_leader = on_leader
+        self._leadership = Leadership("" if reached else node)
+        if not node:
+            self._leadership.leader = HERE
         self._numbers = count(1)
         self._prefix = incarnation
-        self._futures: dict[str, Future[Any]] = {}
-        self._batches: dict[str, _Batch] = {}
-        self._waiting: dict[int, list[Ended]] = {}
+        self._pending: dict[str, Pending] = {}
+        self._expected: dict[str, Future[Any]] = {}
+        self._ends = Ends()
         self._closed = ""
         self._lock = threading.Lock()
+        self._bell = threading.Event()
+        self._led = threading.Condition(self._lock)
+        self._is_new_leader = False
         transport.attach(self.address, self._receive)
+        self._thread = threading.Thread(target=self._attend, name="gateway", daemon=True)
+        self._thread.start()
 
     def close(self, reason: str) -> None:
-        """Answer nothing more; whoever waits is told why."""
-        self._closed = reason
+        """Answer nothing more; whoever waits is told why. Twice is harmless."""
+        self._closed = self._closed or reason
         self._transport.detach(self.address)
-        for future in (*self._futures.values(), *(batch.future for batch in self._batches.values())):
-            if not future.done():
-                future.set_exception(NotRunning(reason))
+        self._bell.set()
+        with self._led:
+            self._led.notify_all()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(CLOSE_S)
+        futures = (*self._expected.copy().values(), *(pending.future for pending in self._pending.copy().values()))
+        for future in futures:
+            _fail(future, NotRunning(self._closed))
+
+    # ---- who leads ------------------------------------------------------------------------------------------------------
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who is asked, None while nobody is known to lead."""
+        return self._leadership.leader
+
+    def found(self, node: str) -> None:
+        """There is a line to a node, which can be asked who leads."""
+        with self._lock:
+            self._leadership.meet(node)
+        self._bell.set()
+
+    def lost(self, node: str) -> None:
+        """The line to a node is cut; if it led, somebody else may by now."""
+        with self._lock:
+            self._leadership.lose(node)
+        self._bell.set()
+
+    def wait_for_leader(self, timeout_s: float) -> bool:
+        """Wait until somebody is known to lead; say whether somebody is."""
+        with self._led:
+            return self._led.wait_for(lambda: self._closed or self._leadership.leader is not None, timeout_s) and (
+                not self._closed
+            )
 
     # ---- requests -------------------------------------------------------------------------------------------------------
 
     def key(self) -> str:
         """A key that no request of any client has had."""
         return f"{self._prefix}/{next(self._numbers)}"
-
-    def send(self, message: Any, to: Address = REGISTRY) -> None:
-        """Send a message that needs no answer.
-
-        Raises:
-            NotRunning: the scheduler has stopped.
-        """
-        if self._closed:
-            raise NotRunning(self._closed)
-        self._transport.send(Envelope(self.address, to, 0, (message,)))
 
     def request(self, message: Any, *, to: Address = REGISTRY, timeout_s: float = REQUEST_S) -> Any:
         """Send a request until its answer comes, and return that.
@@ -117,33 +186,70 @@ class Gateway:
             Refused: it was refused; the class says what was wrong.
             TimeoutError: no answer within `timeout_s`.
         """
-        future: Future[Any] = Future()
-        self._futures[message.key] = future
+        pending = self.begin(message, to=to)
         try:
-            answer = self._await(future, message, to, timeout_s)
+            return pending.future.result(timeout_s)
+        except TimeoutError:
+            raise self.too_late(message, timeout_s) from None
         finally:
-            self._futures.pop(message.key, None)
-        if isinstance(answer, RequestRejected):
-            raise refusal(answer)
-        return answer
+            self.forget(pending)
 
-    def _await(self, future: Future[Any], message: Any, to: Address, timeout_s: float) -> Any:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            self.send(message, to)
-            left = deadline - time.monotonic()
+    def begin(self, message: Any, *, to: Address = REGISTRY, handles: Sequence[Ended] = ()) -> Pending:
+        """Send a request until its answer comes; whoever has begun it also calls `forget`.
+
+        `to` is an actor of the leader, but that metrics are those of the own node, where there is one.
+
+        Raises:
+            NotRunning: the gateway was closed.
+            DataError: it can never travel.
+        """
+        if self._closed:
+            raise NotRunning(self._closed)
+        pending = Pending(message, to, handles)
+        self._pending[message.key] = pending
+        if self._closed:  # meanwhile, and maybe nobody has told this one
+            self.forget(pending)
+            raise NotRunning(self._closed)
+        leader = self._leadership.leader
+        if leader is not None:
             try:
-                return future.result(min(ASK_AGAIN_S, max(0.0, left)))
-            except TimeoutError:
-                if left <= ASK_AGAIN_S:
-                    text = f"no answer to {type(message).__name__} within {timeout_s:g} s; is the scheduler overloaded?"
-                    raise TimeoutError(text) from None
+                self._send_pending(pending, leader)
+            except DataError:
+                self.forget(pending)
+                raise
+        return pending
+
+    def forget(self, pending: Pending) -> None:
+        """Wait no more for the answer to a request."""
+        self._pending.pop(pending.message.key, None)
+
+    def too_late(self, message: Any, timeout_s: float) -> TimeoutError:
+        """The error that a request's missing answer is."""
+        return too_late(message, timeout_s, self._leadership.leader, self._reached)
 
     def expect(self, key: str) -> Future[Any]:
         """A future of a message that comes without having been requested; `stopped` names the end of a shutdown."""
         future: Future[Any] = Future()
-        self._futures[key] = future
+        self._expected[key] = future
         return future
+
+    def _send_pending(self, pending: Pending, leader: Leader, again_before: float = 0.0) -> None:
+        """Send a request to the leader, unless it has been since `again_before`."""
+        message = pending.message
+        with self._lock:
+            if pending.sent_to is leader and pending.sent_at >= again_before:
+                return
+            if pending.sent_to is not None and isinstance(message, Submit) and not message.repeated:
+                message = pending.message = replace(message, repeated=True)
+            pending.sent_to, pending.sent_at = leader, time.monotonic()
+        self._send(message, pending.to, leader)
+
+    def _send(self, message: Any, to: Address, leader: Leader) -> None:
+        is_near = leader.node == self._node or (to == METRICS and not self._reached)
+        if is_near:
+            self._transport.send(Envelope(self.address, to, 0, (message,)))
+        else:
+            self._transport.send(Envelope(self._far_address, on_node(to, leader.node), 0, (message,)))
 
     # ---- submitting -----------------------------------------------------------------------------------------------------
 
@@ -161,48 +267,113 @@ class Gateway:
             Refused: a batch was refused: nothing of that batch, and of those behind it, was submitted.
             TimeoutError: no answer; what was accepted until then stays accepted.
         """
-        window: list[_Batch] = []
+        window: deque[Pending] = deque()
         deadline = time.monotonic() + timeout_s
-        for start in range(0, len(items), ITEMS_A_BATCH):
-            request = Submit(self.key(), tenant, tuple(items[start : start + ITEMS_A_BATCH]), cause)
-            batch = _Batch(request, handles[start : start + ITEMS_A_BATCH])
-            self._send_batch(batch)
-            window.append(batch)
-            if len(window) == WINDOW:
-                self._finish(window.pop(0), deadline)
-                deadline = time.monotonic() + timeout_s
-        for batch in window:
-            self._finish(batch, deadline)
-
-    def _send_batch(self, batch: _Batch) -> None:
-        self._batches[batch.request.key] = batch
-        batch.sent_at = time.monotonic()
-        self.send(batch.request)
-
-    def _finish(self, batch: _Batch, deadline: float) -> None:
         try:
-            while True:
-                left = deadline - time.monotonic()
-                try:
-                    batch.future.result(min(ASK_AGAIN_S, max(0.0, left)))
-                    return
-                except TimeoutError:
-                    if left <= ASK_AGAIN_S:
-                        raise TimeoutError("no answer to a submission in time; is the scheduler overloaded?") from None
-                    self.send(replace(batch.request, repeated=True))
+            for request, its_handles in self.batches(tenant, items, handles, cause):
+                window.append(self.begin(request, handles=its_handles))
+                if len(window) == WINDOW:
+                    self._finish(window.popleft(), deadline, timeout_s)
+                    deadline = time.monotonic() + timeout_s
+            while window:
+                self._finish(window.popleft(), deadline, timeout_s)
         finally:
-            self._batches.pop(batch.request.key, None)
+            for pending in window:
+                self.forget(pending)
+
+    def batches(
+        self, tenant: str, items: Sequence[SubmitItem], handles: Sequence[Ended], cause: Cause
+    ) -> Iterator[tuple[Submit, Sequence[Ended]]]:
+        """The requests of a submission, in order, each with its handles."""
+        for start in range(0, len(items), ITEMS_A_BATCH):
+            part = slice(start, start + ITEMS_A_BATCH)
+            yield Submit(self.key(), tenant, tuple(items[part]), cause), handles[part]
+
+    def _finish(self, pending: Pending, deadline: float, timeout_s: float) -> None:
+        try:
+            pending.future.result(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            raise self.too_late(pending.message, timeout_s) from None
+        finally:
+            self.forget(pending)
 
     # ---- ends -----------------------------------------------------------------------------------------------------------
 
     def follow(self, handle: Ended) -> None:
         """Tell a handle when its run ends."""
-        with self._lock:
-            self._waiting.setdefault(handle.run_id, []).append(handle)
+        self._ends.follow(handle)
 
     def watch(self, tenant: str, run_ids: Iterable[int]) -> None:
-        """Ask to be told of the ends of runs; those that have ended already are told at once."""
-        self.send(Watch(self.key(), tenant, tuple(run_ids)))
+        """Ask to be told of the ends of runs; those that have ended already are told at once.
+
+        While nobody leads nothing is asked: whoever leads next is asked about all that handles wait for.
+
+        Raises:
+            NotRunning: the gateway was closed.
+        """
+        if self._closed:
+            raise NotRunning(self._closed)
+        self._watch_now(tenant, tuple(run_ids))
+
+    def _watch_now(self, tenant: str, run_ids: tuple[int, ...]) -> None:
+        leader = self._leadership.leader
+        if leader is not None:
+            self._send(Watch(self.key(), tenant, run_ids), REGISTRY, leader)
+
+    # ---- the gateway's thread -------------------------------------------------------------------------------------------
+
+    def _attend(self) -> None:
+        while not self._closed:
+            self._bell.wait(self._rest_s())
+            self._bell.clear()
+            if not self._closed:
+                self._follow_leader()
+                self._send_overdue()
+                self._watch_again()
+
+    def _rest_s(self) -> float:
+        if self._ends.must_watch and self._leadership.leader is not None:
+            return WATCH_PAUSE_S
+        return min(LOOK_S, self._leadership.wait_s(time.monotonic())) if self._node else LOOK_S
+
+    def _follow_leader(self) -> None:
+        """Ask who leads, when it is time."""
+        now = time.monotonic()
+        with self._lock:
+            if not self._node or self._leadership.wait_s(now) > 0.0:
+                return
+            self._leadership.on_asked(now)
+            sources = self._leadership.sources()
+        for source in sources:
+            sender = self._far_address if "@" in source else self.address
+            self._transport.send(Envelope(sender, source, 0, (Follow(f"{self._prefix}/follow"),)))
+
+    def _send_overdue(self) -> None:
+        """Send again what waits too long, or was sent to somebody who leads no more."""
+        leader = self._leadership.leader
+        if leader is None:
+            return
+        overdue_s = time.monotonic() - ASK_AGAIN_S
+        for pending in self._pending.copy().values():
+            if pending.sent_to is leader and pending.sent_at >= overdue_s:
+                continue
+            if pending.sent_to is leader:
+                with self._lock:
+                    self._leadership.ask_within(ASK_AGAIN_S)
+            try:
+                self._send_pending(pending, leader, overdue_s)
+            except DataError as error:
+                _fail(pending.future, error)
+
+    def _watch_again(self) -> None:
+        """Ask a new leader for the ends that handles wait for, a batch at a time."""
+        if self._is_new_leader:
+            self._is_new_leader = False
+            self._ends.forget_watches()
+        if self._leadership.leader is not None and self._ends.must_watch:
+            tenant, run_ids = self._ends.next_watch()
+            if run_ids:
+                self._watch_now(tenant, run_ids)
 
     # ---- what comes -----------------------------------------------------------------------------------------------------
 
@@ -210,72 +381,66 @@ class Gateway:
         for message in envelope.messages:
             match message:
                 case RunsEnded():
-                    self._on_ended(message)
+                    self._ends.take(message)
                 case Accepted():
                     self._on_accepted(message)
                 case RequestRejected():
-                    self._on_rejected(message)
+                    self._on_rejected(message, envelope.sender)
+                case LeaderIs():
+                    self._on_leader_is(message, envelope.sender)
                 case NodeStopped():
-                    _complete(self._futures.get("stopped"), message)
+                    _complete(self._expected.get("stopped"), message)
                 case _:
-                    future = self._futures.get(getattr(message, "key", ""))
-                    _complete(future, message)
+                    pending = self._pending.get(getattr(message, "key", ""))
+                    _complete(None if pending is None else pending.future, message)
         return True
 
     def _on_accepted(self, message: Accepted) -> None:
-        batch = self._batches.get(message.key)
-        if batch is None or batch.future.done():
+        pending = self._pending.get(message.key)
+        if pending is None or pending.future.done() or not isinstance(pending.message, Submit):
             return
-        waiting = self._waiting
-        for handle, run_id in zip(batch.handles, message.run_ids, strict=True):
-            handle.run_id = run_id
-            known = waiting.get(run_id)
-            if known is None:
-                waiting[run_id] = [handle]
-            else:
-                known.append(handle)
-        batch.future.set_result(message)
-        if batch.request.repeated or any(item.token is not None for item in batch.request.items):
-            self.watch(batch.request.tenant, message.run_ids)
-
-    def _on_rejected(self, message: RequestRejected) -> None:
-        batch = self._batches.get(message.key)
-        if batch is not None:
-            if not batch.future.done():
-                batch.future.set_exception(refusal(message))
+        if len(pending.handles) != len(message.run_ids):  # no answer to this; whoever waits is told by the time-out
             return
-        _complete(self._futures.get(message.key), message)
+        self._ends.follow_new(pending.handles, message.run_ids)
+        request: Submit = pending.message
+        _complete(pending.future, message)
+        if request.repeated or any(item.token is not None for item in request.items):
+            self._watch_now(request.tenant, message.run_ids)
 
-    def _on_ended(self, message: RunsEnded) -> None:
-        waiting = self._waiting
-        for end in message.ends:
-            handles = waiting.pop(end.run_id, None)
-            if handles is not None:
-                for handle in handles:
-                    handle.on_end(end)
+    def _on_rejected(self, message: RequestRejected, sender: Address) -> None:
+        """A refusal is an error, but that the one who was asked does not lead is no affair of a person's."""
+        leader = self._leadership.leader
+        leads_here = leader is not None and leader.node == self._node
+        if message.code == "not_leader" or (message.code == "stopping" and not leads_here):
+            if self._node:
+                with self._lock:
+                    self._leadership.doubt(sender)
+                self._bell.set()
+            return
+        pending = self._pending.get(message.key)
+        if pending is not None:
+            _fail(pending.future, refusal(message))
+
+    def _on_leader_is(self, message: LeaderIs, sender: Address) -> None:
+        if not self._node:
+            return
+        if message.node and self._on_leader is not None:
+            self._on_leader(Leader(message.epoch, message.node, message.address))
+        with self._led:
+            if not self._leadership.hear(message, sender):
+                return
+            self._is_new_leader = self._is_new_leader or self._leadership.leader is not None
+            self._led.notify_all()
+        self._bell.set()
 
 
 def _complete(future: Future[Any] | None, answer: Any) -> None:
     if future is not None and not future.done():
-        future.set_result(answer)
+        with suppress(InvalidStateError):  # whoever waited has given up just now
+            future.set_result(answer)
 
 
-def refusal(rejected: RequestRejected) -> Exception:
-    """The error that a refusal is to a person."""
-    match rejected.code:
-        case "unknown_job" | "job_removed":
-            return UnknownJob(rejected.text, rejected.code)
-        case "unknown_run":
-            return UnknownRun(rejected.text, rejected.code)
-        case "job_exists" | "token_conflict":
-            return JobConflict(rejected.text, rejected.code)
-        case "cycle" | "unknown_upstream":
-            return DependencyError(rejected.text, rejected.code)
-        case "store_full":
-            return StoreFull(rejected.text)
-        case "store_busy":
-            return StoreBusy(rejected.text)
-        case "stopping":
-            return NotRunning(rejected.text)
-        case _:
-            return Refused(rejected.text, rejected.code)
+def _fail(future: Future[Any], error: Exception) -> None:
+    if not future.done():
+        with suppress(InvalidStateError):
+            future.set_exception(error)

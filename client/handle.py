@@ -48,6 +48,11 @@ class Handle:
         """Whether the run is known here to have ended."""
         return self._end is not None
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody has waited for its end, so that the news of it is wanted soon."""
+        return self._future is not None
+
     def wait(self, timeout: float | None = None) -> RunState:
         """Wait until the run has ended, at most `timeout` seconds, and return its final state.
 

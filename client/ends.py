@@ -1,0 +1,92 @@
+"""The ends of runs: who waits for which, and what must be asked again when somebody else leads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from threading import Lock
+from typing import Final, Protocol
+
+from ..actors.messages import RunsEnded
+from ..actors.records import End
+
+WATCH_BATCH: Final = 256
+
+
+class Ended(Protocol):
+    """What wants to know of a run's end."""
+
+    tenant: str
+    run_id: int
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for the end just now."""
+
+    def on_end(self, end: End) -> None:
+        """Take the end; on the thread that brings it."""
+
+
+class Ends:
+    """Who waits for the ends of which runs.
+
+    A new leader knows of no one who waits, so all runs are to be watched again: those first that somebody waits for just now,
+    a batch at a time, so that a leader that has just begun is not flooded.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, list[Ended]] = {}
+        self._unwatched: deque[tuple[str, list[int]]] = deque()
+        self._lock = Lock()
+
+    def follow(self, handle: Ended) -> None:
+        """Tell a handle when its run ends. Twice is harmless."""
+        with self._lock:
+            handles = self._waiting.setdefault(handle.run_id, [])
+            if not any(known is handle for known in handles):
+                handles.append(handle)
+
+    def follow_new(self, handles: Sequence[Ended], run_ids: Sequence[int]) -> None:
+        """Give handles of runs that were just stored their numbers, and tell them when these end."""
+        waiting = self._waiting
+        for handle, run_id in zip(handles, run_ids, strict=True):
+            handle.run_id = run_id
+            known = waiting.get(run_id)
+            if known is None:
+                waiting[run_id] = [handle]
+            else:
+                known.append(handle)
+
+    def take(self, message: RunsEnded) -> None:
+        """Runs have ended: tell whoever waits."""
+        waiting = self._waiting
+        for end in message.ends:
+            handles = waiting.pop(end.run_id, None)
+            if handles is not None:
+                for handle in handles:
+                    handle.on_end(end)
+
+    @property
+    def must_watch(self) -> bool:
+        """Whether there are runs to be watched again."""
+        return bool(self._unwatched)
+
+    def forget_watches(self) -> None:
+        """Somebody else leads: all runs that are waited for must be watched again."""
+        self._unwatched = deque(_batches(self._waiting.copy()))
+
+    def next_watch(self) -> tuple[str, tuple[int, ...]]:
+        """The next runs to be watched again: their tenant and their numbers, none if they have ended meanwhile."""
+        tenant, run_ids = self._unwatched.popleft()
+        return tenant, tuple(run_id for run_id in run_ids if run_id in self._waiting)
+
+
+def _batches(waiting: dict[int, list[Ended]]) -> Iterator[tuple[str, list[int]]]:
+    for is_awaited in (True, False):
+        by_tenant: dict[str, list[int]] = {}
+        for run_id, handles in waiting.items():
+            if any(handle.is_awaited for handle in handles) is is_awaited:
+                by_tenant.setdefault(handles[0].tenant, []).append(run_id)
+        for tenant, run_ids in by_tenant.items():
+            for start in range(0, len(run_ids), WATCH_BATCH):
+                yield tenant, run_ids[start : start + WATCH_BATCH]
