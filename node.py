@@ -30,7 +30,7 @@ from .actors.clock.stopped import StoppedClock
 from .actors.coordinator.coordinator import Coordinator
 from .actors.dependencies.dependencies import Dependencies
 from .actors.executor.executor import Executor
-from .actors.executor.runner import Freed, Outcome, Progress, Runner
+from .actors.executor.runner import Reported, Runner
 from .actors.host import Host
 from .actors.messages import RunnerReported
 from .actors.metrics.metrics import Metrics
@@ -130,7 +130,7 @@ class Node:
         self.transport.close()
         self.store.close()
 
-    def _report(self, reports: Sequence[Outcome | Progress | Freed]) -> None:
+    def _report(self, reports: Sequence[Reported]) -> None:
         self.host.tell(EXECUTOR, RunnerReported(tuple(reports)), beyond_limit=True)
 
     def _on_event(self, address: Address, event: Any) -> None:

@@ -5,20 +5,24 @@ Outcomes are kept, and sent again, until `Recorded` names them; so a lost messag
 
 How much work it takes is its own measure: its places, and for short work as many attempts ahead as the places would finish
 within `AHEAD_US`. With long work nothing is taken ahead, so a late urgent run does not wait behind claimed ones.
+
+The coordinator that leads may be on another node. What is to be said is said to the one who spoke last in the newest reign
+that was heard of; before anybody did, to the node's own. A new leader takes stock first, and hears then what it missed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, assert_never
 
-from ..actor import COORDINATOR, MILLISECOND, SECOND, Turn
+from ..actor import COORDINATOR, MILLISECOND, SECOND, Address, Turn
 from ..messages import (
     Assign,
     AttemptsBegun,
     AttemptsEnded,
     AttemptsProgressed,
     ClearMarks,
+    HoldStarts,
     MarksRead,
     Offer,
     Recorded,
@@ -33,7 +37,7 @@ from ..messages import (
     Withdrawn,
 )
 from ..records import EXECUTOR_KINDS, ExecutorKind
-from .runner import Freed, Order, Outcome, Progress, Runner
+from .runner import Freed, Learned, Order, Outcome, Progress, Runner
 
 AHEAD_US: Final = 30 * MILLISECOND
 """How much work, in time, is taken ahead of free places."""
@@ -56,15 +60,31 @@ WEIGHT: Final = 0.02
 """Of one attempt in the running mean of durations."""
 
 Accepted = (
-    Started | Assign | StopAttempts | Withdraw | Recorded | TakeStock | ClearMarks | RunnerReported | Stop | TimerFired
+    Started
+    | Assign
+    | StopAttempts
+    | Withdraw
+    | Recorded
+    | TakeStock
+    | HoldStarts
+    | ClearMarks
+    | RunnerReported
+    | Stop
+    | TimerFired
 )
 
 
 class Executor:
-    """Owns what was given to this node and has not been recorded yet."""
+    """Owns what was given to this node and has not been recorded yet.
 
-    def __init__(self, runner: Runner) -> None:
+    `labels` and `resources` (whole units of each) are offered as they are; whoever makes the executor has checked them.
+    """
+
+    def __init__(self, runner: Runner, labels: Sequence[str] = (), resources: Mapping[str, int] | None = None) -> None:
         self._runner = runner
+        self._labels = tuple(sorted(labels))
+        self._resources = dict(sorted((resources or {}).items()))
+        self._leader: Address = COORDINATOR
         self._node = ""
         self._incarnation = ""
         self._epoch = 0
@@ -78,6 +98,8 @@ class Executor:
         self._mean_us: dict[ExecutorKind, float] = {}
         self._stuck: dict[ExecutorKind, int] = dict.fromkeys(EXECUTOR_KINDS, 0)
         self._offered: dict[str, int] = {}
+        self._knows = runner.knows
+        self._offered_knows = self._knows
         self._watching = False
         self._resending = False
 
@@ -87,27 +109,30 @@ class Executor:
             case RunnerReported():
                 self._on_reported(message, turn)
             case Assign():
-                if self._is_current(message.epoch):
+                if self._is_current(message.epoch, turn):
                     self._on_assign(message, turn)
             case Recorded():
                 self._on_recorded(message)
             case StopAttempts():
-                if self._is_current(message.epoch):
+                if self._is_current(message.epoch, turn):
                     for fence in message.fences:
                         if fence in self._held:
                             self._runner.stop(fence, message.reason, message.grace_us)
             case Withdraw():
-                if self._is_current(message.epoch):
+                if self._is_current(message.epoch, turn):
                     self._on_withdraw(message, turn)
             case TakeStock():
-                if self._is_current(message.epoch):
+                if self._is_current(message.epoch, turn):
                     self._on_take_stock(message, turn)
+            case HoldStarts():
+                self._runner.hold(message.held)
             case ClearMarks():
                 self._runner.sweep(message.keep)
             case TimerFired():
                 self._on_timer_fired(message, turn)
             case Started():
                 self._node, self._incarnation = message.node, message.incarnation
+                self._knows = self._runner.knows
                 self._offer(turn)
             case Stop():
                 pass
@@ -115,22 +140,30 @@ class Executor:
                 assert_never(message)
 
     def settle(self, turn: Turn) -> None:
-        """Send the outcomes that were gathered, and a new offer if the room has changed much."""
-        if self._unsent:
-            unsent, self._unsent = self._unsent, []
-            for start in range(0, len(unsent), OUTCOMES_A_MESSAGE):
-                turn.send(COORDINATOR, AttemptsEnded(self._node, tuple(unsent[start : start + OUTCOMES_A_MESSAGE])))
-            if not self._resending:
-                self._resending = True
-                turn.set_timer("resend", turn.elapsed + RESEND_US, steady=True)
+        """Send the outcomes that were gathered, and a new offer if the room has changed much or functions were learned."""
+        self._send_ended(turn)
         room = self._room()
-        if any(abs(room[kind] - self._offered.get(kind, 0)) * 4 > self._offered.get(kind, 0) for kind in room):
+        changed = any(abs(room[kind] - self._offered.get(kind, 0)) * 4 > self._offered.get(kind, 0) for kind in room)
+        if changed or self._knows > self._offered_knows:
             self._offer(turn)
 
-    def _is_current(self, epoch: int) -> bool:
-        if epoch > self._epoch:
-            self._epoch = epoch
-        return epoch == self._epoch
+    def _send_ended(self, turn: Turn) -> None:
+        if not self._unsent:
+            return
+        unsent, self._unsent = self._unsent, []
+        for start in range(0, len(unsent), OUTCOMES_A_MESSAGE):
+            turn.send(self._leader, AttemptsEnded(self._node, tuple(unsent[start : start + OUTCOMES_A_MESSAGE])))
+        if not self._resending:
+            self._resending = True
+            turn.set_timer("resend", turn.elapsed + RESEND_US, steady=True)
+
+    def _is_current(self, epoch: int, turn: Turn) -> bool:
+        """Whether this is no older reign than was heard of; whoever speaks in the newest is the leader from now on."""
+        if epoch < self._epoch:
+            return False
+        self._epoch = epoch
+        self._leader = turn.sender or COORDINATOR
+        return True
 
     # ---- work -----------------------------------------------------------------------------------------------------------
 
@@ -162,10 +195,12 @@ class Executor:
                     progress.append(it)
                 case Freed():
                     self._stuck[it.kind] -= 1
+                case Learned():
+                    self._knows = max(self._knows, it.knows)
                 case _:
                     assert_never(it)
         if progress:
-            turn.send(COORDINATOR, AttemptsProgressed(tuple(progress)))
+            turn.send(self._leader, AttemptsProgressed(tuple(progress)))
 
     def _learn(self, order: Order, outcome: Outcome) -> None:
         """Keep a running mean of how long attempts of each kind take."""
@@ -197,15 +232,19 @@ class Executor:
         turn.set_timer(f"withdraw/{message.key}", turn.elapsed + MILLISECOND, steady=True)
 
     def _on_take_stock(self, message: TakeStock, turn: Turn) -> None:
-        """Tell a new leader what is here; first what has ended, so that it is not taken for lost."""
+        """Tell a new leader what is here; first what has ended, so that it is not taken for lost.
+
+        The offer comes after the outcomes: what they say of functions that are not known is no newer than it.
+        """
+        self._unsent = list(self._ended.values())
+        self._send_ended(turn)
         self._offer(turn)
         marks = []
         for incarnation in message.incarnations:
-            begun = self._runner.begun(incarnation)
-            marks.append(MarksRead(incarnation, begun.readable, tuple(sorted(begun.fences))))
+            begun = self._runner.revoke(incarnation, message.revoke)
+            marks.append(MarksRead(incarnation, begun.readable, tuple(sorted(begun.fences)), begun.dead))
         held = (*self._held, *self._ended)
-        turn.reply(StockTaken(message.epoch, self._node, self._incarnation, held, tuple(marks)))
-        self._unsent = list(self._ended.values())
+        turn.send(self._leader, StockTaken(message.epoch, self._node, self._incarnation, held, tuple(marks)))
 
     # ---- time -----------------------------------------------------------------------------------------------------------
 
@@ -220,7 +259,7 @@ class Executor:
             key = message.key.removeprefix("withdraw/")
             wanted, unknown = self._withdrawing.pop(key, ((), ()))
             begun = self._named(fence for fence in wanted if fence in self._held)
-            turn.send(COORDINATOR, Withdrawn(key, begun, unknown))
+            turn.send(self._leader, Withdrawn(key, begun, unknown))
 
     def _on_long(self, turn: Turn) -> None:
         """Say of attempts that are held for a while that their functions were called; each once."""
@@ -228,7 +267,7 @@ class Executor:
         begun = self._runner.begun(self._incarnation).fences if waiting else frozenset()
         long = tuple(fence for fence in waiting if fence in begun)
         if long:
-            turn.send(COORDINATOR, AttemptsBegun(self._named(long)))
+            turn.send(self._leader, AttemptsBegun(self._named(long)))
         self._told = dict.fromkeys(fence for fence in (*self._told, *long) if fence in self._held)
         self._seen = [fence for fence in self._held if fence not in self._told]
         self._watching = bool(self._seen)
@@ -251,8 +290,17 @@ class Executor:
         return room
 
     def _offer(self, turn: Turn) -> None:
-        self._offered = self._room()
-        turn.send(COORDINATOR, Offer(self._node, self._incarnation, self._offered, self._runner.capacity))
+        self._offered, self._offered_knows = self._room(), self._knows
+        offer = Offer(
+            self._node,
+            self._incarnation,
+            self._offered,
+            self._runner.capacity,
+            self._labels,
+            self._resources,
+            self._offered_knows,
+        )
+        turn.send(self._leader, offer)
 
 
 _RESTORED: Final = Order(0, 0, 0, "", "", "thread", "", b"")

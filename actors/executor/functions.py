@@ -103,6 +103,7 @@ class Functions:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_name: dict[str, Function] = {}
+        self._listeners: list[Callable[[], None]] = []
 
     def register(self, name: str, function: Callable[..., Any], *, backoff: Backoff | None = None) -> Function:
         """Put a function under a name.
@@ -129,7 +130,27 @@ class Functions:
     def put(self, made: Function) -> None:
         """Put what `make` answered into the table."""
         with self._lock:
+            is_new = made.name not in self._by_name
             self._by_name[made.name] = made
+            listeners = list(self._listeners) if is_new else []
+        for listener in listeners:
+            listener()
+
+    @property
+    def count(self) -> int:
+        """How many names are known; none is ever forgotten."""
+        return len(self._by_name)
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have it called after each new name, by the thread that put it."""
+        with self._lock:
+            self._listeners.append(listener)
+
+    def unlisten(self, listener: Callable[[], None]) -> None:
+        """Call it no more; one that is called just now is not waited for."""
+        with self._lock:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
 
     def find(self, name: str) -> Function | None:
         """Answer the function of this name, or None."""

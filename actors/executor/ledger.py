@@ -9,6 +9,8 @@
 Each arrow is one removal from a dictionary, which only one thread can win: who takes the order out of `waiting` either
 begins it or gives it back, who takes it out of `running` reports its outcome. So the usual way takes no lock.
 
+What was revoked is found so when its mark is set: it goes through `running`, and ends as `not_started` without a call.
+
 `begin` puts an order into `running` before it takes it out of `waiting`, so that a stop at that moment finds it in either.
 A time-out is counted from `begin`, by the monotonic clock: an order that waits for a place does not use its time up.
 """
@@ -75,14 +77,16 @@ class Ledger:
         return new
 
     def begin(self, live: LiveAttempt) -> bool:
-        """Take an order out of waiting and set its start mark; false if it was given back before."""
+        """Take an order out of waiting and set its start mark; false if it was given back before, or is now: it was revoked."""
         order = live.order
         self.running[order.fence] = live
         if self.waiting.pop(order.fence, None) is None:
             self.running.pop(order.fence, None)
             return False
         live.started_at = self._wall() // 1_000
-        self._marks.set(order.run_id, order.fence)
+        if not self._marks.set(order.run_id, order.fence):
+            self.end(live, not_started(order, live.started_at), more=True)
+            return False
         if order.timeout_us is not None:
             self._set_deadline(live, order.timeout_us)
         return True

@@ -18,10 +18,10 @@ from . import capture
 from .call import Wall, call, not_started
 from .commands import SLACK_US, Commands
 from .event_loop import EventLoopPool
-from .functions import Functions
+from .functions import Function, Functions
 from .ledger import DEFAULT_GRACE_US, Ledger
 from .live import LiveAttempt
-from .marks import Marks, read_begun, sweep_marks
+from .marks import Marks, read_begun, revoke, sweep_marks
 from .pool import Pool
 from .processes.foreman import WorkerLimits
 from .processes.pool import ProcessPool
@@ -75,7 +75,9 @@ class LocalRunner:
         self._warden = Warden()
         self._pools: dict[ExecutorKind, Pool] = {}
         self._making = threading.Lock()
+        self._learning = threading.Lock()
         self._is_open = False
+        self._is_held = False
         self._marks: Marks
         self._reporter: Reporter
 
@@ -90,10 +92,11 @@ class LocalRunner:
         self._reporter = Reporter(report, self._watch)
         capture.install()
         self._is_open = True
+        self._functions.listen(self._on_learned)
 
     def start(self, orders: Sequence[Order]) -> None:
         """Take orders, in order of urgency. Never blocks."""
-        if not self._is_open:
+        if self._is_held or not self._is_open:
             self._give_back(orders)
             return
         capture.refresh()
@@ -102,8 +105,9 @@ class LocalRunner:
         for order in orders:
             function = find(order.target) if order.command is None else None
             if function is None and (fault := self._fault(order)) is not None:
-                self._reporter.put(fault, more=True)
-                continue
+                function = self._refuse(order, fault)
+                if function is None:
+                    continue
             sorted_orders.setdefault(order.kind, []).append(LiveAttempt(order, function, progress))
         for kind, lives in sorted_orders.items():
             self._pool(kind).start(lives)
@@ -118,6 +122,22 @@ class LocalRunner:
         """Give back those of these that have not begun (`not_started`)."""
         for pool in list(self._pools.values()):
             pool.withdraw(fences)
+
+    def hold(self, held: bool) -> None:
+        """Begin nothing, and give back what has not begun and what comes (`not_started`), until told to go on.
+
+        What is in the hands of worker processes is revoked: they find that out before they call.
+        """
+        self._is_held = held
+        fences = self.held() if held else ()
+        if fences:
+            revoke(self._marks.folder, self._incarnation, max(fences))
+            self.withdraw(fences)
+
+    @property
+    def knows(self) -> int:
+        """How many functions this node has; it only grows."""
+        return self._functions.count
 
     def forget(self, fences: Sequence[int]) -> None:
         """These outcomes are durable: their marks may be reused."""
@@ -134,6 +154,13 @@ class LocalRunner:
             return Begun(incarnation, readable=True, fences=self._marks.fences())
         return read_begun(self._folder, incarnation)
 
+    def revoke(self, incarnation: str, fence: int) -> Begun:
+        """See to it that an incarnation begins nothing under a fence up to this one, and read its marks."""
+        if not fence:
+            return self.begun(incarnation)
+        own = incarnation == self._incarnation and self._is_open
+        return revoke(self._marks.folder if own else self._folder, incarnation, fence)
+
     def sweep(self, keep: Sequence[str]) -> None:
         """Remove the marks of dead incarnations, but for those to `keep`."""
         sweep_marks(self._folder, (self._incarnation, *keep))
@@ -146,6 +173,7 @@ class LocalRunner:
         with self._making:
             self._is_open = False
             pools = list(self._pools.values())
+        self._functions.unlisten(self._on_learned)
         for pool in pools:
             pool.stop_all("shutdown", timeout_us // 2)
         while time.monotonic_ns() < deadline_ns and not all(pool.idle() for pool in pools):
@@ -176,6 +204,21 @@ class LocalRunner:
             )
             return _refused(order, now, "failed", text)
         return None
+
+    def _refuse(self, order: Order, fault: Outcome) -> Function | None:
+        """Report why it cannot be run, unless its function has come meanwhile; then answer that.
+
+        Under the lock, so that what is not known is reported before the `Learned` that makes it worth another try.
+        """
+        with self._learning:
+            function = self._functions.find(order.target) if fault.outcome == "unknown_target" else None
+            if function is None:
+                self._reporter.put(fault, more=True)
+        return function
+
+    def _on_learned(self) -> None:
+        with self._learning:
+            self._reporter.learn(self._functions.count)
 
     def _give_back(self, orders: Sequence[Order]) -> None:
         now = self._wall() // 1_000

@@ -1,4 +1,4 @@
-"""Start marks: which claimed attempts had begun, readable after kill -9.
+"""Start marks: which claimed attempts had begun, readable after kill -9; and which may begin no more.
 
 Claims run ahead of starts, in batches. When a node dies, whoever recovers must tell the attempts whose function was called
 (`LOST`, or repeated) from those that never began (sent back, unspent). So before a function is called its mark is set: run and
@@ -6,45 +6,92 @@ fence, sixteen bytes in a memory-mapped file. That is a store to memory: no syst
 page belongs to the kernel, so it outlives the process; it does not outlive the machine's power, so a file is trusted only
 within the boot and on the machine that wrote it.
 
-    <folder>/<incarnation>.marks      header (128 bytes) · slots of (run id, fence), two native 64-bit integers each
+    <folder>/<incarnation>.marks      header (128 bytes) · revoked (64) · slots of (run id, fence), native 64-bit integers
     <folder>/<incarnation>.1.marks    the next segment, made when all slots of the first are taken
 
 A slot is written run first, fence last, each by one aligned store: a kill between them leaves the fence 0, which is a slot
 without a mark, and truly the function had not been called. A slot is used again only after `forget`: its attempt's outcome
-is durable. While an incarnation lives it holds a lock on its first file, so what the dead left can be told. The header is written, with its checksum, before the first mark; a file without a whole one is not readable.
+is durable. While an incarnation lives it holds a lock on its first file, so what the dead left can be told. A file is made
+under another name, with its header and its checksum, and locked; then it gets its name. So nobody ever meets half a file,
+nor a living one without a lock.
 
-Worker processes map the same file, and set the mark in a slot that the parent reserved, just before they call.
+Worker processes map the same files, and set the mark in a slot that the parent reserved, just before they call.
+
+Revoking
+
+A node that is silent may be dead, or frozen and about to go on. What it was given and has not begun is to run elsewhere, so it
+must not begin later. The first segment has one more word, outside the checksum: `revoked`, the greatest fence that may no
+longer be begun. Fences grow for ever, through all reigns, so newer orders of the same incarnation are above it.
+
+    who starts                            who revokes
+    1  sets the mark                      1  raises `revoked`
+    2  barrier                            2  barrier
+    3  reads `revoked`: not above it?     3  reads the marks: not among them?
+       takes the mark back, calls nothing    it will never be called
+
+Whichever of the two comes first, the other sees it: both could miss only if a processor did step 3 before its step 1 was seen
+by the others, and that is what the barrier forbids. It does not matter how long a starter is frozen between two steps. A mark that was
+read just before it was taken back counts as begun: at worst a run is held for lost that could have been sent back.
+
+The barrier. Processors may let a later load overtake an earlier store, also x86. A lock that is taken and let go twice stops
+that: its atomic instructions are full barriers on x86; elsewhere letting go is a release and taking it an acquire, and a
+release with an acquire after it keeps what is before from what is after (on ARMv8 and RISC-V, between processes as between
+threads, because it is the same memory). Nobody contends for anything: what orders the two processes is each one's own lock,
+and so a frozen one holds nobody up. No compiler sees both steps at once, because each is a call into the interpreter.
+
+Raising the word is a read and a write, and of two who revoke at once none may undo the other's: they take turns by a lock on
+the folder. If its holder is frozen just then, the next one waits `REVOKING_S`, revokes nothing and calls the file not readable:
+what was claimed counts as begun.
+
+The dead begin nothing, but their worker processes outlive them by a moment; so whoever finds a lock free revokes everything
+before he reads. For an incarnation's own use `hold` revokes what it was given, in its workers too.
+
+A fork shares its parent's locks, and would keep them when the parent dies; so its copies are closed at the fork.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import itertools
 import mmap
 import os
 import re
+import shutil
 import struct
 import sys
 import tempfile
 import threading
+import time
+import weakref
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
+from .forks import forking, register
 from .machine import boot_id, machine_id
 from .runner import Begun
 
 MAGIC: Final = b"CallMark"
-VERSION: Final = 1
+VERSION: Final = 2
 SLOTS: Final = 65_536
 """In one segment: 1 MiB."""
 MAX_SEGMENTS: Final = 1_024
 """A node with more unforgotten attempts than 67 million has lost its way."""
 
+REVOKING_S: Final = 0.25
+"""How long somebody who revokes waits for another who does so."""
+UNNAMED_S: Final = 3_600
+"""A file that did not get its name within this time (seconds) was left by somebody who was killed."""
+ALL_FENCES: Final = (1 << 63) - 1
+
+_POLL_S: Final = 0.001
 _HEADER: Final = struct.Struct("=8sHHI40s64sI")  # magic, version, segment, slots, boot, machine, checksum
-_HEADER_BYTES: Final = 128
+_REVOKED_AT: Final = 128 // 8
+"""The word `revoked`; it has a line of the processor's cache for itself, which stays where it is read."""
+_HEADER_BYTES: Final = 192
 _HEADER_WORDS: Final = _HEADER_BYTES // 8
 _ORDER: Final = sys.byteorder.encode()
 
@@ -53,33 +100,65 @@ class Segment:
     """One mapped file of slots; `words` are its 64-bit integers, the header's included."""
 
     def __init__(self, path: Path, file: int, length: int) -> None:
+        if length % 8:
+            raise ValueError("torn")
         self.path = path
         self._map = mmap.mmap(file, length)
         self.words = memoryview(self._map).cast("q")
 
     @classmethod
-    def create(cls, path: Path, number: int) -> Segment:
-        """Make a segment; its room on the disk is taken now, because a store into a hole of a full disk kills the process."""
+    def create(cls, path: Path, number: int, lock: _Lock | None = None) -> Segment:
+        """Make a segment, locked if a lock is given; its room on the disk is taken now, because a store into a hole of a full disk kills the process."""
         length = _HEADER_BYTES + SLOTS * 16
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        unnamed = path.with_name(f"{path.name}.{os.getpid()}.new")
+        file = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.truncate(file, length)
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file, 0, length)
             segment = cls(path, file, length)
+            segment._map[: _HEADER.size] = _header(number)
+            if lock is not None:
+                took = lock.take(unnamed, fcntl.LOCK_EX)
+                assert took, "nobody else knows this file"
+            unnamed.rename(path)
+        except BaseException:
+            unnamed.unlink(missing_ok=True)
+            raise
         finally:
             os.close(file)
-        segment._map[: _HEADER.size] = _header(number)
         return segment
 
     @classmethod
     def attach(cls, path: Path) -> Segment:
-        """Map a segment that another process made."""
+        """Map a segment that another process made.
+
+        Raises:
+            OSError: it is not there, or may not be written.
+            ValueError: it is empty.
+        """
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             return cls(path, file, os.fstat(file).st_size)
         finally:
             os.close(file)
+
+    def read(self, number: int) -> set[int]:
+        """Answer the fences in it.
+
+        Raises:
+            ValueError: it is torn, or not of this boot of this machine.
+        """
+        if self._map[: _HEADER.size] != _header(number) or not boot_id():
+            raise ValueError("not written in this boot of this machine")
+        if len(self._map) != _HEADER_BYTES + SLOTS * 16:
+            raise ValueError("torn")
+        with self.words[_HEADER_WORDS + 1 :: 2] as fences:
+            return set(fences.tolist()) - {0}
+
+    def spoil(self) -> None:
+        """Make it unreadable for all."""
+        self._map[: len(MAGIC)] = bytes(len(MAGIC))
 
     def close(self) -> None:
         """Unmap it."""
@@ -95,23 +174,37 @@ class Marks:
 
     def __init__(self, folder: Path | None, incarnation: str) -> None:
         self.incarnation = incarnation
-        self._private = tempfile.TemporaryDirectory(prefix="callsheet-marks-") if folder is None else None
-        self.folder = Path(self._private.name) if self._private is not None else _existing(folder)
+        self._cleanup: weakref.finalize[..., Marks] | None = None
+        if folder is None:
+            folder = Path(tempfile.mkdtemp(prefix="callsheet-marks-"))
+            self._cleanup = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder = folder
         self._lock = threading.Lock()
-        self._segments = [Segment.create(segment_path(self.folder, incarnation, 0), 0)]
-        self._alive = _lock(self._segments[0].path)
+        self._barrier = threading.Lock()
+        self._alive = _Lock()
+        self._segments = [Segment.create(segment_path(folder, incarnation, 0), 0, self._alive)]
         self._words = [self._segments[0].words]
         self._free: list[int] = []
         self._fresh = itertools.count()
         self._taken: dict[int, int] = {}
+        register(self)
 
-    def set(self, run_id: int, fence: int) -> None:
-        """Record that the function of this attempt is about to be called."""
+    def set(self, run_id: int, fence: int) -> bool:
+        """Record that the function of this attempt is about to be called; false if it must not be, because it was revoked."""
         index = self.reserve(fence)
         words = self._words[index // SLOTS]
         at = _HEADER_WORDS + 2 * (index % SLOTS)
         words[at] = run_id
         words[at + 1] = fence
+        with self._barrier:
+            pass
+        with self._barrier:  # twice: the module's text says why
+            pass
+        if fence > self._words[0][_REVOKED_AT]:
+            return True
+        self.forget((fence,))
+        return False
 
     def reserve(self, fence: int) -> int:
         """Answer the number of a slot that a worker process will set for this fence."""
@@ -148,11 +241,14 @@ class Marks:
             for segment in self._segments:
                 segment.close()
             self._segments = []
-            if self._alive is not None:
-                os.close(self._alive)
-                self._alive = None
-        if self._private is not None:
-            self._private.cleanup()
+            self._alive.release()
+        if self._cleanup is not None:
+            self._cleanup()
+
+    def let_go(self) -> None:
+        """In a forked child: the private folder is the parent's."""
+        if self._cleanup is not None:
+            self._cleanup.detach()
 
     def _grow(self, index: int) -> None:
         with self._lock:
@@ -169,38 +265,81 @@ class AttachedMarks:
     def __init__(self, folder: Path, incarnation: str) -> None:
         self._folder = folder
         self._incarnation = incarnation
+        self._barrier = threading.Lock()
         self._words: dict[int, memoryview[int]] = {}
         self._segments: list[Segment] = []
 
-    def set(self, index: int, run_id: int, fence: int) -> None:
-        """Set the mark in a slot that the parent reserved."""
+    def set(self, index: int, run_id: int, fence: int) -> bool:
+        """Set the mark in a slot that the parent reserved; false if the function must not be called, because it was revoked."""
         words = self._words.get(index // SLOTS)
         if words is None:
+            self._map(0)
             words = self._map(index // SLOTS)
         at = _HEADER_WORDS + 2 * (index % SLOTS)
         words[at] = run_id
         words[at + 1] = fence
+        with self._barrier:
+            pass
+        with self._barrier:  # as above
+            pass
+        if fence > self._words[0][_REVOKED_AT]:
+            return True
+        words[at + 1] = 0
+        return False
 
     def _map(self, number: int) -> memoryview[int]:
-        self._segments.append(Segment.attach(segment_path(self._folder, self._incarnation, number)))
-        self._words[number] = self._segments[-1].words
+        if number not in self._words:
+            self._segments.append(Segment.attach(segment_path(self._folder, self._incarnation, number)))
+            self._words[number] = self._segments[-1].words
         return self._words[number]
 
 
 def read_begun(folder: Path | None, incarnation: str) -> Begun:
-    """Read what a dead incarnation left; not readable if it is of another boot or machine, torn, or not there."""
-    paths = segment_paths(folder, incarnation)
-    fences: set[int] = set()
+    """Read what an incarnation has marked; not readable if it is of another boot or machine, torn, or not there."""
+    return revoke(folder, incarnation, 0)
+
+
+def revoke(folder: Path | None, incarnation: str, fence: int) -> Begun:
+    """See to it that an incarnation begins nothing under a fence up to this one (nothing at all if it is dead), and read its marks.
+
+    Where they are not readable nothing was revoked. A lower fence than before takes nothing back.
+    """
     try:
-        for number, path in enumerate(paths):
-            fences.update(_read_segment(path.read_bytes(), number))
+        if folder is not None:
+            with contextlib.closing(Segment.attach(segment_path(folder, incarnation, 0))) as first:
+                return _revoke(folder, incarnation, fence, first)
     except (OSError, ValueError):
-        return Begun(incarnation, readable=False, fences=frozenset())
-    return Begun(incarnation, readable=bool(paths), fences=frozenset(fences))
+        pass
+    return Begun(incarnation, readable=False, fences=frozenset())
 
 
-def remove_marks(folder: Path | None, incarnation: str) -> None:
-    """Remove the files of an incarnation; none is no error. The first segment goes last, so that a rest is never read as a whole."""
+def _revoke(folder: Path, incarnation: str, fence: int, first: Segment) -> Begun:
+    first.read(0)
+    with _shared(first.path) as dead:
+        if dead:
+            fence = ALL_FENCES
+        if fence > first.words[_REVOKED_AT]:
+            with _revoking(folder):
+                first.words[_REVOKED_AT] = max(fence, first.words[_REVOKED_AT])
+        barrier = threading.Lock()
+        for _ in range(2):
+            with barrier:
+                pass
+        fences: set[int] = set()
+        for number, path in enumerate(segment_paths(folder, incarnation)[1:], 1):
+            with contextlib.closing(Segment.attach(path)) as segment:
+                fences.update(segment.read(number))
+        fences.update(first.read(0))  # last: a sweep spoils it before it removes the others
+    return Begun(incarnation, readable=True, fences=frozenset(fences), dead=dead)
+
+
+def remove_marks(folder: Path, incarnation: str) -> None:
+    """Remove the files of an incarnation; none is no error. The first is spoiled first and goes last, so that a rest is never read as a whole."""
+    with (
+        contextlib.suppress(OSError, ValueError),
+        contextlib.closing(Segment.attach(segment_path(folder, incarnation, 0))) as first,
+    ):
+        first.spoil()
     for path in reversed(segment_paths(folder, incarnation)):
         path.unlink(missing_ok=True)
 
@@ -214,24 +353,78 @@ def sweep_marks(folder: Path | None, keep: Iterable[str]) -> None:
         incarnation = unquote(path.name.removesuffix(".marks"))
         if path in kept or path != segment_path(folder, incarnation, 0) or re.search(r"\.\d+$", incarnation):
             continue
-        lock = _lock(path)
-        if lock is not None:
+        lock = _Lock()
+        if lock.take(path, fcntl.LOCK_EX):
             remove_marks(folder, incarnation)
-            os.close(lock)
+            lock.release()
+    for path in folder.glob("*.marks.*.new"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < time.time() - UNNAMED_S:
+                path.unlink()
 
 
-def _lock(path: Path) -> int | None:
-    """Take the lock on a file that says that its incarnation lives; None when somebody has it, or the file is gone."""
+class _Lock:
+    """A lock on a file or folder, which dies with the process, and which no child shares."""
+
+    def __init__(self) -> None:
+        self._file: int | None = None
+
+    def take(self, path: Path, how: int) -> bool:
+        """Take it, exclusive or shared; false when somebody has it, or nothing is there."""
+        with forking:
+            try:
+                file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return False
+            try:
+                fcntl.flock(file, how | fcntl.LOCK_NB)
+            except OSError:
+                os.close(file)
+                return False
+            self._file = file
+            register(self)
+        return True
+
+    def release(self) -> None:
+        """Let others have it; twice is harmless."""
+        if self._file is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close the file; the lock is left to a process that shares it."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+
+@contextlib.contextmanager
+def _shared(path: Path) -> Iterator[bool]:
+    """Answer whether nobody holds the lock on a file; then it is neither locked nor swept in here."""
+    lock = _Lock()
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
+        yield lock.take(path, fcntl.LOCK_SH)
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _revoking(folder: Path) -> Iterator[None]:
+    """Be the only one who revokes in this folder.
+
+    Raises:
+        TimeoutError: somebody else is at it, and does not end.
+    """
+    lock = _Lock()
+    deadline = time.monotonic() + REVOKING_S
+    while not lock.take(folder, fcntl.LOCK_EX):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{folder}: somebody else has been revoking for {REVOKING_S} s")
+        time.sleep(_POLL_S)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(file)
-        return None
-    return file
+        yield
+    finally:
+        lock.release()
 
 
 def segment_paths(folder: Path | None, incarnation: str) -> Sequence[Path]:
@@ -248,12 +441,6 @@ def segment_path(folder: Path, incarnation: str, number: int) -> Path:
     return folder / (f"{safe}.{number}.marks" if number else f"{safe}.marks")
 
 
-def _existing(folder: Path | None) -> Path:
-    assert folder is not None
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
-
-
 def _fence_at(index: int) -> int:
     return _HEADER_WORDS + 2 * (index % SLOTS) + 1
 
@@ -266,17 +453,3 @@ def _header(number: int) -> bytes:
 
 def _machine() -> bytes:
     return (machine_id().encode()[:56] + b" " + _ORDER)[:64]
-
-
-def _read_segment(content: bytes, number: int) -> set[int]:
-    """Answer the fences in a segment.
-
-    Raises:
-        ValueError: it is torn, or not of this boot of this machine.
-    """
-    if content[: _HEADER.size] != _header(number) or not boot_id():
-        raise ValueError("not written in this boot of this machine")
-    if len(content) != _HEADER_BYTES + SLOTS * 16:
-        raise ValueError("torn")
-    words = memoryview(content)[_HEADER_BYTES:].cast("q")
-    return set(words[1::2].tolist()) - {0}

@@ -2,7 +2,7 @@
 
 A batch goes out when whoever finished has nothing more at hand, at `FULL` outcomes, or `HOLD_US` after the first that is
 unreported, whichever is first. Progress is not a fact but a picture: of one attempt only the newest is kept, and the pictures
-go out every `PROGRESS_US`.
+go out every `PROGRESS_US`. How many functions the node knows is such a picture too, which waits `LEARNED_US` for the next.
 
 Reports are made by one thread at a time, in the order of `put`: a `Freed` never overtakes the outcome before it.
 """
@@ -15,12 +15,13 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from .runner import Freed, Outcome, Progress, Report
+from .runner import Freed, Learned, Outcome, Progress, Report, Reported
 from .watch import Watch
 
 FULL: Final = 64
 HOLD_US: Final = 1_000
 PROGRESS_US: Final = 50_000
+LEARNED_US: Final = 10_000
 
 logger: Final = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ class Reporter:
         self._reporting = threading.Lock()
         self._hold_armed = False
         self._progress_armed = False
+        self._learned: Learned | None = None
+        self._learned_armed = False
 
     def put(self, item: Outcome | Freed, *, more: bool = False) -> None:
         """Take an outcome; `more` says that another will follow at once, so that this one may wait for it."""
@@ -58,6 +61,13 @@ class Reporter:
             self._progress_armed = True
             self._watch.after(PROGRESS_US, self._end_progress)
 
+    def learn(self, knows: int) -> None:
+        """Take how much is known; it goes out after all outcomes that were put before."""
+        self._learned = Learned(knows)
+        if not self._learned_armed:
+            self._learned_armed = True
+            self._watch.after(LEARNED_US, self._end_learning)
+
     def flush(self) -> None:
         """Report what waits. What another thread puts while this one reports goes out with the next round."""
         while self._waiting and self._reporting.acquire(blocking=False):
@@ -78,8 +88,18 @@ class Reporter:
                 self._call(pictures)
         self.flush()
 
+    def _end_learning(self) -> None:
+        self._learned_armed = False
+        learned, self._learned = self._learned, None
+        with self._reporting:
+            while self._waiting:
+                self._send()
+            if learned is not None:
+                self._call([learned])
+        self.flush()
+
     def _send(self) -> None:
-        batch: list[Outcome | Progress | Freed] = []
+        batch: list[Reported] = []
         while self._waiting and len(batch) < 4 * FULL:
             item = self._waiting.popleft()
             picture = self._progress.pop(item.fence, None) if self._progress else None
@@ -88,7 +108,7 @@ class Reporter:
             batch.append(item)
         self._call(batch)
 
-    def _call(self, batch: Sequence[Outcome | Progress | Freed]) -> None:
+    def _call(self, batch: Sequence[Reported]) -> None:
         try:
             self._report(batch)
         except Exception:

@@ -12,6 +12,9 @@ call. The mark outlives kill -9, so whoever recovers knows which claimed attempt
 Promises
     each order yields exactly one Outcome, whatever happens to the process or thread that ran it
     an order that was withdrawn before its mark was set yields `not_started`, and its function is never called
+    so does an order whose fence was revoked, by whatever process, before its mark was set; also if this one was frozen then
+    while starts are held nothing begins: what had not begun, and what comes, yields `not_started`
+    an `unknown_target` is reported before the `Learned` that makes it worth another try
     `stop` on a thread cannot end it: the attempt yields its outcome at once, its place stays taken until the thread ends
     a worker process and a command are ended with their whole process group: TERM, grace, KILL
 """
@@ -86,7 +89,14 @@ class Freed(Struct, frozen=True, gc=False, array_like=True):
     kind: ExecutorKind
 
 
-Report = Callable[[Sequence[Outcome | Progress | Freed]], None]
+class Learned(Struct, frozen=True, gc=False, array_like=True):
+    """The runner has got to know functions; `knows` is what its property of that name answered then."""
+
+    knows: int
+
+
+Reported = Outcome | Progress | Freed | Learned
+Report = Callable[[Sequence[Reported]], None]
 StopReason = Literal["cancelled", "timed_out", "shutdown"]
 
 
@@ -112,11 +122,16 @@ class Capacity(Struct, frozen=True):
 
 
 class Begun(Struct, frozen=True):
-    """What the marks of an incarnation say: the fences whose functions were called; `readable` is false where they cannot be trusted."""
+    """What the marks of an incarnation say: the fences whose functions were called; `readable` is false where they cannot be trusted.
+
+    `dead` if its process certainly is no more (or has closed its runner), so that nothing of it begins hereafter. False means
+    only that this could not be told; where nothing is readable nothing is told.
+    """
 
     incarnation: str
     readable: bool
     fences: frozenset[int]
+    dead: bool = False
 
 
 class Runner(Protocol):
@@ -133,8 +148,15 @@ class Runner(Protocol):
     def stop(self, fence: int, reason: StopReason, grace_us: int) -> None:
         """End one attempt: withdraw it if it has not begun (`not_started`), else ask it to end, then make it."""
 
+    @property
+    def knows(self) -> int:
+        """A number that grows whenever functions are learned; each growth is also reported, as `Learned`."""
+
     def withdraw(self, fences: Sequence[int]) -> None:
         """Give back those of these that have not begun (`not_started`); the others go on."""
+
+    def hold(self, held: bool) -> None:
+        """Begin nothing, and give back what has not begun and what comes (`not_started`), until told to go on."""
 
     def forget(self, fences: Sequence[int]) -> None:
         """These outcomes are durable: their marks may be reused."""
@@ -144,6 +166,13 @@ class Runner(Protocol):
 
     def begun(self, incarnation: str) -> Begun:
         """Read the marks that another incarnation left (or this one)."""
+
+    def revoke(self, incarnation: str, fence: int) -> Begun:
+        """See to it that this incarnation begins nothing under a fence up to this one, whether it lives, is frozen or dead; then read.
+
+        What is not among the answer's fences, and not above `fence`, is never called. Where the marks are not readable,
+        nothing was revoked. A lower fence than before takes nothing back; 0 only reads.
+        """
 
     def sweep(self, keep: Sequence[str]) -> None:
         """What the dead had begun is dealt with: remove the marks of incarnations that live no more, but for those to `keep`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from ..executor.runner import Capacity, Freed, Order, Outcome, Progress, StopReason
+from ..executor.runner import Capacity, Order, Outcome, Progress, Reported, StopReason
 
 
 class Offer(Struct, frozen=True, tag="offer"):
@@ -72,9 +72,9 @@ class AttemptsEnded(Struct, frozen=True, tag="attempts_ended"):
 
 
 class RunnerReported(Struct, frozen=True, tag="runner_reported"):
-    """What the runner tells its executor: outcomes, progress, places that are free again."""
+    """What the runner tells its executor: outcomes, progress, places that are free again, that it has learned functions."""
 
-    reports: tuple[Outcome | Progress | Freed, ...]
+    reports: tuple[Reported, ...]
 
 
 class AttemptsProgressed(Struct, frozen=True, tag="attempts_progressed"):
@@ -103,13 +103,14 @@ class TakeStock(Struct, frozen=True, tag="take_stock"):
 class MarksRead(Struct, frozen=True, gc=False, array_like=True):
     """What the marks of an incarnation say; where `readable` is false, what was claimed counts as begun.
 
-    `dead` only if its process certainly is; one that lives may set more marks, but for what was revoked.
+    `dead` only if its process certainly is; one that lives may set more marks, but for fences up to `revoked`.
     """
 
     incarnation: str
     readable: bool
     fences: tuple[int, ...]
     dead: bool = False
+    revoked: int = 0
 
 
 class StockTaken(Struct, frozen=True, tag="stock_taken"):

@@ -34,6 +34,7 @@ class FakeRunner:
         self.started: list[int] = []
         self.calls: list[tuple[Any, ...]] = []
         self.begun_fences: set[int] = set()
+        self.knows = 3
 
     def open(self, report: Report) -> None:
         raise AssertionError("the node opens the runner")
@@ -55,6 +56,13 @@ class FakeRunner:
 
     def begun(self, incarnation: str) -> Begun:
         return Begun(incarnation, True, frozenset(self.begun_fences))
+
+    def revoke(self, incarnation: str, fence: int) -> Begun:
+        self.calls.append(("revoke", incarnation, fence))
+        return Begun(incarnation, True, frozenset(self.begun_fences), dead=incarnation == "dead")
+
+    def hold(self, held: bool) -> None:
+        self.calls.append(("hold", held))
 
     def sweep(self, keep: Sequence[str]) -> None:
         self.calls.append(("sweep", *keep))
@@ -145,5 +153,5 @@ def test_a_new_leader_learns_what_is_held_and_what_the_dead_have_marked() -> Non
     deliver(executor, RunnerReported((outcome(2),)), now=NOW)
     runner.begun_fences = {7}
     effects = deliver(executor, TakeStock(2, ("dead",)), now=NOW)
-    assert sent(effects, StockTaken) == [StockTaken(2, "n", "i", (1, 2), (MarksRead("dead", True, (7,)),))]
+    assert sent(effects, StockTaken) == [StockTaken(2, "n", "i", (1, 2), (MarksRead("dead", True, (7,), dead=True),))]
     assert [it.outcomes for it in sent(effects, AttemptsEnded)] == [(outcome(2),)], "what ended is said again"

@@ -204,6 +204,8 @@ class Foreman:
             if outcome.outcome != "succeeded":
                 outcome = _completed(live, outcome)  # noqa: PLW2901 - the same one, with what only the parent knows
             settled.append(outcome)
+            if outcome.outcome == "not_started":
+                continue
             took_us.setdefault(live.order.target, []).append(outcome.ended_at - outcome.started_at)
         if not settled:
             return

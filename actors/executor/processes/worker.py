@@ -35,7 +35,7 @@ from typing import Any, Final
 import msgspec
 
 from .. import capture
-from ..call import call, describe, failed, guarded
+from ..call import call, describe, failed, guarded, not_started
 from ..context import Cancelled
 from ..functions import Function, Location
 from ..live import LiveAttempt
@@ -141,7 +141,9 @@ class Worker:
                 self._put(_not_loaded(live, error))
                 return
         live.function = function
-        self._marks.set(slot, order.run_id, order.fence)
+        if not self._marks.set(slot, order.run_id, order.fence):
+            self._put(not_started(order, live.started_at))
+            return
         self._put(self._call(live))
         if live.told:
             self._retired = True  # the parent ends this process, and what else it may have left running

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from callsheet.actors.actor import COORDINATOR, EXECUTOR, METRICS, PERSISTENCE, Address, CancelTimer, SetTimer
-from callsheet.actors.executor.runner import Freed, Outcome, Progress
+from callsheet.actors.executor.runner import Reported
 from callsheet.actors.messages import Envelope, PeerRestarted, RunnerReported, Started
 from callsheet.actors.persistence.faulty import Crash, FaultyStore
 from callsheet.actors.stage import Limits, Stage
@@ -238,7 +238,7 @@ class Life:
         """An actor cannot be kept alive."""
         self._world.referee.fail("0", f"{name} was given up: {reason}")
 
-    def _report_outcomes(self, reports: Sequence[Outcome | Progress | Freed]) -> None:
+    def _report_outcomes(self, reports: Sequence[Reported]) -> None:
         if self.alive:
             self._post(EXECUTOR, Envelope("", EXECUTOR, 0, (RunnerReported(tuple(reports)),)))
 

@@ -7,7 +7,8 @@ and on how often it has begun, and on nothing else, so a fault that is taken awa
                                 └─ stop, time-out: it ends soon; or it does not listen, and is given up (`stuck`), or killed
 
 What the trace is told is what the functions themselves would have left behind. The marks lie on the disk of the machine: they
-outlive this process, and are trusted only within the boot in which they were set.
+outlive this process, and are trusted only within the boot in which they were set. What is revoked there is found by this
+process, also when it stood still meanwhile, before it calls a function.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from callsheet.actors.executor.runner import Begun, Capacity, Freed, Order, Outcome, Report, StopReason
+from callsheet.actors.executor.runner import Begun, Capacity, Freed, Learned, Order, Outcome, Report, StopReason
 from callsheet.actors.records import AttemptOutcome, ErrorInfo, ExecutorKind
 from callsheet.data import pack
 from simulation.virtual import stream
@@ -48,6 +49,15 @@ class _Running(Struct):
     given_up: bool = False
 
 
+class MarkSet(set[int]):
+    """The fences that an incarnation has marked, up to which fence it may begin nothing more, and whether it lives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.revoked = 0
+        self.alive = True
+
+
 class SimulatedRunner:
     """Runs orders in virtual time. Fulfils the contract of `callsheet.actors.executor.runner.Runner`."""
 
@@ -60,22 +70,24 @@ class SimulatedRunner:
         self._closed = False
         self._waiting: dict[int, Order] = {}
         self._running: dict[int, _Running] = {}
-        world.disk.marks[incarnation] = (world.disk.boot, set())
-        self._marks = world.disk.marks[incarnation][1]
+        self._marks = MarkSet()
+        world.disk.marks[incarnation] = (world.disk.boot, self._marks)
+        self._is_held = False
+        self._learning: set[int] = set()
 
     def open(self, report: Report) -> None:
         self._report = report
 
     def die(self) -> None:
         """The process is killed, and what ran in it with it."""
-        self._alive = False
+        self._alive = self._marks.alive = False
         for fence in self._running:
             self._world.trace.died(fence)
 
     def start(self, orders: Sequence[Order]) -> None:
         for order in orders:
-            if self._closed:
-                self._tell(Outcome(order.fence, order.run_id, order.attempt, "not_started", 0, self._now()))
+            if self._closed or self._is_held:
+                self._give_back(order)
             elif not self._world.workload.is_known(order.tenant, order.job, order.target):
                 self._refuse(order)
             elif order.fence not in self._waiting and order.fence not in self._running:
@@ -99,7 +111,17 @@ class SimulatedRunner:
         for fence in fences:
             order = self._waiting.pop(fence, None)
             if order is not None:
-                self._tell(Outcome(fence, order.run_id, order.attempt, "not_started", 0, self._now()))
+                self._give_back(order)
+
+    def hold(self, held: bool) -> None:
+        self._is_held = held
+        if held:
+            self.withdraw(list(self._waiting))
+
+    @property
+    def knows(self) -> int:
+        now = self._world.time.now
+        return sum(work.nature.known_at <= now for work in self._world.workload.all())
 
     def forget(self, fences: Sequence[int]) -> None:
         self._marks.difference_update(fences)
@@ -108,14 +130,27 @@ class SimulatedRunner:
         return [*self._waiting, *(fence for fence, live in self._running.items() if not live.given_up)]
 
     def begun(self, incarnation: str) -> Begun:
-        boot, fences = self._world.disk.marks.get(incarnation, (0, set()))
-        readable = boot == self._world.disk.boot
-        return Begun(incarnation, readable=readable, fences=frozenset(fences) if readable else frozenset())
+        marks = self._readable(incarnation)
+        if marks is None:
+            return Begun(incarnation, readable=False, fences=frozenset())
+        return Begun(incarnation, readable=True, fences=frozenset(marks), dead=not marks.alive)
+
+    def revoke(self, incarnation: str, fence: int) -> Begun:
+        marks = self._readable(incarnation)
+        if marks is not None:
+            marks.revoked = max(marks.revoked, fence)
+        return self.begun(incarnation)
+
+    def _readable(self, incarnation: str) -> MarkSet | None:
+        boot, marks = self._world.disk.marks.get(incarnation, (0, None))
+        return marks if boot == self._world.disk.boot and isinstance(marks, MarkSet) else None
 
     def sweep(self, keep: Sequence[str]) -> None:
         marks = self._world.disk.marks
         for incarnation in [it for it in marks if it != self._incarnation and it not in keep]:
-            del marks[incarnation]
+            readable = self._readable(incarnation)
+            if readable is None or not readable.alive:
+                del marks[incarnation]
 
     def close(self, timeout_us: int) -> None:
         self._closed = True
@@ -140,6 +175,10 @@ class SimulatedRunner:
 
     def _begin(self, order: Order) -> None:
         self.mark(order)
+        if order.fence <= self._marks.revoked:
+            self._marks.discard(order.fence)
+            self._give_back(order)
+            return
         nth = self._world.trace.began(order, self._incarnation)
         draw = self._world.workload.draw(order, nth, stream(self._world.seed, "runner", order.job, order.run_id, nth))
         live = _Running(order, draw, self._now(), self._world.time.now)
@@ -215,6 +254,14 @@ class SimulatedRunner:
         self._tell(
             Outcome(order.fence, order.run_id, order.attempt, "unknown_target", self._now(), self._now(), error=error)
         )
+        work = self._world.workload.find(order.tenant, order.job)
+        if work is not None and work.nature.known_at not in self._learning:
+            self._learning.add(work.nature.known_at)
+            wait_us = work.nature.known_at - self._world.time.now
+            self._later(wait_us, lambda: self._report([Learned(self.knows)]))
+
+    def _give_back(self, order: Order) -> None:
+        self._tell(Outcome(order.fence, order.run_id, order.attempt, "not_started", 0, self._now()))
 
     # ---- the process ----------------------------------------------------------------------------------------------------
 
