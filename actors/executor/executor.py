@@ -242,7 +242,7 @@ class Executor:
         marks = []
         for incarnation in message.incarnations:
             begun = self._runner.revoke(incarnation, message.revoke)
-            marks.append(MarksRead(incarnation, begun.readable, tuple(sorted(begun.fences)), begun.dead))
+            marks.append(MarksRead(incarnation, begun.readable, tuple(sorted(begun.fences)), begun.dead, begun.revoked))
         held = (*self._held, *self._ended)
         turn.send(self._leader, StockTaken(message.epoch, self._node, self._incarnation, held, tuple(marks)))
 

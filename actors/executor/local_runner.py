@@ -156,8 +156,6 @@ class LocalRunner:
 
     def revoke(self, incarnation: str, fence: int) -> Begun:
         """See to it that an incarnation begins nothing under a fence up to this one, and read its marks."""
-        if not fence:
-            return self.begun(incarnation)
         own = incarnation == self._incarnation and self._is_open
         return revoke(self._marks.folder if own else self._folder, incarnation, fence)
 

@@ -321,6 +321,7 @@ def _revoke(folder: Path, incarnation: str, fence: int, first: Segment) -> Begun
         if fence > first.words[_REVOKED_AT]:
             with _revoking(folder):
                 first.words[_REVOKED_AT] = max(fence, first.words[_REVOKED_AT])
+        revoked = first.words[_REVOKED_AT]
         barrier = threading.Lock()
         for _ in range(2):
             with barrier:
@@ -330,7 +331,7 @@ def _revoke(folder: Path, incarnation: str, fence: int, first: Segment) -> Begun
             with contextlib.closing(Segment.attach(path)) as segment:
                 fences.update(segment.read(number))
         fences.update(first.read(0))  # last: a sweep spoils it before it removes the others
-    return Begun(incarnation, readable=True, fences=frozenset(fences), dead=dead)
+    return Begun(incarnation, readable=True, fences=frozenset(fences), dead=dead, revoked=revoked)
 
 
 def remove_marks(folder: Path, incarnation: str) -> None:

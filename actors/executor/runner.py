@@ -125,13 +125,15 @@ class Begun(Struct, frozen=True):
     """What the marks of an incarnation say: the fences whose functions were called; `readable` is false where they cannot be trusted.
 
     `dead` if its process certainly is no more (or has closed its runner), so that nothing of it begins hereafter. False means
-    only that this could not be told; where nothing is readable nothing is told.
+    only that this could not be told; where nothing is readable nothing is told. What is not among `fences` and not above
+    `revoked` is never called.
     """
 
     incarnation: str
     readable: bool
     fences: frozenset[int]
     dead: bool = False
+    revoked: int = 0
 
 
 class Runner(Protocol):
@@ -170,8 +172,7 @@ class Runner(Protocol):
     def revoke(self, incarnation: str, fence: int) -> Begun:
         """See to it that this incarnation begins nothing under a fence up to this one, whether it lives, is frozen or dead; then read.
 
-        What is not among the answer's fences, and not above `fence`, is never called. Where the marks are not readable,
-        nothing was revoked. A lower fence than before takes nothing back; 0 only reads.
+        Where the marks are not readable nothing was revoked. A lower fence than before takes nothing back; 0 only reads.
         """
 
     def sweep(self, keep: Sequence[str]) -> None:

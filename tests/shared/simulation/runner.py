@@ -133,7 +133,7 @@ class SimulatedRunner:
         marks = self._readable(incarnation)
         if marks is None:
             return Begun(incarnation, readable=False, fences=frozenset())
-        return Begun(incarnation, readable=True, fences=frozenset(marks), dead=not marks.alive)
+        return Begun(incarnation, readable=True, fences=frozenset(marks), dead=not marks.alive, revoked=marks.revoked)
 
     def revoke(self, incarnation: str, fence: int) -> Begun:
         marks = self._readable(incarnation)
