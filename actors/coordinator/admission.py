@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from ...triggers import DecisionKind
 from ..actor import Turn
+from ..audit import audit_events
 from ..messages import (
     Accepted,
     Admit,
@@ -74,7 +75,8 @@ class Admission:
         for live in lives[: message.asked]:
             live.watchers = watchers
         asked = [live.run.run_id for live in lives[: message.asked]]
-        reign.batch.admitted.append(Admitted(message.key, message.client, asked, lives))
+        audited = audit_events(now, message.client, message, reign.epoch)
+        reign.batch.admitted.append(Admitted(message.key, message.client, asked, lives, audited))
 
     def _refusal(self, message: Admit) -> RequestRejected | None:
         reign = self._reign

@@ -35,6 +35,7 @@ class Admitted(Struct):
     client: Address
     run_ids: list[int]
     lives: list[Live]
+    audited: tuple[Event, ...] = ()
 
 
 class Batch:
@@ -113,8 +114,10 @@ class Batch:
             writes.append(AddEnds(tuple(self.ends)))
         if self.conditions:
             writes.append(PutConditions(tuple(self.conditions)))
-        if self.events:
-            writes.append(AddEvents(tuple(self.events)))
+        # with the submission, so that one that is refused later leaves no line either
+        events = [*self.events, *(event for it in self.admitted for event in it.audited)]
+        if events:
+            writes.append(AddEvents(tuple(events)))
         if self.settled is not None:
             writes.append(PutSettled(self.settled))
         return tuple(writes)

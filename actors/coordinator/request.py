@@ -7,6 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ..actor import SECOND, Address, Turn
+from ..audit import audit_events
 from ..messages import (
     Answer,
     AttemptsProgressed,
@@ -68,6 +69,7 @@ class Requests:
             turn.send(message.client, RequestRejected(message.key, "ended", text))
             return
         state = self._attempts.cancel(live, message.reason, turn)
+        self._reign.batch.events += audit_events(turn.now, message.client, message, self._reign.epoch, run=live.run)
         self._reign.batch.send(message.client, CancelAccepted(message.key, state))
 
     # ---- pause, resume, remove ------------------------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import assert_never
 
 from msgspec.structs import replace
 
 from ..actor import CLOCK, COORDINATOR, DEPENDENCIES, Address, Turn
+from ..audit import audit_events
 from ..graph import find_cycle
 from ..messages import (
     AddJobs,
@@ -66,7 +68,7 @@ class Definitions:
             self._added(client, request, changes, there, turn)
 
         if writes:
-            self._errands.save(client, request, writes, then, turn)
+            self._save(client, request, writes, then, turn)
         else:
             then(turn)
 
@@ -159,7 +161,19 @@ class Definitions:
         def then(turn: Turn) -> None:
             self._changed(client, request, after, turn)
 
-        self._errands.save(client, request, writes, then, turn)
+        self._save(client, request, writes, then, turn)
+
+    def _save(
+        self,
+        client: Address,
+        request: AddJobs | ChangeJob,
+        writes: list[Write],
+        then: Callable[[Turn], None],
+        turn: Turn,
+    ) -> None:
+        """Have a change stored together with who asked for it."""
+        audited = audit_events(turn.now, client, request, self._errands.epoch)
+        self._errands.save(client, request, [*writes, AddEvents(audited)] if audited else writes, then, turn)
 
     @staticmethod
     def _resumed(record: JobRecord, now: int) -> tuple[JobRecord, list[Write]]:
