@@ -80,6 +80,8 @@ class Admission:
 
     def _refusal(self, message: Admit) -> RequestRejected | None:
         reign = self._reign
+        if reign.handing_over:
+            return RequestRejected(message.key, "not_leader", "the leader is handing over; ask the next one")
         if reign.quiet:
             return RequestRejected(message.key, "stopping", "the scheduler is shutting down and takes nothing new")
         if reign.store_full:

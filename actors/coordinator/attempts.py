@@ -24,8 +24,10 @@ from ..messages import (
 )
 from ..records import EXECUTOR_KINDS, Attempt, AttemptOutcome, Condition, RunState
 from .backoff import backoff_us, is_retried
+from .batch import Claimed
 from .book import Live
 from .hooks import tell_run
+from .places import Needs, Place
 from .reign import Reign
 
 CANCEL_GRACE_US: Final = 5 * SECOND
@@ -53,31 +55,33 @@ class Attempts:
         reign = self._reign
         if reign.quiet:
             return
+        ready = reign.book.ready
         count = waited = 0
         for kind in EXECUTOR_KINDS:
-            while reign.book.ready.waiting(kind):
-                place = reign.places.best(kind)
-                if place is None:
-                    break
-                room = place.free(kind)
-                claimed = reign.batch.claimed.setdefault(place.node, [])
-                taken = self._claim_for(kind, room, place.node, claimed)
-                if not claimed:
-                    del reign.batch.claimed[place.node]
+            wanted = ready.waiting(kind)
+            while wanted:
+                # needs that differ compete for the same places: one run at a time then, the most urgent first
+                needs = wanted[0] if len(wanted) == 1 else min(wanted, key=ready.rank)
+                best = reign.places.best(needs)
+                if best is None:
+                    wanted.remove(needs)
+                    continue
+                place, room = best
+                taken = self._claim_for(needs, room if len(wanted) == 1 else 1, place)
                 count += len(taken)
                 waited += sum(turn.now - live.ready_at for live in taken)
-                if len(taken) < room:
-                    break
+                if not taken or len(wanted) > 1:
+                    wanted = [other for other in ready.waiting(kind) if other in wanted]
         if count:
             turn.emit(AttemptsStarted(count, waited))
 
-    def _claim_for(self, kind: str, room: int, node: str, claimed: list[Live]) -> list[Live]:
+    def _claim_for(self, needs: Needs, room: int, place: Place) -> list[Live]:
         """Take up to `room` runs, those of paused jobs aside."""
         reign = self._reign
         taken: list[Live] = []
         held = reign.held
         while len(taken) < room:
-            live = reign.book.ready.pop(kind)
+            live = reign.book.ready.pop(needs)
             if live is None:
                 break
             if held and live.key in held:
@@ -86,27 +90,33 @@ class Attempts:
             else:
                 live.move(RunState.CLAIMED, "claimed; its function has not been seen to begin")
                 live.fence = reign.next_fence()
-                live.node = node
+                live.node = place.node
+                live.place = place
                 live.begun = False
                 taken.append(live)
         if taken:
-            reign.places.take(node, taken[0].job.executor, len(taken))
-            claimed.extend(taken)
+            if needs.resources:
+                for live in taken:
+                    place.take(live.job)
+            else:
+                place.take(taken[0].job, len(taken))
+            claimed = (Claimed(live, live.fence, live.attempts + live.crashes + 1) for live in taken)
+            reign.batch.claimed.setdefault(place, []).extend(claimed)
         return taken
 
-    def assign(self, claimed: dict[str, list[Live]], turn: Turn) -> None:
-        """The claims are durable: send the orders. What was cancelled meanwhile is not sent."""
-        reign = self._reign
-        for node, lives in claimed.items():
-            place = reign.places.of(node)
-            assert place is not None
-            orders = [self._order(live) for live in lives if live.state is RunState.CLAIMED]
+    def assign(self, claimed: dict[Place, list[Claimed]], turn: Turn) -> None:
+        """The claims are durable: send the orders. What was cancelled or taken back meanwhile is not sent."""
+        for place, its_claimed in claimed.items():
+            lives = [it.live for it in its_claimed if it.in_hand]
+            self._send_orders(place, [live for live in lives if live.state is RunState.CLAIMED], turn)
             for live in lives:
                 if live.state is RunState.CANCELLING:  # while its claim was being stored
-                    reign.places.give_back(node, live.job.executor)
                     self.give_back(live, turn.now)
-            for start in range(0, len(orders), ORDERS_A_MESSAGE):
-                turn.send(place.address, Assign(reign.epoch, tuple(orders[start : start + ORDERS_A_MESSAGE])))
+
+    def _send_orders(self, place: Place, lives: list[Live], turn: Turn) -> None:
+        for start in range(0, len(lives), ORDERS_A_MESSAGE):
+            orders = tuple(map(self._order, lives[start : start + ORDERS_A_MESSAGE]))
+            turn.send(place.address, Assign(self._reign.epoch, orders))
 
     @staticmethod
     def _order(live: Live) -> Order:
@@ -130,27 +140,25 @@ class Attempts:
     def send_again(self, turn: Turn) -> None:
         """Send again what may have been lost: orders that have not been seen to begin, and the word that one is to end."""
         reign = self._reign
-        waiting: dict[str, list[Live]] = {}
-        cancelled: dict[str, list[int]] = {}
+        waiting: dict[Place, list[Live]] = {}
+        cancelled: dict[Place, list[int]] = {}
         for live in reign.book.live.values():
-            if not live.fence or turn.now - live.ready_at <= SEND_AGAIN_US:
+            if live.place is None or turn.now - live.ready_at <= SEND_AGAIN_US:
                 continue
             if live.state is RunState.CLAIMED:
-                waiting.setdefault(live.node, []).append(live)
+                waiting.setdefault(live.place, []).append(live)
             elif live.state is RunState.CANCELLING:
-                cancelled.setdefault(live.node, []).append(live.fence)
-        self.assign(waiting, turn)
-        for node, fences in cancelled.items():
-            place = reign.places.of(node)
-            if place is not None:
-                turn.send(place.address, StopAttempts(reign.epoch, tuple(fences), "cancelled", CANCEL_GRACE_US))
-                turn.send(place.address, Withdraw(reign.epoch, audit_key(reign), tuple(fences)))
+                cancelled.setdefault(live.place, []).append(live.fence)
+        for place, lives in waiting.items():
+            self._send_orders(place, lives, turn)
+        for place, fences in cancelled.items():
+            turn.send(place.address, StopAttempts(reign.epoch, tuple(fences), "cancelled", CANCEL_GRACE_US))
+            turn.send(place.address, Withdraw(reign.epoch, audit_key(reign), tuple(fences)))
 
     def on_unknown(self, message: Withdrawn, now: int) -> None:
         """Orders that never came to their executor: their runs are ready again, or cancelled."""
         unknown = set(message.unknown)
         for live in [it for it in self._reign.book.live.values() if it.fence in unknown] if unknown else ():
-            self._reign.places.give_back(live.node, live.job.executor)
             self.give_back(live, now)
 
     # ---- outcomes -------------------------------------------------------------------------------------------------------
@@ -171,13 +179,14 @@ class Attempts:
             if live is None or live.fence != outcome.fence:
                 # a stale fence changes nothing; but what it has changed may be in a batch that is not durable yet, and until
                 # then the executor must remember it, or a new leader would take it for lost
-                reign.batch.record(message.node, outcome.fence)
+                reign.batch.record(turn.sender, outcome.fence)
                 continue
-            reign.places.give_back(live.node, live.job.executor)
-            reign.batch.record(live.node, outcome.fence)
-            self._take(live, outcome, turn)
+            reign.batch.record(turn.sender, outcome.fence)
+            place = live.place
+            self.vacate(live)
+            self._take(live, outcome, place, turn)
 
-    def _take(self, live: Live, outcome: Outcome, turn: Turn) -> None:
+    def _take(self, live: Live, outcome: Outcome, place: Place | None, turn: Turn) -> None:
         reign, now = self._reign, turn.now
         match outcome.outcome:
             case "succeeded":
@@ -196,7 +205,7 @@ class Attempts:
             case "not_started":
                 self.give_back(live, now)
             case "unknown_target":
-                self._unknown_target(live, outcome, turn)
+                self._unknown_target(live, outcome, place, turn)
 
     def _fail(self, live: Live, state: RunState, outcome: Outcome, turn: Turn) -> None:
         reign, job, now = self._reign, live.job, turn.now
@@ -261,7 +270,14 @@ class Attempts:
         self._let_go(live)
 
     @staticmethod
-    def _let_go(live: Live) -> None:
+    def vacate(live: Live) -> None:
+        """The attempt in hand takes no place any more."""
+        place, live.place = live.place, None
+        if place is not None:
+            place.give_back(live.job)
+
+    def _let_go(self, live: Live) -> None:
+        self.vacate(live)
         live.fence = 0
         live.node = ""
         live.begun = False
@@ -295,23 +311,26 @@ class Attempts:
         else:
             self._wait(live, outcome, now + CRASH_WAIT_US * live.crashes, f"its process died: {_text(outcome)}", now)
 
-    def _unknown_target(self, live: Live, outcome: Outcome, turn: Turn) -> None:
+    def _unknown_target(self, live: Live, outcome: Outcome, place: Place | None, turn: Turn) -> None:
         self._return(live, "unknown_target", turn.now)
         if live.state is RunState.CANCELLING:
             self._reign.end(live, RunState.CANCELLED, turn.now, reason="cancelled before it began")
             return
-        self._reign.park(live, _text(outcome) or f"no node knows the function {live.job.target!r}", turn.now)
+        target = live.job.target
+        if place is None or self._reign.places.is_strange(place, target):
+            self._reign.park(live, f"no node knows the function {target!r} ({_text(outcome)})", turn.now)
+        else:
+            self._reign.make_ready(live, turn.now, f"{place.node} does not know the function {target!r}; another may")
 
     # ---- stopping -------------------------------------------------------------------------------------------------------
 
     def stop(self, live: Live, turn: Turn, *, timed_out: bool) -> None:
         """Ask the executor to end the attempt in hand; it answers with the outcome."""
-        place = self._reign.places.of(live.node)
-        if place is not None:
+        if live.place is not None:
             reason: StopReason = "timed_out" if timed_out else "cancelled"
             # behind the order, which may wait for its claim to be stored
             self._reign.batch.send(
-                place.address, StopAttempts(self._reign.epoch, (live.fence,), reason, CANCEL_GRACE_US)
+                live.place.address, StopAttempts(self._reign.epoch, (live.fence,), reason, CANCEL_GRACE_US)
             )
 
     def cancel(self, live: Live, reason: str, turn: Turn) -> RunState:
@@ -323,10 +342,9 @@ class Attempts:
         if live.state is not RunState.CANCELLING:
             live.move(RunState.CANCELLING, reason, now + CANCEL_GRACE_US)
             reign.batch.conditions.append(Condition(live.run.run_id, RunState.CANCELLING, now, reason))
-            place = reign.places.of(live.node)
-            if place is not None:
+            if live.place is not None:
                 stop = StopAttempts(reign.epoch, (live.fence,), "cancelled", CANCEL_GRACE_US)
-                reign.batch.send(place.address, stop)
+                reign.batch.send(live.place.address, stop)
         return RunState.CANCELLING
 
 

@@ -7,6 +7,8 @@ load they grow by themselves. Nothing leaves the coordinator before its facts ar
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from msgspec import Struct
 
 from ..actor import Address
@@ -26,6 +28,7 @@ from ..persistence.store import (
 )
 from ..records import Attempt, Claim, ClaimEntry, Condition, Decision, End, Event, Run, Submission
 from .book import Live
+from .places import Place
 
 
 class Admitted(Struct):
@@ -36,6 +39,19 @@ class Admitted(Struct):
     run_ids: list[int]
     lives: list[Live]
     audited: tuple[Event, ...] = ()
+
+
+class Claimed(NamedTuple):
+    """An attempt that is claimed in a batch; the run may have another one in hand by the time the batch is durable."""
+
+    live: Live
+    fence: int
+    attempt: int
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether it still is the attempt that counts."""
+        return self.live.fence == self.fence
 
 
 class Batch:
@@ -50,12 +66,12 @@ class Batch:
         self.attempts: list[Attempt] = []
         self.conditions: list[Condition] = []
         self.events: list[Event] = []
-        self.claimed: dict[str, list[Live]] = {}
+        self.claimed: dict[Place, list[Claimed]] = {}
         self.settled: int | None = None
         # what follows
         self.admitted: list[Admitted] = []
         self.ended: list[tuple[Live, End]] = []
-        self.recorded: dict[str, list[int]] = {}
+        self.recorded: dict[Address, list[int]] = {}
         self.made: list[MadeRun] = []
         self.moved: list[GroupEnd] = []
         self.decided: list[tuple[Address, str]] = []
@@ -90,12 +106,12 @@ class Batch:
         """Send `message` once the batch is durable."""
         self.sends.append((to, message))
 
-    def record(self, node: str, fence: int) -> None:
-        """Let the executor of `node` forget this attempt once the batch is durable."""
-        self.recorded.setdefault(node, []).append(fence)
+    def record(self, executor: Address, fence: int) -> None:
+        """Let this executor forget this attempt once the batch is durable."""
+        self.recorded.setdefault(executor, []).append(fence)
 
-    def writes(self, epoch: int, now: int, incarnations: dict[str, str]) -> tuple[Write, ...]:
-        """The facts as the store takes them; a claim a node."""
+    def writes(self, epoch: int, now: int) -> tuple[Write, ...]:
+        """The facts as the store takes them; a claim for each executor."""
         writes: list[Write] = []
         if self.runs:
             writes.append(AddRuns(tuple(self.runs)))
@@ -105,9 +121,9 @@ class Batch:
         if self.decisions:
             writes.append(AddDecisions(tuple(self.decisions)))
         writes.extend(self.advances)
-        for node, lives in self.claimed.items():
-            entries = tuple(_entry(live) for live in lives)
-            writes.append(AddClaim(Claim(node, incarnations[node], epoch, now, entries)))
+        for place, claimed in self.claimed.items():
+            entries = tuple(ClaimEntry(it.live.run.run_id, it.attempt, it.fence) for it in claimed)
+            writes.append(AddClaim(Claim(place.node, place.incarnation, epoch, now, entries)))
         if self.attempts:
             writes.append(AddAttempts(tuple(self.attempts)))
         if self.ends:
@@ -121,7 +137,3 @@ class Batch:
         if self.settled is not None:
             writes.append(PutSettled(self.settled))
         return tuple(writes)
-
-
-def _entry(live: Live) -> ClaimEntry:
-    return ClaimEntry(live.run.run_id, live.attempts + live.crashes + 1, live.fence)

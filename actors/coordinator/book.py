@@ -8,7 +8,8 @@ from typing import Final
 
 from ..actor import MINUTE, Address
 from ..lifecycle import check_move
-from ..records import EXECUTOR_KINDS, Job, Run, RunState
+from ..records import ExecutorKind, Job, Run, RunState
+from .places import Needs, Place
 
 JobKey = tuple[str, str]
 
@@ -19,7 +20,7 @@ PRIORITY_STEP_US: Final = MINUTE
 class Live:
     """A run that has not ended.
 
-    `next_at` is the instant before which nothing of it begins: said at submit, or a retry's wait. `attempts` and `crashes` are spent ones; `fence` names the attempt in hand, 0 when none is. It begins when it neither
+    `next_at` is the instant before which nothing of it begins: said at submit, or a retry's wait. `attempts` and `crashes` are spent ones; `fence` names the attempt in hand, 0 when none is, and `place` is where it is. It begins when it neither
     `waits` for upstreams nor stands behind `gates`, which are runs of hooks and earlier runs of its job.
     """
 
@@ -34,6 +35,7 @@ class Live:
         "look_at",
         "next_at",
         "node",
+        "place",
         "ready_at",
         "reason",
         "run",
@@ -54,6 +56,7 @@ class Live:
         self.crashes = 0
         self.fence = 0
         self.node = ""
+        self.place: Place | None = None
         self.begun = False
         self.ready_at = 0
         self.ticket = 0
@@ -80,30 +83,32 @@ class Ready:
 
     Urgency is the priority, raised by waiting: one step a minute. So the rank of a run, its arrival less its priority in
     minutes, never changes, and among runs of one priority the first that came has the best. A retry goes a step behind first
-    attempts of its priority. Each kind of executor has a lane for every priority (and one for its retries), in order of
-    arrival; the most urgent run is the best of the lanes' heads.
+    attempts of its priority. What wants the same of an executor has a lane for every priority (and one for its retries), in order
+    of arrival; the most urgent run is the best of the lanes' heads.
     """
 
     def __init__(self) -> None:
-        self._lanes: dict[str, dict[int, deque[_Entry]]] = {kind: {} for kind in EXECUTOR_KINDS}
+        self._lanes: dict[Needs, dict[int, deque[_Entry]]] = {}
         self._ticket = 0
 
-    def push(self, live: Live, now: int) -> None:
+    def push(self, live: Live, now: int, needs: Needs) -> None:
         """Queue a run that has just become ready."""
         self._ticket += 1
         live.ticket = self._ticket
         live.ready_at = now
         steps = live.run.priority - 1 if live.attempts else live.run.priority
-        lanes = self._lanes[live.job.executor]
+        lanes = self._lanes.get(needs)
+        if lanes is None:
+            lanes = self._lanes[needs] = {}
         number = steps * 2 + 1 if live.attempts else steps * 2
         lane = lanes.get(number)
         if lane is None:
             lane = lanes[number] = deque()
         lane.append((now - steps * PRIORITY_STEP_US, self._ticket, live))
 
-    def pop(self, kind: str) -> Live | None:
-        """Take the most urgent run that is still ready."""
-        lanes = self._lanes[kind]
+    def pop(self, needs: Needs) -> Live | None:
+        """Take the most urgent run of these needs that is still ready."""
+        lanes = self._lanes.get(needs, {})
         while lanes:
             number, lane = next(iter(lanes.items())) if len(lanes) == 1 else min(lanes.items(), key=_head)
             _, ticket, live = lane.popleft()
@@ -113,15 +118,23 @@ class Ready:
                 return live
         return None
 
-    def waiting(self, kind: str) -> bool:
-        """Tell whether anything may be queued for this kind."""
-        return bool(self._lanes[kind])
+    def waiting(self, kind: ExecutorKind) -> list[Needs]:
+        """The different needs of this kind for which anything may be queued."""
+        return [needs for needs, lanes in self._lanes.items() if lanes and needs.kind == kind]
+
+    def rank(self, needs: Needs) -> tuple[int, int]:
+        """How urgent the most urgent run of these needs is, less is more; something must be queued for them."""
+        return min(map(_head, self._lanes[needs].items()))
 
     def tidy(self) -> None:
         """Throw out what is no longer ready."""
-        for kind, lanes in self._lanes.items():
+        for needs, lanes in list(self._lanes.items()):
             kept = {number: deque(filter(_is_ready, lane)) for number, lane in lanes.items()}
-            self._lanes[kind] = {number: lane for number, lane in kept.items() if lane}
+            kept = {number: lane for number, lane in kept.items() if lane}
+            if kept:
+                self._lanes[needs] = kept
+            else:
+                del self._lanes[needs]
 
 
 _Entry = tuple[int, int, Live]
@@ -146,6 +159,7 @@ class Book:
         self.by_job: dict[JobKey, dict[int, Live]] = {}
         self.by_group: dict[tuple[str, str, str], int] = {}
         self.ready = Ready()
+        self.parked: dict[int, Live] = {}
         self.gated: dict[int, list[int]] = {}
         self.held: dict[JobKey, list[Live]] = {}
 
@@ -166,6 +180,7 @@ class Book:
         """Remove a run that has ended, or that was never stored."""
         run = live.run
         del self.live[run.run_id]
+        self.parked.pop(run.run_id, None)
         key = (run.tenant, run.job)
         runs = self.by_job[key]
         del runs[run.run_id]

@@ -56,10 +56,8 @@ class Followup:
             turn.send(to, Decided(key))
         if batch.ended:
             self._tell_ends(batch.ended, turn)
-        for node, fences in batch.recorded.items():
-            place = self._reign.places.of(node)
-            if place is not None:
-                turn.send(place.address, Recorded(tuple(fences)))
+        for executor, fences in batch.recorded.items():
+            turn.send(executor, Recorded(tuple(fences)))
         self._tell_dependencies(batch, turn)
         for to, message in batch.sends:
             turn.send(to, message)
@@ -129,8 +127,10 @@ class Followup:
 
     def _void_claim(self, live: Live, batch: Batch) -> None:
         """Take back a claim that stands in this batch, and whose order has not left."""
-        self._reign.places.give_back(live.node, live.job.executor)
-        batch.claimed[live.node] = [it for it in batch.claimed.get(live.node, ()) if it is not live]
+        place = live.place
+        assert place is not None
+        self._attempts.vacate(live)
+        batch.claimed[place] = [it for it in batch.claimed.get(place, ()) if it.live is not live]
 
     # ---- ends -----------------------------------------------------------------------------------------------------------
 
@@ -192,7 +192,7 @@ class Followup:
         batch.ended = [(live, end) for live, end in batch.ended if end.run_id not in gone]
         batch.moved = [moved for moved in batch.moved if moved.run_id not in gone]
         batch.conditions = [it for it in batch.conditions if it.run_id not in gone]
-        batch.claimed = {node: lives for node, lives in batch.claimed.items() if lives}
+        batch.claimed = {place: claimed for place, claimed in batch.claimed.items() if claimed}
 
 
 def _portions(ends: list[End]) -> Iterator[tuple[End, ...]]:

@@ -1,86 +1,187 @@
-"""The places: which executors there are, and how many attempts each may be given now.
+"""The places: which executors there are, what each has, and how many attempts it may be given now.
 
 Work goes out by credit. An executor offers `room` for each kind: its places, and a little ahead where its work is short, so
-that it need not wait for the next claim.
+that it need not wait for the next claim. A run goes to the executor with the most free room among those that have its labels,
+enough of its resources, and have not said that they do not know its function.
 """
 
 from __future__ import annotations
 
+from typing import Final, NamedTuple
+
 from ..actor import Address
+from ..executor.runner import Capacity
 from ..messages import Offer
-from ..records import EXECUTOR_KINDS, ExecutorKind
+from ..records import EXECUTOR_KINDS, ExecutorKind, Job
+
+PORTION: Final = 8
+"""Attempts that one of several executors is given before the next is looked for, so that all get some."""
+
+NOTHING: Final = Capacity(0, 0, 0, 0)
+
+
+class Needs(NamedTuple):
+    """What a run wants of an executor. `target` is named only when some executor does not know it."""
+
+    kind: ExecutorKind
+    labels: tuple[str, ...] = ()
+    resources: tuple[tuple[str, int], ...] = ()
+    target: str = ""
+
+
+PLAIN: Final[dict[ExecutorKind, Needs]] = {kind: Needs(kind) for kind in EXECUTOR_KINDS}
+"""What most runs want: a place of their kind."""
 
 
 class Place:
-    """An executor that can be given work. `out` counts the attempts that are with it, by kind."""
+    """An executor of one life of a node. `out` counts the attempts that are with it, by kind; `closed` to new ones."""
 
-    __slots__ = ("address", "capacity", "incarnation", "node", "out", "room")
+    __slots__ = (
+        "address",
+        "capacity",
+        "closed",
+        "incarnation",
+        "knows",
+        "labels",
+        "node",
+        "out",
+        "resources",
+        "room",
+        "strange",
+        "used",
+    )
 
-    def __init__(self, address: Address, offer: Offer) -> None:
+    def __init__(self, address: Address, node: str, incarnation: str) -> None:
         self.address = address
-        self.node = offer.node
+        self.node = node
+        self.incarnation = incarnation
         self.out: dict[ExecutorKind, int] = dict.fromkeys(EXECUTOR_KINDS, 0)
-        self.update(offer)
+        self.used: dict[str, int] = {}
+        self.room: dict[str, int] = {}
+        self.capacity = NOTHING
+        self.labels: frozenset[str] = frozenset()
+        self.resources: dict[str, int] = {}
+        self.strange: set[str] = set()
+        self.knows = 0
+        self.closed = False
 
-    def update(self, offer: Offer) -> None:
-        """Take over what an executor offers now."""
-        self.incarnation = offer.incarnation
-        self.room = offer.room
-        self.capacity = offer.capacity
+    def update(self, offer: Offer) -> bool:
+        """Take over what the executor offers now; tell whether it may know functions that it did not."""
+        self.room, self.capacity = offer.room, offer.capacity
+        self.labels, self.resources = frozenset(offer.labels), offer.resources
+        learned = offer.knows > self.knows and bool(self.strange)
+        if offer.knows > self.knows:
+            self.strange.clear()
+        self.knows = offer.knows
+        return learned
 
     def free(self, kind: ExecutorKind) -> int:
         """How many more attempts of this kind it takes."""
-        return self.room.get(kind, 0) - self.out[kind]
+        return 0 if self.closed else self.room.get(kind, 0) - self.out[kind]
+
+    def has(self, needs: Needs) -> bool:
+        """Tell whether it could run this at all, were it empty."""
+        return (
+            self.labels.issuperset(needs.labels)
+            and all(self.resources.get(name, 0) >= amount for name, amount in needs.resources)
+            and needs.target not in self.strange
+        )
+
+    def room_for(self, needs: Needs) -> int:
+        """How many more attempts of these needs it takes now."""
+        room = self.free(needs.kind)
+        if room <= 0 or not (self.has(needs) if needs is not PLAIN[needs.kind] else True):
+            return 0
+        for name, amount in needs.resources:
+            room = min(room, (self.resources[name] - self.used.get(name, 0)) // amount)
+        return max(0, room)
+
+    def take(self, job: Job, count: int = 1) -> None:
+        """Attempts of a job go there."""
+        self.out[job.executor] += count
+        for name, amount in job.resources.items():
+            self.used[name] = self.used.get(name, 0) + amount * count
+
+    def give_back(self, job: Job) -> None:
+        """An attempt of a job is over there."""
+        assert self.out[job.executor] > 0, f"{self.node} gives back a {job.executor} place that was never taken"
+        self.out[job.executor] -= 1
+        for name, amount in job.resources.items():
+            self.used[name] -= amount
+
+    def busy(self) -> int:
+        """How many attempts are with it."""
+        return sum(self.out.values())
 
 
 class Places:
-    """All executors of the cluster, by node."""
+    """All executors of the cluster, by the incarnation of their node."""
 
     def __init__(self) -> None:
         self._places: dict[str, Place] = {}
+        self.strange: set[str] = set()
 
-    def offer(self, address: Address, offer: Offer) -> None:
-        """Note what an executor offers."""
-        place = self._places.get(offer.node)
+    def offer(self, address: Address, offer: Offer) -> bool:
+        """Note what an executor offers; tell whether there may be a place now for what had none."""
+        new = offer.incarnation not in self._places or not self._places[offer.incarnation].knows
+        place = self.place(address, offer.node, offer.incarnation)
+        return place.update(offer) or new
+
+    def place(self, address: Address, node: str, incarnation: str) -> Place:
+        """The place of this incarnation; one without room if it has offered nothing yet."""
+        place = self._places.get(incarnation)
         if place is None:
-            self._places[offer.node] = Place(address, offer)
-        else:
-            place.update(offer)
+            place = self._places[incarnation] = Place(address, node, incarnation)
+        place.address = address
+        return place
 
-    def of(self, node: str) -> Place | None:
-        """The place of a node, None when it is not known."""
-        return self._places.get(node)
+    def of(self, incarnation: str) -> Place | None:
+        """The place of an incarnation, None when it is not known."""
+        return self._places.get(incarnation)
 
-    def best(self, kind: ExecutorKind) -> Place | None:
-        """The executor with the most room for this kind, None when none has any."""
+    def drop(self, incarnation: str) -> None:
+        """An incarnation is gone."""
+        self._places.pop(incarnation, None)
+
+    def best(self, needs: Needs) -> tuple[Place, int] | None:
+        """The executor with the most room for this, and how many attempts it should get; None when none has room."""
         found: Place | None = None
+        most = others = 0
         for place in self._places.values():
-            if place.free(kind) > 0 and (found is None or place.free(kind) > found.free(kind)):
-                found = place
-        return found
+            room = place.room_for(needs)
+            if room > 0:
+                others += 1
+                if room > most:
+                    found, most = place, room
+        if found is None:
+            return None
+        return found, most if others == 1 else min(most, PORTION)
 
-    def take(self, node: str, kind: ExecutorKind, count: int = 1) -> None:
-        """An attempt went to this node."""
-        self._places[node].out[kind] += count
+    def needs(self, job: Job) -> Needs:
+        """What a run of this job wants."""
+        target = job.target if self.strange and job.target in self.strange else ""
+        if not (job.labels or job.resources or target):
+            return PLAIN[job.executor]
+        return Needs(job.executor, job.labels, tuple(sorted(job.resources.items())), target)
 
-    def take_restored(self, node: str, kind: ExecutorKind) -> None:
-        """An attempt of an earlier reign is still with this node."""
-        self.take(node, kind)
+    def lack(self, needs: Needs) -> str:
+        """Why no executor could run this even if it were idle; empty when one could, or for plain needs."""
+        if needs is PLAIN[needs.kind] or any(place.has(needs) for place in self._places.values()):
+            return ""
+        wanted = [*needs.labels, *(f"{amount} {name}" for name, amount in needs.resources)]
+        if needs.target:
+            wanted.append(f"the function {needs.target!r}")
+        return f"waits for a node that has {', '.join(wanted)}"
 
-    def give_back(self, node: str, kind: ExecutorKind) -> None:
-        """An attempt of this node is over."""
-        place = self._places.get(node)
-        if place is not None:
-            assert place.out[kind] > 0, f"{node} gives back a {kind} place that was never taken"
-            place.out[kind] -= 1
+    def is_strange(self, place: Place, target: str) -> bool:
+        """Note that an executor does not know a function; tell whether no other may know it either."""
+        place.strange.add(target)
+        self.strange.add(target)
+        return all(target in other.strange for other in self._places.values())
 
     def out(self) -> int:
         """How many attempts are out, everywhere."""
-        return sum(sum(place.out.values()) for place in self._places.values())
-
-    def incarnations(self) -> dict[str, str]:
-        """The incarnation of each node."""
-        return {node: place.incarnation for node, place in self._places.items()}
+        return sum(place.busy() for place in self._places.values())
 
     def all(self) -> list[Place]:
         """Every executor."""

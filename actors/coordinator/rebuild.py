@@ -3,9 +3,9 @@
 What the store says of the old reign is final. Each live run is entered as it stands; a run whose attempt was claimed is
 settled by who holds it now, or by the start marks of the incarnation that held it:
 
-    held by an executor that lives         goes on; its outcome will come
-    not begun, by a readable mark          given back, nothing spent
-    begun, or the marks cannot be read     at most once: LOST · at least once: a crash, and tried again
+    held by the executor of this node      goes on; its outcome will come
+    its process is certainly dead          settled at once by its marks, as `rescue.py` says
+    anything else                          stays with its node, which must let itself be heard (`membership.py`)
 
     live runs (pages) ─▶ definitions ─▶ hooks ─▶ paused and removed jobs ─▶ stock of the executors ─▶ settled
 
@@ -16,14 +16,13 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from ..actor import EXECUTOR, PERSISTENCE, SECOND, Turn
-from ..executor.runner import Outcome
+from ..actor import EXECUTOR, PERSISTENCE, SECOND, Turn, on_node
 from ..messages import Found, MadeRun, Read, RunsMade, StockTaken, TakeStock
 from ..persistence.store import MAX_PAGE, GetDefinitions, GetJobs, GetLiveRuns, ListEdges, ListHeld, Question
-from ..records import Condition, ErrorInfo, Job, JobRecord, LiveRun, RunState
-from .attempts import Attempts
+from ..records import Condition, Job, JobRecord, LiveRun, RunState
 from .book import Live
 from .reign import AUDIT_US, Reign
+from .rescue import Rescue
 
 ASK_AGAIN_US: Final = SECOND
 MADE_A_MESSAGE: Final = 256
@@ -34,9 +33,9 @@ Step = Literal["live", "definitions", "edges", "held", "jobs", "stock", "done"]
 class Rebuild:
     """Fills a new reign."""
 
-    def __init__(self, reign: Reign, attempts: Attempts) -> None:
+    def __init__(self, reign: Reign, rescue: Rescue) -> None:
         self._reign = reign
-        self._attempts = attempts
+        self._rescue = rescue
         self._rows: list[LiveRun] = []
         self._definitions: dict[tuple[str, str, int], Job] = {}
         self._asked = 0
@@ -134,23 +133,27 @@ class Rebuild:
             return
         self.step = "done"
         turn.cancel_timer("rebuild")
-        held = set(message.held)
+        own, held = message.incarnation, set(message.held)
         marks = {mark.incarnation: mark for mark in message.marks}
-        begun = {mark.incarnation: set(mark.fences) for mark in message.marks}
+        begun = {mark.incarnation: set(mark.fences) for mark in message.marks if mark.readable}
         for row in self._rows:
             self._enter(row, turn.now)
         for row in self._rows:
             live = self._reign.book.live.get(row.run.run_id)
             if live is None:
                 continue
+            mark = marks.get(row.incarnation)
             if row.claim is None or _is_parked(row):
                 self._resume(live, row, turn.now)
-            elif row.incarnation == message.incarnation and row.claim.fence in held:
-                self._go_on(live, row, message.node)
+            elif row.incarnation == own and row.claim.fence in held:
+                self._go_on(live, row)
+            elif row.incarnation == own or (mark is not None and mark.dead):
+                live.fence, live.node = row.claim.fence, row.claimed_by
+                known = begun.get(row.incarnation)
+                self._rescue.recover(live, turn.now, was_begun=known is None or live.fence in known)
             else:
-                mark = marks.get(row.incarnation)
-                was_begun = mark is None or not mark.readable or row.claim.fence in begun[row.incarnation]
-                self._recover(live, row, turn.now, was_begun=was_begun)
+                self._go_on(live, row)
+        self._rescue.clear_marks()
         self._announce(turn)
         self._rows = []
 
@@ -188,22 +191,13 @@ class Rebuild:
         else:
             self._reign.make_ready(live, now)
 
-    def _go_on(self, live: Live, row: LiveRun, node: str) -> None:
+    def _go_on(self, live: Live, row: LiveRun) -> None:
+        """Its node has it still, or will say that it has not, or is found dead."""
         assert row.claim is not None
+        node = row.claimed_by
         live.fence, live.node = row.claim.fence, node
-        self._reign.places.take_restored(node, live.job.executor)
-
-    def _recover(self, live: Live, row: LiveRun, now: int, *, was_begun: bool) -> None:
-        assert row.claim is not None
-        live.fence = row.claim.fence
-        if was_begun:
-            error = ErrorInfo(
-                "callsheet.NodeDied", (), "the process that ran it ended without recording an outcome", ""
-            )
-            outcome = Outcome(live.fence, live.run.run_id, row.claim.attempt, "crashed", 0, now, error=error)
-            self._attempts.crashed(live, outcome, now)
-        else:
-            self._attempts.give_back(live, now)
+        live.place = self._reign.places.place(on_node(EXECUTOR, node), node, row.incarnation)
+        live.place.take(live.job)
 
     def _announce(self, turn: Turn) -> None:
         """Tell dependencies which runs of workflows live; it answers for those that wait."""

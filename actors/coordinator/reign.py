@@ -52,6 +52,7 @@ class Reign:
         self.marks: OrderedDict[tuple[str, str], int] = OrderedDict()
         self.unnoted: dict[str, RunsMade | GroupsMoved] = {}
         self.quiet = False
+        self.handing_over = False
         self.store_full = ""
         self._run_id = counters.run_id
         self._fence = counters.fence
@@ -67,6 +68,10 @@ class Reign:
     def next_fence(self) -> int:
         """A fence that is greater than any before."""
         self._fence += 1
+        return self._fence
+
+    def last_fence(self) -> int:
+        """The greatest fence so far."""
         return self._fence
 
     def note_mark(self, job: tuple[str, str], mark: int) -> None:
@@ -115,11 +120,12 @@ class Reign:
             )
             self.delay(live, live.next_at, why)
         else:
-            self._stay(live, RunState.READY, reason, now + AUDIT_US)
+            needs = self.places.needs(live.job)
+            self._stay(live, RunState.READY, self.places.lack(needs) or reason, now + AUDIT_US)
             deadline = live.job.start_deadline_us
             if deadline is not None and not live.attempts and not live.crashes:
                 self.look(max(live.run.created_at, live.run.not_before) + deadline, "start_deadline", live)
-            self.book.ready.push(live, now)
+            self.book.ready.push(live, now, needs)
 
     def is_removed(self, live: Live) -> bool:
         """Tell whether the job of a run was removed; one that was declared anew has another version."""
@@ -140,8 +146,15 @@ class Reign:
     def park(self, live: Live, reason: str, now: int) -> None:
         """Put a run aside that nobody can run; it stays until somebody can."""
         live.move(RunState.PARKED, reason, now + AUDIT_US)
+        self.book.parked[live.run.run_id] = live
         self.batch.conditions.append(Condition(live.run.run_id, RunState.PARKED, now, reason))
         self.note(now, "run_parked", live.run, reason, level="warning")
+
+    def unpark(self, live: Live, now: int, why: str) -> None:
+        """Try a run again that was put aside."""
+        self.book.parked.pop(live.run.run_id, None)
+        self.batch.conditions.append(Condition(live.run.run_id, RunState.READY, now, why))
+        self.make_ready(live, now)
 
     # ---- the end --------------------------------------------------------------------------------------------------------
 

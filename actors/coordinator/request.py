@@ -27,6 +27,7 @@ from ..messages import (
 from ..records import Condition, RunRecord, RunState
 from .attempts import Attempts, audit_key
 from .book import Live
+from .places import Place
 from .reign import Reign
 
 HOLD_FORGOTTEN_US: Final = 10 * SECOND
@@ -103,21 +104,20 @@ class Requests:
     def _fetch_back(self, message: HoldJob, lives: list[Live], turn: Turn) -> None:
         job = (message.tenant, message.job)
         self._holding[message.key] = (turn.sender, job, turn.elapsed)
-        by_node: dict[str, list[int]] = {}
+        by_place: dict[Place, list[int]] = {}
         for live in lives:
             if message.removed and live.state is RunState.CLAIMED:
                 live.move(RunState.CANCELLING, "its job was removed")
                 self._reign.batch.conditions.append(
                     Condition(live.run.run_id, RunState.CANCELLING, turn.now, live.reason)
                 )
-            by_node.setdefault(live.node, []).append(live.fence)
-        if not by_node:
+            if live.place is not None:
+                by_place.setdefault(live.place, []).append(live.fence)
+        if not by_place:
             self._holding.pop(message.key)
             self._reign.batch.send(turn.sender, JobHeld(message.key))
             return
-        for node, fences in by_node.items():
-            place = self._reign.places.of(node)
-            assert place is not None
+        for place, fences in by_place.items():
             # with the batch, so that it comes behind the orders of a claim that is being stored now
             self._reign.batch.send(place.address, Withdraw(self._reign.epoch, message.key, tuple(fences)))
 
@@ -143,9 +143,7 @@ class Requests:
                 self._reign.hooks.put(job)
             for live in list(self._reign.book.by_job.get(job.key, {}).values()):
                 if live.state is RunState.PARKED:
-                    condition = Condition(live.run.run_id, RunState.READY, turn.now, "its job was declared anew")
-                    self._reign.batch.conditions.append(condition)
-                    self._reign.make_ready(live, turn.now)
+                    self._reign.unpark(live, turn.now, "its job was declared anew")
 
     # ---- questions ------------------------------------------------------------------------------------------------------
 

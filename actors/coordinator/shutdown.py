@@ -1,39 +1,50 @@
 """The orderly end of a node, in phases.
 
-    RUNNING ─Stop─▶ QUIET: no new claims, no new slots, no new submissions
-                     └▶ DRAINING: what runs may end, for `drain_us`
+    RUNNING ─Stop─▶ QUIET: no new claims, no new slots, no new submissions; a leader hands over, if there is somebody
+                     └▶ DRAINING: what runs here may end, for `drain_us`
                           └▶ RELEASING: it is asked to stop, then made to; a released attempt is not spent
                                └▶ STOPPED: all is stored; `NodeStopped` to whoever asked
 
-A second `Stop` hurries from draining to releasing.
+A second `Stop` hurries from draining to releasing. A node that does not lead asks its leader for all this with its heartbeats,
+and learns from the leader's how many attempts it still has; with nobody leading it waits its time out and goes.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from ..actor import SECOND, Address, Turn
-from ..messages import NodeStopped, Stop, StopAttempts
+from ..actor import COORDINATOR, MILLISECOND, SECOND, Address, Turn, on_node
+from ..messages import HandOver, LeaderBeat, NodeStopped, Stop
+from .election import Me
+from .membership import Membership, Peer
 from .reign import Reign
-
-RELEASE_GRACE_US: Final = 2 * SECOND
-"""How long an attempt has between being asked to stop and being made to, when the node stops."""
+from .rescue import RELEASE_GRACE_US, Rescue
 
 RELEASE_US: Final = 5 * SECOND
 """How long releasing may take; what has not ended then is left to the store: the next leader settles it."""
+
+HAND_OVER_US: Final = 300 * MILLISECOND
+"""How long one candidate has to take over."""
+
+HAND_OVERS: Final = 3
+"""Candidates that are asked before a leader goes without a successor."""
+
+assert RELEASE_US > RELEASE_GRACE_US
 
 
 class Shutdown:
     """The shutdown of the coordinator's node."""
 
-    def __init__(self) -> None:
+    def __init__(self, me: Me) -> None:
         self.begun = False
+        self.hurry = False
+        self._me = me
         self._asker: Address = ""
-        self._releasing = False
         self._released = 0
         self._over = False
         self._told = False
-        self._node = ""
+        self._invited: list[str] = []
+        self._held: int | None = None
 
     def begin(self, message: Stop, turn: Turn) -> None:
         """Go quiet; a second time: hurry."""
@@ -45,29 +56,60 @@ class Shutdown:
         at = turn.elapsed + (0 if message.hurry else message.drain_us)
         turn.set_timer("stop", at, steady=True)
 
-    def on_timer(self, reign: Reign | None, turn: Turn) -> None:
+    # ---- handing over ---------------------------------------------------------------------------------------------------
+
+    def hand_over(self, reign: Reign, membership: Membership, turn: Turn) -> None:
+        """Ask a candidate that was not asked yet to take over; without one the leader stays until it ends."""
+        left: list[Peer] = [it for it in membership.successors() if it.incarnation not in self._invited]
+        reign.handing_over = bool(left) and len(self._invited) < HAND_OVERS
+        if not reign.handing_over:
+            self._invited.clear()
+            return
+        self._invited.append(left[0].incarnation)
+        turn.send(on_node(COORDINATOR, left[0].node), HandOver(reign.epoch))
+        turn.set_timer("hand_over", turn.elapsed + HAND_OVER_US, steady=True)
+
+    # ---- phases ---------------------------------------------------------------------------------------------------------
+
+    def on_timer(self, reign: Reign | None, rescue: Rescue | None, turn: Turn) -> None:
         """A phase is over."""
-        if self._releasing or reign is None:
+        if self.hurry:
             self._over = True
             if reign is None:
-                self._tell(turn, "")
+                self._tell(turn)
             return
-        self._releasing = True
-        for place in reign.places.all():
-            fences = tuple(live.fence for live in reign.book.live.values() if live.fence and live.node == place.node)
-            self._released += len(fences)
-            if fences:
-                turn.send(place.address, StopAttempts(reign.epoch, fences, "shutdown", RELEASE_GRACE_US))
+        self.hurry = True
+        place = None if reign is None else reign.places.of(self._me.incarnation)
+        if place is not None and rescue is not None:
+            self._released += place.busy()
+            rescue.release(place, turn)
         turn.set_timer("stop", turn.elapsed + RELEASE_US, steady=True)
 
-    def settle(self, reign: Reign, *, saving: bool, turn: Turn) -> None:
-        """Tell that the node has stopped, when nothing runs and all is stored."""
-        if not self.begun or saving or reign.batch:
+    def settle(self, reign: Reign, turn: Turn) -> None:
+        """On a leader, when all is stored: tell that the node has stopped, when nothing runs here."""
+        if not self.begun or reign.handing_over:
             return
-        if self._over or reign.places.out() == 0:
-            self._tell(turn, reign.node)
+        place = reign.places.of(self._me.incarnation)
+        if self._over or place is None or not place.busy():
+            self._tell(turn)
 
-    def _tell(self, turn: Turn, node: str) -> None:
+    def on_leader_beat(self, message: LeaderBeat, turn: Turn) -> None:
+        """On a member: tell that the node has stopped, when its leader knows that it goes and nothing runs here."""
+        self._held = message.held
+        if not self.begun:
+            return
+        known = any(it.incarnation == self._me.incarnation and it.state == "draining" for it in message.members)
+        if known and not message.held:
+            self._tell(turn)
+
+    def on_alone(self, turn: Turn) -> None:
+        """Nobody leads: without an attempt in hand there is nothing to wait for."""
+        if self.begun and not self._held:
+            self._tell(turn)
+
+    def _tell(self, turn: Turn) -> None:
         if not self._told:
             self._told = True
-            turn.send(self._asker, NodeStopped(node, self._released))
+            stopped = NodeStopped(self._me.node, self._released)
+            turn.send(self._asker, stopped)
+            turn.emit(stopped)

@@ -15,9 +15,10 @@ class Lead(Struct, frozen=True, tag="lead"):
 
 
 class StepDown(Struct, frozen=True, tag="step_down"):
-    """The reign is over: forget everything."""
+    """The reign is over: forget everything. `leader` is the node that leads instead, empty if it is not known."""
 
     epoch: int
+    leader: str = ""
 
 
 class Arm(Struct, frozen=True, tag="arm"):

@@ -24,6 +24,7 @@ RefusalCode = Literal[
     "ended",
     "stopping",
     "not_leader",
+    "unknown_node",
     "impossible",
     "forbidden",
 ]

@@ -40,7 +40,7 @@ from ..records import JobRecord
 from .catalogue import Catalogue
 from .changes import Changes
 from .definition import Definitions
-from .errand import ASK_AGAIN_US, Errands, Request
+from .errand import ASK_AGAIN_US, Errands, Request, reject
 from .inquiry import Inquiries
 
 Message = (
@@ -66,6 +66,8 @@ class Registry:
     """Owns the definitions of jobs; answers clients."""
 
     def __init__(self) -> None:
+        self._over = 0
+        self._leader = ""
         self._reset(0)
 
     def _reset(self, epoch: int) -> None:
@@ -109,14 +111,14 @@ class Registry:
             case JobHeld():
                 self._errands.on_held(message, turn)
             case Lead():
-                if message.epoch > self._epoch:
+                if message.epoch > max(self._epoch, self._over):
                     early = self._errands.early
                     self._reset(message.epoch)
                     self._errands.early = early
                     self._load(turn)
             case StepDown():
-                if message.epoch >= self._epoch:
-                    self._reset(0)
+                if message.epoch >= max(self._epoch, self._over):
+                    self._on_step_down(message, turn)
             case TimerFired():
                 self._on_timer_fired(message, turn)
             case Started() | ReadRejected():
@@ -129,7 +131,9 @@ class Registry:
 
     def _ask(self, client: Address, request: Request, turn: Turn) -> None:
         """Begin a request, unless it must wait."""
-        if not self._loaded:
+        if self._leader:
+            reject(client, request.key, "not_leader", f"{self._leader} leads; ask its registry", turn)
+        elif not self._loaded:
             self._errands.keep(client, request, turn)
         elif not isinstance(request, AddJobs | ChangeJob) or self._changes.may_begin(client, request, turn.elapsed):
             self._begin(client, request, turn)
@@ -150,6 +154,14 @@ class Registry:
                 self._inquiries.on_watch(client, request, turn)
             case _:
                 assert_never(request)
+
+    def _on_step_down(self, message: StepDown, turn: Turn) -> None:
+        """The reign is over; who asks is told so, as soon as somebody else is known to lead."""
+        early = self._errands.take_kept(turn)
+        self._reset(0)
+        self._over, self._leader = message.epoch, message.leader
+        for client, request in early:
+            self._ask(client, request, turn)
 
     # ---- the graph ------------------------------------------------------------------------------------------------------
 

@@ -327,15 +327,18 @@ def live_row(run_id: int, *, claim: bool, by: str = "dead", waits_until: int = 0
 
 def test_a_new_leader_settles_the_claims_of_the_dead_by_their_marks() -> None:
     rows = (live_row(1, claim=True), live_row(2, claim=True), live_row(3, claim=False))
-    stock = StockTaken(1, "n", "i", (), (MarksRead("dead", readable=True, fences=(91,)),))
+    stock = StockTaken(1, "n", "i", (), (MarksRead("dead", readable=True, fences=(91,), dead=True),))
     leader = Leader(rows, stock)
     assert [(end.run_id, end.state) for end in leader.written(AddEnds, "ends")] == [(1, RunState.LOST)]
     assert sorted(order.run_id for order in leader.assigned()) == [2, 3]
 
 
-def test_where_marks_cannot_be_read_what_was_claimed_counts_as_begun() -> None:
+def test_where_marks_cannot_be_read_what_was_claimed_counts_as_begun_when_its_node_is_given_up() -> None:
     stock = StockTaken(1, "n", "i", (), (MarksRead("dead", readable=False, fences=()),))
     leader = Leader((live_row(1, claim=True),), stock)
+    assert states(leader) == []
+    for _ in range(101):
+        leader.tell(TimerFired("members"), after=SECOND // 10)
     assert states(leader) == ["LOST"]
 
 

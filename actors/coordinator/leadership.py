@@ -1,0 +1,331 @@
+"""Leading: everything that one reign holds, and the way of its batches. It is thrown away whole when the reign ends.
+
+    LeaseTaken ─▶ Lead to clock, registry, dependencies ─▶ rebuild ─▶ work ─▶ LeaseLost, fenced, a newer leader
+
+It gathers facts in a `Batch` and has one `Save` on its way at a time; orders, answers and acknowledgements leave only when
+the batch that holds their facts is durable. When a batch is refused because the store is full or busy, new submissions in it
+are refused and the rest is sent again, the same key, until it is written: nothing that ran is forgotten.
+
+A message of another reign, an outcome with a stale fence and a key that was answered before change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, assert_never
+
+from ..actor import DEPENDENCIES, EXECUTOR, MILLISECOND, PERSISTENCE, REIGNING, SECOND, Turn
+from ..messages import (
+    Admit,
+    AdmitSlots,
+    AttemptsBegun,
+    AttemptsEnded,
+    AttemptsProgressed,
+    CancelLive,
+    Describe,
+    Found,
+    HoldJob,
+    KnowJobs,
+    Lead,
+    LeaseTaken,
+    Member,
+    Noted,
+    Offer,
+    ReadRejected,
+    RenewLease,
+    Resolve,
+    RunsMade,
+    Save,
+    Saved,
+    SaveRejected,
+    StepDown,
+    StockTaken,
+    Unblock,
+    WatchLive,
+    Withdrawn,
+)
+from .admission import Admission
+from .attempts import Attempts
+from .batch import Batch
+from .election import Me
+from .followup import Followup
+from .membership import Membership
+from .rebuild import Rebuild, made_runs
+from .reign import AUDIT_US, Reign
+from .request import Requests
+from .rescue import Rescue
+
+BEAT_US: Final = 500 * MILLISECOND
+"""How often the leader renews its lease."""
+
+SAVE_AGAIN_US: Final = 200 * MILLISECOND
+"""How long a refused batch waits before it is sent again."""
+
+SAVE_LOST_US: Final = 5 * SECOND
+"""After how long a batch that got no answer is sent again."""
+
+HELD_MESSAGES: Final = 10_000
+"""Messages that wait for the end of a rebuild at most; the senders of further ones ask again."""
+
+Work = (
+    Admit
+    | AdmitSlots
+    | Unblock
+    | Resolve
+    | Noted
+    | AttemptsBegun
+    | AttemptsEnded
+    | AttemptsProgressed
+    | Withdrawn
+    | HoldJob
+    | KnowJobs
+    | CancelLive
+    | Describe
+    | WatchLive
+)
+"""What only a leader that has rebuilt its memory can take."""
+
+_TIMERS: Final = ("beat", "audit", "members", "look", "rebuild", "save", "hand_over")
+
+
+class Leadership:
+    """One reign of this node.
+
+    Args:
+        taken: the lease that begins it.
+        me: this node.
+        offer: what its own executor has offered already, if it has.
+        durable: whether what the store has acknowledged survives the process.
+    """
+
+    def __init__(self, taken: LeaseTaken, me: Me, offer: Offer | None, *, durable: bool) -> None:
+        self.reign = reign = Reign(taken.epoch, me.node, taken.counters)
+        self._me = me
+        if offer is not None:
+            reign.places.offer(EXECUTOR, offer)
+        self._attempts = Attempts(reign)
+        self.rescue = Rescue(reign, self._attempts)
+        self.membership = Membership(reign, me, self.rescue)
+        self._admission = Admission(reign)
+        self._requests = Requests(reign, self._attempts)
+        self._followup = Followup(reign, self._attempts, self._admission, durable=durable)
+        self._rebuild = Rebuild(reign, self.rescue)
+        self._sent: Batch | None = None
+        self._save: Save | None = None
+        self._saves = 0
+        self._sent_at = 0
+        self._saved_at = 0
+        self._held: list[tuple[str, Work]] = []
+
+    # ---- begin and end --------------------------------------------------------------------------------------------------
+
+    def begin(self, turn: Turn) -> None:
+        """Let the other actors of the reign begin theirs, and rebuild the memory."""
+        turn.epoch = self.reign.epoch
+        turn.set_timer("beat", turn.elapsed + BEAT_US, steady=True)
+        turn.set_timer("audit", turn.elapsed + AUDIT_US, steady=True)
+        self.tell_lead(turn)
+        self._rebuild.ask(turn)
+
+    def tell_lead(self, turn: Turn) -> None:
+        """Tell the other actors of the reign that it goes on; harmless to those who know."""
+        for actor in REIGNING:
+            turn.send(actor, Lead(self.reign.epoch, self.reign.node))
+
+    def end(self, turn: Turn) -> None:
+        """The reign is over."""
+        for actor in REIGNING:
+            turn.send(actor, StepDown(self.reign.epoch))
+        for key in _TIMERS:
+            turn.cancel_timer(key)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the memory is rebuilt."""
+        return self._rebuild.done
+
+    def on_rebuild_answer(
+        self, message: Found | ReadRejected | StockTaken, members: Iterable[Member], turn: Turn
+    ) -> bool:
+        """Take what was asked for while rebuilding, or of other nodes later; say whether the memory is rebuilt by it."""
+        rebuild = self._rebuild
+        if rebuild.done:
+            if isinstance(message, StockTaken) and message.epoch == self.reign.epoch:
+                for incarnation in self.rescue.on_stock_taken(message, turn):
+                    self.membership.remove(incarnation, turn)
+            return False
+        match message:
+            case Found():
+                rebuild.on_found(message, turn)
+            case StockTaken() if message.incarnation == self._me.incarnation:
+                rebuild.on_stock_taken(message, turn)
+            case _:
+                pass  # the timer asks again
+        if rebuild.done:
+            self.membership.adopt(members, turn)
+        return rebuild.done
+
+    def take_held(self, turn: Turn) -> None:
+        """Do what came while the memory was being rebuilt."""
+        held, self._held = self._held, []
+        sender = turn.sender
+        for turn.sender, waiting in held:
+            self.on_work(waiting, turn)
+        turn.sender = sender  # more may stand in the envelope in hand
+
+    # ---- work -----------------------------------------------------------------------------------------------------------
+
+    def on_work(self, message: Work, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
+        """Do it, or keep it until the memory is rebuilt."""
+        if 0 < turn.epoch < self.reign.epoch and isinstance(message, Admit | AdmitSlots):
+            return  # of an older reign: it may be stored already, and who sent it asks this reign again
+        if not self._rebuild.done:
+            if len(self._held) < HELD_MESSAGES:
+                self._held.append((turn.sender, message))
+            return
+        match message:
+            case AttemptsEnded():
+                self._attempts.on_attempts_ended(message, turn)
+            case Admit():
+                self._admission.on_admit(message, turn)
+            case AdmitSlots():
+                self._admission.on_admit_slots(message, turn)
+            case AttemptsBegun():
+                self._attempts.on_attempts_begun(message)
+            case AttemptsProgressed():
+                self._requests.on_progress(message)
+            case Unblock() | Resolve():
+                self._requests.on_verdict(message, turn)
+            case Noted():
+                self.reign.unnoted.pop(message.key, None)
+            case HoldJob():
+                self._requests.on_hold_job(message, turn)
+            case Withdrawn():
+                self._requests.on_withdrawn(message, turn)
+            case KnowJobs():
+                self._requests.on_know_jobs(message, turn)
+            case CancelLive():
+                self._requests.on_cancel(message, turn)
+            case Describe():
+                self._requests.on_describe(message, turn)
+            case WatchLive():
+                self._requests.on_watch(message, turn)
+            case _:
+                assert_never(message)
+
+    def on_offer(self, message: Offer, turn: Turn) -> None:
+        """An executor offers places; what was parked may have one."""
+        reign = self.reign
+        may_run_more = reign.places.offer(turn.sender, message)
+        self.membership.on_offer(message)
+        if may_run_more and self.is_ready:
+            for live in list(reign.book.parked.values()):
+                reign.unpark(live, turn.now, f"{message.node} may know its function")
+
+    def settle(self, turn: Turn) -> bool:
+        """Claim what there is room for, and send the batch in hand, if none is on its way; say whether all is stored."""
+        reign = self.reign
+        if not self.is_ready:
+            return False
+        if self._save is None:
+            self._attempts.claim(turn)
+            if reign.batch:
+                self._send_batch(turn)
+        look = reign.next_look()
+        if look is not None and (reign.look_timer_at is None or look < reign.look_timer_at):
+            reign.look_timer_at = look
+            turn.set_timer("look", look)
+        return self._save is None and not reign.batch
+
+    # ---- batches --------------------------------------------------------------------------------------------------------
+
+    def _send_batch(self, turn: Turn) -> None:
+        reign = self.reign
+        reign.move_settled()
+        batch, reign.batch = reign.batch, Batch()
+        writes = batch.writes(reign.epoch, turn.now)
+        if not writes:
+            self._followup.perform(batch, None, turn)
+            return
+        self._saves += 1
+        self._sent = batch
+        self._save = Save(f"batch/{reign.epoch}/{self._saves}", reign.epoch, writes)
+        turn.send(PERSISTENCE, self._save)
+        self._sent_at = turn.elapsed
+
+    def _send_again(self, save: Save, turn: Turn) -> None:
+        self._sent_at = turn.elapsed
+        turn.send(PERSISTENCE, save)
+
+    def on_saved(self, message: Saved, turn: Turn) -> None:
+        """The batch that was on its way is durable."""
+        if self._save is None or message.key != self._save.key:
+            return
+        batch, self._sent, self._save = self._sent, None, None
+        assert batch is not None
+        self._saved_at = turn.elapsed
+        self.reign.store_full = ""
+        self._followup.perform(batch, message.committed, turn)
+
+    def on_save_rejected(self, message: SaveRejected, turn: Turn) -> bool:
+        """The batch that was on its way was not written; say whether the reign goes on."""
+        reign, batch = self.reign, self._sent
+        if self._save is None or batch is None or message.key != self._save.key:
+            return True
+        if message.code == "fenced":
+            return False
+        if message.code != "busy":
+            reign.store_full = f"the store takes no writes: {message.text}"
+            self._followup.refuse(batch, reign.store_full, turn)
+            self._saves += 1
+            self._save = Save(f"batch/{reign.epoch}/{self._saves}", reign.epoch, batch.writes(reign.epoch, turn.now))
+        turn.set_timer("save", turn.elapsed + SAVE_AGAIN_US, steady=True)
+        return True
+
+    # ---- time -----------------------------------------------------------------------------------------------------------
+
+    def on_timer(self, key: str, turn: Turn) -> None:
+        """A timer of the reign."""
+        match key:
+            case "members":
+                self.membership.on_timer(turn)
+            case "beat":
+                self._renew(turn)
+            case "save" if self._save is not None:
+                self._send_again(self._save, turn)
+            case "rebuild":
+                self._rebuild.ask(turn)
+            case "look":
+                self.reign.look_timer_at = None
+                self._requests.on_looks(turn)
+            case "audit":
+                self._audit(turn)
+            case _:
+                pass
+
+    def _renew(self, turn: Turn) -> None:
+        """Show that this leader lives; a batch that was written lately has shown it already."""
+        turn.set_timer("beat", turn.elapsed + BEAT_US, steady=True)
+        if turn.elapsed - self._saved_at >= BEAT_US:
+            turn.send(PERSISTENCE, RenewLease(self._me.holder, self.reign.epoch))
+        if self._save is not None and turn.elapsed - self._sent_at >= SAVE_LOST_US:
+            self._send_again(self._save, turn)
+
+    def _audit(self, turn: Turn) -> None:
+        """Ask again about what waits for a message, in case it was lost."""
+        turn.set_timer("audit", turn.elapsed + AUDIT_US, steady=True)
+        reign = self.reign
+        if not self.is_ready:
+            return
+        if not reign.quiet:
+            self.tell_lead(turn)
+        for unnoted in reign.unnoted.values():
+            turn.send(DEPENDENCIES, unnoted)
+        waiting = made_runs(reign, waiting_only=True)
+        for start in range(0, len(waiting), 256):
+            turn.send(
+                DEPENDENCIES, RunsMade(f"made/{reign.epoch}/audit", tuple(waiting[start : start + 256]), rebuilt=True)
+            )
+        self._attempts.send_again(turn)
+        self._requests.forget_holds(turn)
+        reign.book.ready.tidy()

@@ -1,0 +1,262 @@
+"""The nodes that a leader leads: who lives, who is silent, who goes.
+
+    (unknown) ──Beat──▶ alive ──silent for SILENT_US──▶ suspect ──silent for GONE_US, or certainly dead──▶ gone
+                          ▲ ◀──────────Beat─────────────┘
+                          └──Beat(draining)──▶ draining: gets nothing new, what it runs may end
+
+A member that is suspected gets no new work, and what it has not begun is taken back. What it has begun waits: a node that was
+frozen for a moment goes on with it. Only when it is gone is that settled too (`rescue.py`). The leader itself is a member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from ..actor import COORDINATOR, EXECUTOR, SECOND, Turn, on_node
+from ..messages import (
+    Beat,
+    Happened,
+    LeaderBeat,
+    Member,
+    MembersListed,
+    MemberStatus,
+    NodeState,
+    Offer,
+    PeersKnown,
+    TakeStock,
+)
+from ..records import Event
+from .election import HEARTBEAT_US, LATE_US, SILENT_US, Me
+from .places import Place
+from .reign import Reign
+from .rescue import Rescue
+
+GONE_US: Final = 10 * SECOND
+"""After how long a silence a node that may still live is given up."""
+
+MAX_MEMBERS: Final = 1_000
+"""Nodes of one cluster; further ones are not let in."""
+
+
+class Peer:
+    """A node as its leader knows it."""
+
+    __slots__ = (
+        "address",
+        "candidate",
+        "given_up_at",
+        "heard_at",
+        "incarnation",
+        "node",
+        "place",
+        "skew_us",
+        "state",
+    )
+
+    def __init__(self, node: str, incarnation: str, address: str, place: Place, heard_at: int) -> None:
+        self.node = node
+        self.incarnation = incarnation
+        self.address = address
+        self.place = place
+        self.candidate = False
+        self.given_up_at = 0
+        self.heard_at = heard_at
+        self.skew_us = 0
+        self.state: NodeState = "alive"
+
+    def member(self) -> Member:
+        """What the others are told of it."""
+        return Member(self.node, self.incarnation, self.address, self.candidate, self.state)
+
+
+class Membership:
+    """The members of one reign, by incarnation; the leader is not among them but is shown with them."""
+
+    def __init__(self, reign: Reign, me: Me, rescue: Rescue) -> None:
+        self._reign = reign
+        self._me = me
+        self._rescue = rescue
+        self._peers: dict[str, Peer] = {}
+        self._expected = 0
+        self._refused: set[str] = set()
+        self.leaving = False
+
+    # ---- coming ---------------------------------------------------------------------------------------------------------
+
+    def adopt(self, members: Iterable[Member], turn: Turn) -> None:
+        """Take over whom the last leader led, and whoever holds runs; each must let itself be heard."""
+        for member in members:
+            if member.incarnation != self._me.incarnation and member.state != "gone":
+                peer = self._enter(member.node, member.incarnation, member.address, turn)
+                peer.candidate = member.candidate
+        for place in self._reign.places.all():
+            if place.incarnation != self._me.incarnation and place.incarnation not in self._peers:
+                self._suspect(self._enter(place.node, place.incarnation, "", turn), turn)
+        if self._peers:
+            self._on_beat_time(turn)
+
+    def _enter(self, node: str, incarnation: str, address: str, turn: Turn) -> Peer:
+        place = self._reign.places.place(on_node(EXECUTOR, node), node, incarnation)
+        peer = self._peers[incarnation] = Peer(node, incarnation, address, place, turn.elapsed)
+        if address:
+            turn.emit(PeersKnown(((node, address),)))
+        self._take_stock(peer, turn)
+        if len(self._peers) == 1:
+            self._wake(turn)
+        return peer
+
+    def _take_stock(self, peer: Peer, turn: Turn) -> None:
+        """Ask what a node holds; it offers its places with the answer."""
+        turn.send(peer.place.address, TakeStock(self._reign.epoch))
+
+    def on_beat(self, beat: Beat, turn: Turn) -> None:
+        """A node lives; the first time it joins."""
+        if beat.incarnation == self._me.incarnation:
+            return
+        peer = self._peers.get(beat.incarnation)
+        if peer is None:
+            if not self._may_enter(beat, turn):
+                return
+            peer = self._enter(beat.node, beat.incarnation, beat.address, turn)
+            peer.candidate = beat.candidate
+            turn.send(on_node(COORDINATOR, peer.node), self._leader_beat(peer))
+            turn.emit(Happened(Event(turn.now, "node_joined", text=f"{beat.node} ({beat.incarnation})")))
+        elif peer.state == "gone":
+            return  # it comes again when what it held is settled
+        elif peer.state == "suspect":
+            # orders may have been lost meanwhile, or answers
+            self._take_stock(peer, turn)
+        peer.heard_at, peer.skew_us = turn.elapsed, beat.at - turn.now
+        peer.candidate = beat.candidate
+        peer.state = "draining" if beat.draining else "alive"
+        if beat.draining and not peer.place.closed:
+            self._rescue.take_back(peer.place, turn)
+        if beat.hurry:
+            self._rescue.release(peer.place, turn)
+        peer.place.closed = beat.draining
+
+    def _may_enter(self, beat: Beat, turn: Turn) -> bool:
+        """Refuse a second node of a name whose first is alive: nobody could tell which is meant."""
+        others = [it for it in self._peers.values() if it.node == beat.node and it.state in ("alive", "draining")]
+        taken = beat.node == self._me.node or any(turn.elapsed - it.heard_at < SILENT_US for it in others)
+        if not taken and len(self._peers) < MAX_MEMBERS:
+            return True
+        if beat.incarnation not in self._refused and len(self._refused) < MAX_MEMBERS:
+            self._refused.add(beat.incarnation)
+            text = f"another node {beat.node} ({beat.incarnation}) wants to join; give each node a name of its own"
+            turn.emit(Happened(Event(turn.now, "node_refused", text=text), "warning"))
+        return False
+
+    def on_offer(self, offer: Offer) -> None:
+        """A node offers places; one that may get no work keeps its place closed."""
+        peer = self._peers.get(offer.incarnation)
+        place = self._reign.places.of(offer.incarnation)
+        if place is not None:
+            place.closed = self.leaving if peer is None else peer.state != "alive"
+
+    # ---- time -----------------------------------------------------------------------------------------------------------
+
+    def _wake(self, turn: Turn) -> None:
+        self._expected = turn.elapsed + HEARTBEAT_US
+        turn.set_timer("members", self._expected, steady=True)
+
+    def on_timer(self, turn: Turn) -> None:
+        """Tell everybody that the leader lives, and see who was not heard."""
+        if turn.elapsed - self._expected > LATE_US:
+            for peer in self._peers.values():
+                peer.heard_at = turn.elapsed  # what it said may be waiting in the mailbox
+        for peer in list(self._peers.values()):
+            silent_us = turn.elapsed - peer.heard_at
+            if silent_us >= GONE_US:
+                self._give_up(peer, turn)
+            elif silent_us >= SILENT_US and peer.state not in ("suspect", "gone"):
+                self._suspect(peer, turn)
+        if self._peers:
+            self._on_beat_time(turn)
+
+    def _on_beat_time(self, turn: Turn) -> None:
+        members = self._members()
+        for peer in self._peers.values():
+            turn.send(on_node(COORDINATOR, peer.node), self._leader_beat(peer, members))
+        self._wake(turn)
+
+    def _leader_beat(self, peer: Peer, members: tuple[Member, ...] | None = None) -> LeaderBeat:
+        me = self._me
+        named = self._members() if members is None else members
+        return LeaderBeat(self._reign.epoch, me.node, me.incarnation, me.address, named, peer.place.busy())
+
+    def _members(self) -> tuple[Member, ...]:
+        me = self._me
+        own = Member(me.node, me.incarnation, me.address, not self.leaving, "draining" if self.leaving else "alive")
+        return tuple(sorted((own, *(it.member() for it in self._peers.values())), key=lambda it: it.node))
+
+    # ---- going ----------------------------------------------------------------------------------------------------------
+
+    def on_peer_lost(self, incarnation: str, turn: Turn) -> None:
+        """The line to a node is lost: has it died?"""
+        if incarnation in self._peers:
+            self._rescue.inspect(incarnation, turn)
+
+    def on_peer_found(self, incarnation: str, turn: Turn) -> None:
+        """There is a line to a node again: what was sent meanwhile may be lost."""
+        peer = self._peers.get(incarnation)
+        if peer is not None:
+            self._take_stock(peer, turn)
+
+    def _suspect(self, peer: Peer, turn: Turn) -> None:
+        peer.state = "suspect"
+        peer.place.closed = True
+        turn.emit(Happened(Event(turn.now, "node_suspected", text=f"{peer.node} ({peer.incarnation})"), "warning"))
+        self._rescue.take_back(peer.place, turn)
+
+    def _give_up(self, peer: Peer, turn: Turn) -> None:
+        """A node is silent for so long that it is given up; asked again until what it held is settled."""
+        if peer.state != "gone" or turn.elapsed - peer.given_up_at >= SECOND:
+            peer.state, peer.given_up_at = "gone", turn.elapsed
+            self._rescue.give_up(peer.place, turn)
+
+    def remove(self, incarnation: str, turn: Turn) -> None:
+        """A node is gone: dead, or given up, and what it held is settled."""
+        peer = self._peers.pop(incarnation, None)
+        if peer is not None:
+            peer.place.closed = True
+            turn.emit(Happened(Event(turn.now, "node_gone", text=f"{peer.node} ({peer.incarnation})"), "warning"))
+
+    # ---- questions ------------------------------------------------------------------------------------------------------
+
+    def find(self, node: str) -> Peer | None:
+        """The member of this name, the one that was heard last."""
+        found = [it for it in self._peers.values() if it.node == node]
+        return max(found, key=lambda it: it.heard_at) if found else None
+
+    def successors(self) -> list[Peer]:
+        """Who may lead next, by name."""
+        found = (it for it in self._peers.values() if it.candidate and it.state == "alive")
+        return sorted(found, key=lambda it: it.node)
+
+    def listed(self, key: str, elapsed: int) -> MembersListed:
+        """All nodes, for a person."""
+        me = self._me
+        own = self._reign.places.of(me.incarnation)
+        rows = [self._status(it.member(), it.place, elapsed - it.heard_at, it.skew_us) for it in self._peers.values()]
+        if own is not None:
+            state: NodeState = "draining" if self.leaving else "alive"
+            member = Member(me.node, me.incarnation, me.address, not self.leaving, state)
+            rows.append(self._status(member, own, 0, 0))
+        return MembersListed(key, self._reign.epoch, tuple(sorted(rows, key=lambda it: it.node)))
+
+    def _status(self, member: Member, place: Place, silent_us: int, skew_us: int) -> MemberStatus:
+        return MemberStatus(
+            member.node,
+            member.incarnation,
+            member.address,
+            member.incarnation == self._me.incarnation,
+            member.candidate,
+            member.state,
+            tuple(sorted(place.labels)),
+            dict(place.room),
+            {str(kind): count for kind, count in place.out.items()},
+            silent_us,
+            skew_us,
+        )

@@ -1,0 +1,116 @@
+"""What becomes of the attempts that were handed to a node which is silent, or dead, or on its way out.
+
+Before a function is called its start mark is set (`executor/marks.py`), where the machine's other nodes can read it; and they
+can revoke there what was not begun, so that it never will be. So what is known of an attempt decides:
+
+                       not begun, by a readable mark      begun                          the marks cannot be read
+    node is silent     revoked, given back                waits for the node             waits for the node
+    node is dead       given back                         LOST, or a crash: tried again  counts as begun
+    node is given up   revoked, given back                LOST, or a crash: tried again  counts as begun
+
+An attempt that goes on after its node was given up changes nothing by its outcome: its fence is stale.
+"""
+
+from __future__ import annotations
+
+from ..actor import EXECUTOR, Turn
+from ..executor.runner import Outcome
+from ..messages import ClearMarks, MarksRead, StockTaken, StopAttempts, TakeStock, Withdraw
+from ..records import ErrorInfo, RunState
+from .attempts import Attempts, audit_key
+from .book import Live
+from .places import Place
+from .reign import Reign
+
+RELEASE_GRACE_US = 2_000_000
+"""How long an attempt has between being asked to stop and being made to, when its node stops."""
+
+
+class Rescue:
+    """Settles attempts whose node does not answer for them."""
+
+    def __init__(self, reign: Reign, attempts: Attempts) -> None:
+        self._reign = reign
+        self._attempts = attempts
+        self._given_up: set[str] = set()
+
+    # ---- asking ---------------------------------------------------------------------------------------------------------
+
+    def inspect(self, incarnation: str, turn: Turn) -> None:
+        """Find out whether this life of a node is over, by its marks; the own executor reads them."""
+        turn.send(EXECUTOR, TakeStock(self._reign.epoch, (incarnation,)))
+
+    def take_back(self, place: Place, turn: Turn) -> None:
+        """Take back what was not begun there: by revoking it, and by asking the node."""
+        turn.send(EXECUTOR, TakeStock(self._reign.epoch, (place.incarnation,), self._reign.last_fence()))
+        fences = tuple(live.fence for live in self._at(place) if not live.begun)
+        if fences:
+            turn.send(place.address, Withdraw(self._reign.epoch, audit_key(self._reign), fences))
+
+    def release(self, place: Place, turn: Turn) -> None:
+        """End what runs there: its node stops and waits no longer."""
+        fences = tuple(live.fence for live in self._at(place))
+        if fences:
+            turn.send(place.address, StopAttempts(self._reign.epoch, fences, "shutdown", RELEASE_GRACE_US))
+
+    def give_up(self, place: Place, turn: Turn) -> None:
+        """A node was silent for too long: settle all it held, as soon as its marks were read."""
+        self._given_up.add(place.incarnation)
+        turn.send(EXECUTOR, TakeStock(self._reign.epoch, (place.incarnation,), self._reign.last_fence()))
+
+    def _at(self, place: Place) -> list[Live]:
+        return [live for live in self._reign.book.live.values() if live.place is place and live.fence]
+
+    # ---- answers --------------------------------------------------------------------------------------------------------
+
+    def on_stock_taken(self, message: StockTaken, turn: Turn) -> tuple[str, ...]:
+        """Take what an executor holds, and what it has read of others; answer which incarnations are dead or given up."""
+        place = self._reign.places.of(message.incarnation)
+        if place is not None:
+            self._reconcile(place, message, turn)
+        return tuple(mark.incarnation for mark in message.marks if self._settle(mark, turn))
+
+    def _reconcile(self, place: Place, message: StockTaken, turn: Turn) -> None:
+        """What should be with this executor and is not: its order was lost, or is on its way. Whether it came is asked."""
+        held = set(message.held)
+        missing = tuple(live.fence for live in self._at(place) if live.fence not in held)
+        if missing:
+            turn.send(place.address, Withdraw(self._reign.epoch, audit_key(self._reign), missing))
+
+    def _settle(self, mark: MarksRead, turn: Turn) -> bool:
+        place = self._reign.places.of(mark.incarnation)
+        is_over = mark.dead or mark.incarnation in self._given_up
+        if place is None:
+            return is_over
+        begun = set(mark.fences)
+        for live in self._at(place):
+            is_begun = not mark.readable or live.fence in begun
+            if is_over:
+                self.recover(live, turn.now, was_begun=is_begun)
+            elif not is_begun and live.fence <= mark.revoked:
+                self.recover(live, turn.now, was_begun=False)
+            elif is_begun and mark.readable and live.state is RunState.CLAIMED:
+                live.move(RunState.RUNNING, f"running on {live.node}, which is silent")
+                live.begun = True
+        if is_over:
+            self._reign.places.drop(mark.incarnation)
+            self._given_up.discard(mark.incarnation)
+            self.clear_marks()
+        return is_over
+
+    def clear_marks(self) -> None:
+        """The marks of the dead may go once what they say is durable, but for those of incarnations that still hold runs."""
+        live = self._reign.book.live.values()
+        keep = dict.fromkeys(it.place.incarnation for it in live if it.place is not None)
+        self._reign.batch.send(EXECUTOR, ClearMarks(tuple(keep)))
+
+    def recover(self, live: Live, now: int, *, was_begun: bool) -> None:
+        """Settle an attempt that nobody answers for: as a crash if it was begun, else unspent."""
+        if not was_begun:
+            self._attempts.give_back(live, now)
+            return
+        error = ErrorInfo("callsheet.NodeDied", (), "the process that ran it ended without recording an outcome", "")
+        number = live.attempts + live.crashes + 1
+        outcome = Outcome(live.fence, live.run.run_id, number, "crashed", 0, now, error=error)
+        self._attempts.vacate(live)
+        self._attempts.crashed(live, outcome, now)
