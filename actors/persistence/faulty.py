@@ -3,7 +3,7 @@
 It stands before another store and asks a plan what is to go wrong with each step. There is no chance in it: a plan is a
 function from the step to the fault, and whoever wants chance brings it along with its seed.
 
-    step    "open", "lease", "take_lease", "renew_lease", "last_seq", "commit", "read"; numbered from 1
+    step    "open", "enter", "is_dead", "lease", "take_lease", "renew_lease", "last_seq", "commit", "read"; numbered from 1
     fault   what happens instead, see `Fault`
 
 A crash is `Crash`, which no handler of errors catches: whoever drives the store makes the node anew. `crash()` then gives
@@ -22,7 +22,7 @@ from ...errors import StoreBusy, StoreFull, StoreUnknown
 from .store import Capabilities, Committed, Lease, Question, Store, Write
 
 Answer = TypeVar("Answer")
-StepKind = Literal["open", "lease", "take_lease", "renew_lease", "last_seq", "commit", "read"]
+StepKind = Literal["open", "enter", "is_dead", "lease", "take_lease", "renew_lease", "last_seq", "commit", "read"]
 
 
 class Crash(BaseException):
@@ -109,6 +109,14 @@ class FaultyStore:
     def open(self) -> None:
         """As the inner store."""
         self._do("open", self._inner.open)
+
+    def enter(self, holder: str) -> None:
+        """As the inner store."""
+        self._do("enter", lambda: self._inner.enter(holder))
+
+    def is_dead(self, holder: str) -> bool:
+        """As the inner store."""
+        return self._do("is_dead", lambda: self._inner.is_dead(holder))
 
     def tidy(self) -> bool:
         """Let the inner store put itself in order."""

@@ -9,7 +9,14 @@ who saves and then asks sees what it saved.
                                      │ StoreFull, StoreBusy      SaveRejected("full" | "busy"): nothing was written
                                      │ StoreUnknown              the lease's last_seq is read back: one of the two above
 
-A `Save` whose key was written before in this reign is answered again without being written again.
+Where even that cannot be read, nobody knows whether the group is there. No answer but "fenced" is true then: the reign is
+over, and the next one reads what there is. Any other refusal could be told to a client of a run that is stored after all.
+
+A `Save` whose key was written before in this reign is answered again without being written again. A reign ends here with
+the first sign of its end; what is asked to be saved in its name later is answered "fenced" without asking the store.
+
+On a node that does not lead, the store is read only: questions are answered, the lease is watched, and may be taken as it
+was seen. Nothing else is written there.
 """
 
 from __future__ import annotations
@@ -25,6 +32,7 @@ from ..messages import (
     LeaseLost,
     LeaseRejected,
     LeaseRenewed,
+    LeaseSeen,
     LeaseTaken,
     Read,
     ReadRejected,
@@ -35,6 +43,7 @@ from ..messages import (
     Started,
     TakeLease,
     TimerFired,
+    WatchLease,
 )
 from .store import AddRuns, Committed, GetCounters, InsertJob, Store, Write
 
@@ -47,7 +56,10 @@ GROUP_WRITES: Final = 20_000
 IDLE_US: Final = 100 * MILLISECOND
 """After how long without a write the store may put itself in order."""
 
-Accepted = Started | TimerFired | TakeLease | RenewLease | Save | Read
+NOBODY: Final = 0
+"""The epoch of who does not lead; the first reign is epoch 1."""
+
+Accepted = Started | TimerFired | WatchLease | TakeLease | RenewLease | Save | Read
 
 
 class Persistence:
@@ -55,8 +67,9 @@ class Persistence:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._name = ""
         self._holder = ""
-        self._epoch = 0
+        self._epoch = NOBODY
         self._seq = 0
         self._idle_since: int | None = None
         self._saves: list[tuple[Address, Save]] = []
@@ -72,12 +85,16 @@ class Persistence:
                 self._reads.append((turn.sender, message))
             case RenewLease():
                 self._on_renew_lease(message, turn)
+            case WatchLease():
+                self._on_watch_lease(turn)
             case TakeLease():
                 self._on_take_lease(message, turn)
             case TimerFired():
                 self._on_timer_fired(turn)
             case Started():
-                pass
+                self._name = f"{message.node}/{message.incarnation}"
+                with suppress(StoreError):  # tried again, and told, before this node is to lead
+                    self._store.enter(self._name)
             case _:
                 assert_never(message)
 
@@ -96,7 +113,9 @@ class Persistence:
                 self._read(sender, read, turn)
 
     def _on_timer_fired(self, turn: Turn) -> None:
-        """Let the store put itself in order, once nothing was written for a while."""
+        """Let the store put itself in order, once nothing was written for a while; who does not lead leaves that to the leader."""
+        if self._epoch == NOBODY:
+            self._idle_since = None
         if self._idle_since is None:
             return
         if self._saves or turn.elapsed - self._idle_since < IDLE_US:
@@ -108,9 +127,20 @@ class Persistence:
 
     # ---- lease ----------------------------------------------------------------------------------------------------------
 
+    def _on_watch_lease(self, turn: Turn) -> None:
+        try:
+            lease = self._store.lease()
+            dead = lease is not None and self._store.is_dead(lease.holder)
+        except StoreError as error:
+            turn.reply(LeaseRejected(str(error)))
+        else:
+            turn.reply(LeaseSeen(lease, dead))
+
     def _on_take_lease(self, message: TakeLease, turn: Turn) -> None:
         try:
-            lease = self._store.take_lease(message.holder, message.address, self._store.lease())
+            if self._name:
+                self._store.enter(self._name)
+            lease = self._store.take_lease(message.holder, message.address, message.seen)
             if lease is None:
                 turn.reply(LeaseRejected("another node took the lease"))
                 return
@@ -127,11 +157,17 @@ class Persistence:
         try:
             beat = self._store.renew_lease(message.holder, message.epoch)
         except Fenced:
+            self._end_reign(message.epoch)
             turn.reply(LeaseLost(message.epoch))
         except StoreError:
             return  # not answered: who leads notices that its beat went unconfirmed
         else:
             turn.reply(LeaseRenewed(message.epoch, beat))
+
+    def _end_reign(self, epoch: int) -> None:
+        """From now on nothing is written in the name of this epoch."""
+        if epoch == self._epoch:
+            self._holder, self._epoch = "", NOBODY
 
     # ---- writing --------------------------------------------------------------------------------------------------------
 
@@ -140,7 +176,8 @@ class Persistence:
         for sender, save in group:
             done = self._written.get((sender, save.key))
             if save.epoch != self._epoch:
-                turn.send(sender, SaveRejected(save.key, "fenced", f"epoch {save.epoch} is over, now is {self._epoch}"))
+                now = f"now is {self._epoch}" if self._epoch else "this node does not lead"
+                turn.send(sender, SaveRejected(save.key, "fenced", f"epoch {save.epoch} is over, {now}"))
             elif done is not None:
                 turn.send(sender, Saved(save.key, done))
             else:
@@ -153,6 +190,8 @@ class Persistence:
             committed = self._commit(writes)
         except StoreError as error:
             code = _code(error)
+            if code == "fenced":
+                self._end_reign(self._epoch)
             for sender, save in fresh:
                 turn.send(sender, SaveRejected(save.key, code, str(error)))
             return
@@ -166,16 +205,21 @@ class Persistence:
         try:
             return self._store.commit(writes, epoch=self._epoch, holder=self._holder, seq=self._seq)
         except StoreUnknown as error:
-            try:
-                lease = self._store.lease()
-            except (StoreBusy, StoreFull, StoreUnknown) as still:
-                # nobody can say now, and a new reign will read what there is; a broken store is told as such, with its fault
-                raise Fenced("a commit was cut off, and whether it took effect cannot be read") from still
-            if lease is None or lease.epoch != self._epoch:
-                raise Fenced("the reign ended while a commit was cut off") from error
-            if lease.last_seq != self._seq:
-                raise StoreBusy(f"a commit was cut off and did not take effect: {error}") from error
-            return self._store.found_before(writes)
+            return self._read_back(writes, error)
+
+    def _read_back(self, writes: list[Write], cut_off: StoreUnknown) -> Committed:
+        """What became of a commit that was cut off."""
+        try:
+            lease = self._store.lease()
+            took_effect = lease is not None and lease.epoch == self._epoch and lease.last_seq == self._seq
+            committed = self._store.found_before(writes) if took_effect else Committed()
+        except StoreError as error:
+            raise Fenced(f"a commit was cut off, and whether it took effect cannot be read: {error}") from error
+        if lease is None or lease.epoch != self._epoch:
+            raise Fenced("the reign ended while a commit was cut off") from cut_off
+        if not took_effect:
+            raise StoreBusy(f"a commit was cut off and did not take effect: {cut_off}") from cut_off
+        return committed
 
     def _remember(self, key: tuple[Address, str], committed: Committed) -> None:
         self._written[key] = committed

@@ -12,8 +12,11 @@ Promises
     durable      when `commit` has returned, as far as `Capabilities.durable` says
     recoverable  after `StoreUnknown`, `last_seq()` tells whether the batch took effect
 
+Who lives: a process says by `enter` under which name it holds leases, and `is_dead` tells of another's name whether its
+process is gone, where a store can know that: then nobody needs to wait until the lease has stood still for long enough.
+
 Failures, each with the class it raises (see `callsheet.errors`): StoreFull, StoreBusy, StoreUnknown, Fenced, and on opening
-StoreForeign, StoreTooNew, StoreInUse. After StoreFull, StoreBusy and Fenced nothing of the batch is there.
+StoreForeign, StoreTooNew. After StoreFull, StoreBusy and Fenced nothing of the batch is there.
 """
 
 from __future__ import annotations
@@ -344,11 +347,21 @@ class Store(Protocol):
         Raises:
             StoreForeign: it is another program's.
             StoreTooNew: a newer version wrote it.
-            StoreInUse: it allows one process, and another holds it.
         """
 
     def close(self) -> None:
         """Let go of it; what was committed stays. Twice is harmless."""
+
+    def enter(self, holder: str) -> None:
+        """From now on this process is known as `holder`, its node and incarnation; the same name twice is harmless.
+
+        Raises:
+            StoreInUse: another process that lives has this name.
+            StoreError: it cannot be made known.
+        """
+
+    def is_dead(self, holder: str) -> bool:
+        """Whether the process of this name is gone for certain. False where nobody can tell, as of who never entered."""
 
     def lease(self) -> Lease | None:
         """The lease as it stands, None before the first reign."""

@@ -54,7 +54,7 @@ class Counting(MemoryStore):
 def leading(store: Store | None = None) -> tuple[Persistence, Counting]:
     held = store if isinstance(store, Counting) else Counting()
     actor = Persistence(held)
-    (taken,) = sent(deliver(actor, TakeLease("n/i", ""), sender="coordinator"), LeaseTaken)
+    (taken,) = sent(deliver(actor, TakeLease("n/i", "", None), sender="coordinator"), LeaseTaken)
     assert taken.epoch == 1
     return actor, held
 

@@ -1,19 +1,19 @@
 """What an SQLite store does with the file it is given."""
 
-import os
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
 from callsheet.actors.persistence.sqlite import SQLiteStore
 from callsheet.actors.persistence.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from callsheet.actors.persistence.store import GetCounters, GetJobs, GetLiveRuns, InsertJob
-from callsheet.errors import StoreError, StoreForeign, StoreInUse, StoreTooNew
+from callsheet.errors import Fenced, StoreError, StoreForeign, StoreTooNew
 from support.stored import Leader, a_record, insert
 
 VERSION_1 = Path(__file__).with_name("version_1.sql")
@@ -24,6 +24,12 @@ def header(path: Path) -> tuple[int, int]:
         [owner] = connection.execute("PRAGMA application_id").fetchone()
         [version] = connection.execute("PRAGMA user_version").fetchone()
     return owner, version
+
+
+def schema(path: Path) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
+        return [(name, " ".join(text.split())) for name, text in rows]
 
 
 def make(path: Path, *statements: str) -> bytes:
@@ -100,23 +106,42 @@ def test_a_file_of_a_newer_version_is_left_as_it_is(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_second_process_is_told_who_holds_the_store(tmp_path: Path) -> None:
+def test_another_process_opens_the_store_as_well_and_reads_what_the_first_wrote(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     store = SQLiteStore(path)
     store.open()
+    leader = Leader(store)
+    leader.write(insert(a_record()))
     script = (
         "import sys; from callsheet.actors.persistence.sqlite import SQLiteStore\n"
-        "try: SQLiteStore(sys.argv[1]).open()\n"
-        "except Exception as error: print(type(error).__name__, error)\n"
+        "store = SQLiteStore(sys.argv[1]); store.open(); print(store.lease().holder); store.close()\n"
     )
     (tmp_path / "link.db").symlink_to(path)
     for name in ("jobs.db", "link.db"):
         told = subprocess.run(
             [sys.executable, "-c", script, tmp_path / name], capture_output=True, text=True, check=True
         ).stdout
-        assert told.startswith("StoreInUse")
-        assert f"is in use by process {os.getpid()} on " in told
+        assert told == "leader\n"
+    leader.write(insert(a_record("more")))
     store.close()
+    assert not (tmp_path / "link.db.lock").exists()
+
+
+def test_processes_that_open_a_new_file_at_once_make_it_once(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    script = (
+        "import sys; from callsheet.actors.persistence.sqlite import SQLiteStore\n"
+        "store = SQLiteStore(sys.argv[1]); sys.stdin.readline(); store.open(); print(store.lease()); store.close()\n"
+    )
+    command = [sys.executable, "-c", script, path]
+    processes = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) for _ in range(4)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    told = [process.communicate(timeout=60) for process in processes]
+    assert told == [("None\n", "")] * 4
+    assert header(path) == (APPLICATION_ID, len(MIGRATIONS))
 
 
 def test_a_store_that_failed_to_open_holds_nothing(tmp_path: Path) -> None:
@@ -129,12 +154,20 @@ def test_a_store_that_failed_to_open_holds_nothing(tmp_path: Path) -> None:
     store.close()
 
 
-def test_the_same_file_is_not_opened_twice_in_one_process(tmp_path: Path) -> None:
-    first = SQLiteStore(tmp_path / "jobs.db")
-    first.open()
-    with pytest.raises(StoreInUse):
-        SQLiteStore(tmp_path / "jobs.db").open()
-    first.close()
+def test_the_same_file_is_opened_twice_in_one_process_and_one_of_them_leads(tmp_path: Path) -> None:
+    stores = [SQLiteStore(tmp_path / "jobs.db") for _ in range(2)]
+    for store in stores:
+        store.open()
+    first, second = stores
+    deposed = Leader(first)
+    deposed.write(insert(a_record("one")))
+    Leader(second).write(insert(a_record("two")))
+    with pytest.raises(Fenced):
+        deposed.write(insert(a_record("three")))
+    names = tuple(("default", name) for name in ("one", "two", "three"))
+    for store in stores:
+        assert [record.job.name for record in store.read(GetJobs(names))] == ["one", "two"]
+        store.close()
 
 
 def test_a_closed_store_says_so(tmp_path: Path) -> None:
@@ -157,6 +190,14 @@ def test_a_file_of_version_1_is_read(tmp_path: Path) -> None:
     assert store.lease() is not None
     Leader(store).write(insert(a_record("new")))
     store.close()
+
+
+def test_the_file_of_version_1_has_the_tables_of_version_1(tmp_path: Path) -> None:
+    make(tmp_path / "old.db", VERSION_1.read_text())
+    new = SQLiteStore(tmp_path / "new.db", migrations=MIGRATIONS[:1])
+    new.open()
+    new.close()
+    assert schema(tmp_path / "old.db") == schema(tmp_path / "new.db")
 
 
 def test_a_migration_brings_the_content_along(tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ CREATE TABLE tags (
 INSERT INTO "tags" VALUES('default','x','nightly');
 CREATE INDEX jobs_by_due ON jobs (next_due, tenant, name) WHERE status = 'active' AND next_due IS NOT NULL;
 CREATE INDEX jobs_linked ON jobs (tenant, name) WHERE linked = 1;
+CREATE INDEX jobs_paused ON jobs (tenant, name) WHERE status = 'paused';
 CREATE INDEX runs_by_job ON runs (tenant, job, run_id);
 CREATE INDEX runs_by_tenant ON runs (tenant, run_id) WHERE tenant <> 'default';
 CREATE INDEX runs_by_group ON runs (tenant, grp, run_id) WHERE grp <> '';

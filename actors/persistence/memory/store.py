@@ -52,9 +52,18 @@ class MemoryStore:
     def __init__(self) -> None:
         self._tables = Tables()
         self._found = _NOTHING
+        self._holder = ""
 
     def open(self) -> None:
         """Do nothing: there is nothing to open."""
+
+    def enter(self, holder: str) -> None:
+        """Note the name of this life."""
+        self._holder = holder
+
+    def is_dead(self, holder: str) -> bool:
+        """Whoever is not the one that entered last: no two lives share this memory."""
+        return holder != self._holder
 
     def tidy(self) -> bool:
         """Nothing here may be put off."""

@@ -27,19 +27,21 @@ CHECKPOINT_PAGES: Final = 4_000
 waits some 10 ms for it. Many commits change the same pages, so the fewer of these the better."""
 
 
-def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
+def connect_writer(path: Path, synchronous: Synchronous, checkpoint_pages: int) -> sqlite3.Connection:
     """Open the file for writing; it must be there, and may be empty.
 
+    After `checkpoint_pages` in the log a commit brings them into the file; 0: it never does.
+
     Raises:
+        StoreError: its file system does not carry the log.
         sqlite3.Error: see `named`.
     """
     connection = _connect(path, "rw")
     try:
         for pragma in (
             f"busy_timeout = {BUSY_TIMEOUT_MS}",
-            "journal_mode = WAL",
             f"synchronous = {synchronous}",
-            f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+            f"wal_autocheckpoint = {checkpoint_pages}",
             f"journal_size_limit = {LARGEST_LOG_BYTES}",
             f"cache_size = -{CACHE_KIB}",
             "temp_store = MEMORY",
@@ -49,6 +51,12 @@ def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
             "trusted_schema = OFF",
         ):
             connection.execute(f"PRAGMA {pragma}")
+        [mode] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise StoreError(
+                f"{path}: cannot be kept in WAL mode but only in {mode!r}; its file system does not let processes share "
+                f"memory. Put it on a disk of this machine"
+            )
     except BaseException:
         connection.close()
         raise

@@ -65,6 +65,7 @@ _FIRST: Final[Migration] = (
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX jobs_by_due ON jobs (next_due, tenant, name) WHERE status = 'active' AND next_due IS NOT NULL",
     "CREATE INDEX jobs_linked ON jobs (tenant, name) WHERE linked = 1",
+    "CREATE INDEX jobs_paused ON jobs (tenant, name) WHERE status = 'paused'",
     """CREATE TABLE definitions (
         tenant TEXT NOT NULL,
         name TEXT NOT NULL,
@@ -170,9 +171,7 @@ _FIRST: Final[Migration] = (
         BEGIN SELECT RAISE(ABORT, 'callsheet: an older epoch writes'); END""",
 )
 
-_PAUSED: Final[Migration] = ("CREATE INDEX jobs_paused ON jobs (tenant, name) WHERE status = 'paused'",)
-
-MIGRATIONS: Final[tuple[Migration, ...]] = (_FIRST, _PAUSED)
+MIGRATIONS: Final[tuple[Migration, ...]] = (_FIRST,)
 """The n-th brings a file from version n-1 to n."""
 
 
@@ -183,8 +182,7 @@ def check_owner(connection: sqlite3.Connection, path: str, newest: int = len(MIG
         StoreForeign: another program made it.
         StoreTooNew: a newer version of Callsheet made it.
     """
-    owner = _number(connection, "PRAGMA application_id")
-    version = _number(connection, "PRAGMA user_version")
+    owner, version, tables = _header(connection)
     if owner == APPLICATION_ID:
         if version > newest:
             raise StoreTooNew(
@@ -192,7 +190,7 @@ def check_owner(connection: sqlite3.Connection, path: str, newest: int = len(MIG
                 f"{newest}); upgrade this installation, or choose another file"
             )
         return version
-    if owner != 0 or version != 0 or _number(connection, "SELECT count(*) FROM sqlite_schema") > 0:
+    if owner != 0 or version != 0 or tables > 0:
         raise StoreForeign(
             f"{path} is an SQLite database of another program (application_id {owner}, expected {APPLICATION_ID}); "
             f"it was left as it is. Choose another file"
@@ -202,6 +200,8 @@ def check_owner(connection: sqlite3.Connection, path: str, newest: int = len(MIG
 
 def migrate(connection: sqlite3.Connection, path: str, migrations: Sequence[Migration] = MIGRATIONS) -> int:
     """Bring the file to the newest version, one transaction for each step; answer how many steps that took.
+
+    To be called under the write lock, unless the file is known to be at the newest version.
 
     Raises:
         StoreForeign, StoreTooNew: as `check_owner`.
@@ -215,6 +215,17 @@ def migrate(connection: sqlite3.Connection, path: str, migrations: Sequence[Migr
         connection.execute(f"PRAGMA user_version = {number + 1}")
         connection.execute("COMMIT")
     return len(migrations) - version
+
+
+def _header(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """The owner, the version and the number of things in the file, all of one moment: another process may be making it."""
+    connection.execute("BEGIN")
+    try:
+        owner = _number(connection, "PRAGMA application_id")
+        version = _number(connection, "PRAGMA user_version")
+        return owner, version, _number(connection, "SELECT count(*) FROM sqlite_schema")
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def _number(connection: sqlite3.Connection, query: str) -> int:

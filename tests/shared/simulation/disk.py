@@ -117,6 +117,7 @@ class DiskStore:
         self._disk = disk
         self._takes = takes
         self._watch = watch
+        self._holder = ""
         self.slow_us = 0
 
     def open(self) -> None:
@@ -124,6 +125,14 @@ class DiskStore:
 
     def close(self) -> None:
         """Do nothing."""
+
+    def enter(self, holder: str) -> None:
+        """Note the name of this life."""
+        self._holder = holder
+
+    def is_dead(self, holder: str) -> bool:
+        """Whoever is not this life: the disk has one user at a time."""
+        return holder != self._holder
 
     def tidy(self) -> bool:
         """Do nothing: there is nothing to put in order."""
