@@ -176,7 +176,9 @@ def explain_command(
 
 def _sentence(job: JobView) -> str:
     due = "" if job.next_due is None else f" Next due {utc_text(job.next_due)}."
-    return f"{job.name} is {job.status}. {job.trigger}{'' if job.trigger.endswith('.') else '.'}{due}"
+    needs = [*job.labels, *(f"{units} {name}" for name, units in job.resources.items())]
+    where = f" It needs a node with {', '.join(needs)}." if needs else ""
+    return f"{job.name} is {job.status}. {job.trigger}{'' if job.trigger.endswith('.') else '.'}{due}{where}"
 
 
 def _find_run(source: Questions, given: str) -> RunView:

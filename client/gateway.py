@@ -100,6 +100,8 @@ class Gateway:
             a person to read; whom it may ask it is told by `found`.
         on_leader: called with the leader as often as it is heard, before anything is sent there; on the thread that
             brings the news.
+        seek: called before it is asked who leads while nobody is known to; on the gateway's thread.
+        timeout_s: how long a request may take unless it says so itself.
     """
 
     def __init__(
@@ -110,6 +112,8 @@ class Gateway:
         node: str = "",
         reached: str = "",
         on_leader: Callable[[Leader], None] | None = None,
+        seek: Callable[[], None] | None = None,
+        timeout_s: float = REQUEST_S,
     ) -> None:
         self.address: Address = f"client-{incarnation}"
         self._far_address = on_node(self.address, node)
@@ -117,6 +121,8 @@ class Gateway:
         self._node = node
         self._reached = reached
         self._on_leader = on_leader
+        self._seek = seek
+        self._timeout_s = timeout_s
         self._leadership = Leadership("" if reached else node)
         if not node:
             self._leadership.leader = HERE
@@ -179,13 +185,14 @@ class Gateway:
         """A key that no request of any client has had."""
         return f"{self._prefix}/{next(self._numbers)}"
 
-    def request(self, message: Any, *, to: Address = REGISTRY, timeout_s: float = REQUEST_S) -> Any:
+    def request(self, message: Any, *, to: Address = REGISTRY, timeout_s: float | None = None) -> Any:
         """Send a request until its answer comes, and return that.
 
         Raises:
             Refused: it was refused; the class says what was wrong.
             TimeoutError: no answer within `timeout_s`.
         """
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
         pending = self.begin(message, to=to)
         try:
             return pending.future.result(timeout_s)
@@ -227,6 +234,10 @@ class Gateway:
         """The error that a request's missing answer is."""
         return too_late(message, timeout_s, self._leadership.leader, self._reached)
 
+    def nobody_leads(self, timeout_s: float) -> TimeoutError:
+        """The error that it is when nobody was found to lead."""
+        return too_late(Follow(""), timeout_s, None, self._reached)
+
     def expect(self, key: str) -> Future[Any]:
         """A future of a message that comes without having been requested; `stopped` names the end of a shutdown."""
         future: Future[Any] = Future()
@@ -259,7 +270,7 @@ class Gateway:
         items: Sequence[SubmitItem],
         handles: Sequence[Ended],
         cause: Cause,
-        timeout_s: float = REQUEST_S,
+        timeout_s: float | None = None,
     ) -> None:
         """Submit runs, in batches with a window; return when all are stored. The handles get their numbers.
 
@@ -268,6 +279,7 @@ class Gateway:
             TimeoutError: no answer; what was accepted until then stays accepted.
         """
         window: deque[Pending] = deque()
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
         deadline = time.monotonic() + timeout_s
         try:
             for request, its_handles in self.batches(tenant, items, handles, cause):
@@ -343,7 +355,10 @@ class Gateway:
             if not self._node or self._leadership.wait_s(now) > 0.0:
                 return
             self._leadership.on_asked(now)
+            is_known = self._leadership.leader is not None
             sources = self._leadership.sources()
+        if not is_known and self._seek is not None:
+            self._seek()
         for source in sources:
             sender = self._far_address if "@" in source else self.address
             self._transport.send(Envelope(sender, source, 0, (Follow(f"{self._prefix}/follow"),)))

@@ -24,6 +24,7 @@ from ..data import pack_call
 from ..errors import DefinitionError
 from ..triggers import CatchUp, Manual, Trigger
 from ..triggers.decision import MAX_MAX_CATCHUP
+from .requirement import check_labels, check_resources
 
 Duration = float | timedelta
 Backoff = Callable[[int], Any]
@@ -47,6 +48,8 @@ class JobOptions(TypedDict, total=False):
     catchup: "latest", "earliest", "all", "none"; catchup_window: older slots are skipped; max_catchup: slots fired at once.
     after: jobs (functions or names) whose results are its first arguments; wait_deadline: how long it waits for them.
     tags: words to find it by. tenant: whose it is. description: a sentence for people.
+    labels: it runs only on nodes that bear all of these, "gpu" or "zone=eu-1". resources: units of what the runs of a node
+    share, {"memory_gb": 4}; it runs where so many are free.
     """
 
     name: str
@@ -66,6 +69,8 @@ class JobOptions(TypedDict, total=False):
     after: Iterable[Any]
     wait_deadline: Duration
     tags: Iterable[str]
+    labels: Iterable[str]
+    resources: Mapping[str, int]
     tenant: str
     max_crashes: int
     description: str
@@ -267,6 +272,8 @@ def _define(
         after=after,
         wait_deadline_us=_optional_us(options, "wait_deadline") or DEFAULT_WAIT_DEADLINE_US,
         tags=_tags(options.get("tags", ())),
+        labels=check_labels(options.get("labels", ())),
+        resources=check_resources(options.get("resources", {})),
         max_crashes=_number(options, "max_crashes", DEFAULT_MAX_CRASHES, MAX_ATTEMPTS),
         description=_text(options, "description"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..actors.messages import AddJobs, CancelRun, ChangeJob, Query, RequestRejected, Submit
+from ..actors.messages import AddJobs, CancelRun, ChangeJob, Follow, Query, RequestRejected, Submit
 from ..errors import (
     DependencyError,
     Forbidden,
@@ -73,6 +73,8 @@ def _describe(message: Any) -> str:
             return f"the request to {message.action} job {message.job!r}"
         case CancelRun():
             return f"the request to cancel run {message.run_id}"
+        case Follow():
+            return "the question who leads"
         case Query():
             return f"the question {type(message.question).__name__}"
         case _:

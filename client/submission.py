@@ -29,7 +29,7 @@ class Submission:
         token: str | None,
         delay: Duration | None,
         at: datetime | None,
-        timeout_s: float,
+        timeout_s: float | None,
     ) -> None:
         self._scheduler = scheduler
         self._priority = None if priority is None else check_priority(priority)

@@ -12,7 +12,10 @@ from ..triggers import describe, to_datetime
 
 
 class JobView(Struct, frozen=True, kw_only=True):
-    """A job: its trigger as a sentence, and where it stands. `next_due` None: never, or when another run has ended."""
+    """A job: its trigger as a sentence, and where it stands. `next_due` None: never, or when another run has ended.
+
+    It runs only on nodes that bear its `labels`, and takes its `resources` of them while it runs.
+    """
 
     name: str
     tenant: str
@@ -24,6 +27,8 @@ class JobView(Struct, frozen=True, kw_only=True):
     delivery: str
     tags: tuple[str, ...]
     after: tuple[str, ...]
+    labels: tuple[str, ...]
+    resources: dict[str, int]
     version: int
     description: str
 
@@ -74,6 +79,8 @@ def view_job(record: JobRecord) -> JobView:
         delivery=job.delivery,
         tags=job.tags,
         after=job.after,
+        labels=job.labels,
+        resources=job.resources,
         version=job.version,
         description=job.description,
     )

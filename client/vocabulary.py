@@ -7,10 +7,11 @@ that declares functions, and `Control`, a scheduler of another process on this m
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from ..actors.actor import METRICS
 from ..actors.executor.functions import Function
@@ -27,16 +28,15 @@ from ..actors.messages import (
     SubmitItem,
 )
 from ..actors.persistence.store import Question
-from ..actors.records import Cause, Command, Job, JobRecord, RunState
+from ..actors.records import Cause, Command, Event, Job, JobRecord, RunState
 from ..errors import DefinitionError
 from ..triggers import Trigger
-from .gateway import REQUEST_S, Gateway
+from .gateway import Gateway
 from .handle import Handle
+from .news import LOOK_S, PAGES, News
 from .option import Duration, check_trigger
 from .questions import Questions, Target
 from .submission import Submission
-
-START_S: Final = 30.0
 
 
 class Vocabulary(Questions):
@@ -64,7 +64,7 @@ class Vocabulary(Questions):
         added = changed = same = 0
         for start in range(0, len(jobs), MAX_BATCH):
             part = tuple(jobs[start : start + MAX_BATCH])
-            answer = gateway.request(AddJobs(gateway.key(), part), timeout_s=START_S)
+            answer = gateway.request(AddJobs(gateway.key(), part))
             assert isinstance(answer, JobsAdded)
             added, changed, same = added + answer.added, changed + answer.changed, same + answer.same
         return JobsAdded("", added, changed, same)
@@ -124,21 +124,21 @@ class Vocabulary(Questions):
         idempotency_key: str | None = None,
         delay: Duration | None = None,
         at: datetime | None = None,
-        timeout: float = REQUEST_S,
+        timeout: float | None = None,
     ) -> Submission:
         """Say more of what is submitted next: `scheduler.options(priority=5).submit(job, 1)`.
 
         idempotency_key: the same key gives the same run; with other arguments it is refused. delay, at: not before.
-        timeout: how long to wait for the answer, in seconds.
+        timeout: how long to wait for the answer, in seconds; 30 unless a client says otherwise.
         """
         return Submission(self, priority, idempotency_key, delay, at, timeout)
 
     def trigger(self, job: Target) -> Handle:
         """Fire a job by hand: like a slot, with its own arguments; what it waits for and what waits for it run with it."""
         name = self._name_of(job)
-        return self.submit_items([SubmitItem(name)], "trigger", REQUEST_S)[0]
+        return self.submit_items([SubmitItem(name)], "trigger", None)[0]
 
-    def submit_items(self, items: Sequence[SubmitItem], cause: Cause, timeout_s: float) -> list[Handle]:
+    def submit_items(self, items: Sequence[SubmitItem], cause: Cause, timeout_s: float | None) -> list[Handle]:
         """Submit checked items. `Submission` is the way to call this."""
         gateway = self._open_gateway()
         tenant = self.tenant
@@ -184,6 +184,19 @@ class Vocabulary(Questions):
         state: RunState = gateway.request(CancelRun(gateway.key(), self.tenant, run_id)).state
         return state
 
+    def wait(self, handles: Iterable[Handle], timeout: float | None = None) -> list[RunState]:
+        """Wait until all these runs have ended, at most `timeout` seconds together; return their final states in order.
+
+        Raises:
+            TimeoutError: one has not ended in time; they all go on.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        states: list[RunState] = []
+        for handle in handles:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            states.append(handle.wait(left))
+        return states
+
     # ---- questions ------------------------------------------------------------------------------------------------------
 
     def metrics(self) -> str:
@@ -191,6 +204,28 @@ class Vocabulary(Questions):
         gateway = self._open_gateway()
         text: str = gateway.request(ReportMetrics(gateway.key()), to=METRICS).text
         return text
+
+    def follow_events(self, job: Target | None = None) -> Iterator[Event]:
+        """Yield the events of the tenant's history that happen from now on, as they come, of one job or of all; for ever.
+
+        The history is looked at twice a second. Each event comes once and in order, also over a change of the leader; only
+        when more than a thousand came between two looks, the older of them are left out, and an event of kind
+        `events_missed` says so.
+
+        Raises:
+            NotRunning: it was stopped, or closed.
+            TimeoutError: nobody leads for too long.
+        """
+        return self._follow(job, News(next(iter(self.events(job, limit=1)), None)))
+
+    def _follow(self, job: Target | None, news: News) -> Iterator[Event]:
+        while True:
+            time.sleep(LOOK_S)
+            for limit in PAGES:
+                found = news.of(self.events(job, limit=limit), limit)
+                if found is not None:
+                    yield from found
+                    break
 
     def _ask(self, question: Question) -> tuple[Any, ...]:
         gateway = self._open_gateway()
