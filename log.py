@@ -1,6 +1,6 @@
 """Log lines: one for each event of a node, its name first, then key=value; or the same as one JSON object.
 
-    run_parked node=n1 epoch=7 actor=coordinator job=default/nightly run=12 text="the store is full"
+    run_parked node=n1 epoch=7 actor=coordinator job=default/nightly run=12 text="nobody knows ingest"
     {"time": "2030-05-01T09:00:00.000Z", "level": "warning", "logger": "callsheet", "event": "run_parked", "node": "n1", …}
 
 All lines go to the logger `callsheet` and those below it. The package itself adds no handler but a null one and never touches
@@ -117,7 +117,9 @@ class JsonFormatter(logging.Formatter):
         head = {"time": _time_of(record), "level": record.levelname.lower(), "logger": record.name}
         trace = _traceback_of(self, record)
         line = head | known | ({"traceback": trace} if trace else {})
-        return json.dumps(line, ensure_ascii=False, default=str)
+        written = json.dumps(line, ensure_ascii=False, default=str)
+        # some characters that JSON leaves as they are end a line elsewhere (U+2028, U+0085)
+        return written if written.isprintable() else json.dumps(line, default=str)
 
 
 _FORMATTERS: Final[dict[str, Callable[[], logging.Formatter]]] = {"text": TextFormatter, "json": JsonFormatter}

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from callsheet.actors.messages import (
     AttemptsRetried,
     AttemptsStarted,
+    ContactChanged,
     Happened,
+    LeaderChanged,
     RunsCreated,
     RunsFinished,
     SlotsDecided,
@@ -46,6 +48,12 @@ class Events:
                     self._add(f'callsheet_slots_decided_total{{decision="{kind}"}}', count)
             case Happened():
                 self._add(f'callsheet_events_total{{kind="{event.event.kind}"}}', 1)
+            case LeaderChanged():
+                self._add("callsheet_leader_changes_total", 1)
+                self.counts["callsheet_leader"] = float(event.own)
+                self.counts["callsheet_epoch"] = max(self.counts.get("callsheet_epoch", 0.0), event.epoch)
+            case ContactChanged():
+                self.counts["callsheet_cut_off"] = float(event.is_cut_off)
 
     def forget(self) -> None:
         """Metrics was made anew."""
