@@ -24,7 +24,7 @@ from .call import Wall, describe, ended, failed, stopped
 from .capture import Log
 from .live import LiveAttempt
 from .runner import Outcome
-from .warden import Warden
+from .warden import MARK, Warden
 from .watch import Watch
 
 SHELL: Final = "/bin/sh"
@@ -72,8 +72,7 @@ class Commands:
         self._watch.after(grace_us, lambda: signal_group(live.handle, signal.SIGKILL))
 
     def _run(self, live: LiveAttempt) -> int:
-        process = _start(live)
-        self._warden.watch(process.pid)
+        process = self._start(live)
         try:
             live.handle = process
             if live.stop is not None:  # it came while the process was being made
@@ -89,6 +88,15 @@ class Commands:
         finally:
             self._warden.release(process.pid)
 
+    def _start(self, live: LiveAttempt) -> subprocess.Popen[bytes]:
+        mark = self._warden.announce()
+        try:
+            process = _start(live, {MARK: mark})
+            self._warden.watch(process.pid)
+        finally:
+            self._warden.cancel(mark)
+        return process
+
 
 def signal_group(process: subprocess.Popen[bytes] | None, number: signal.Signals) -> None:
     """Send a signal to a process and all its group; one that has ended and was waited for is left alone."""
@@ -97,7 +105,7 @@ def signal_group(process: subprocess.Popen[bytes] | None, number: signal.Signals
             os.killpg(process.pid, number)
 
 
-def _start(live: LiveAttempt) -> subprocess.Popen[bytes]:
+def _start(live: LiveAttempt, marked: dict[str, str]) -> subprocess.Popen[bytes]:
     command = live.order.command
     assert command is not None
     live.log = Log()
@@ -107,7 +115,7 @@ def _start(live: LiveAttempt) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=command.folder or None,
-        env=_environment(live, command),
+        env={**_environment(live, command), **marked},
         start_new_session=True,
     )
 

@@ -6,6 +6,7 @@
 
 A worker in RETIRING gets no more work; when it owes nothing it is ended, with its process group. The process is started by
 exec, in a session of its own; it inherits its end of the channel, of the control socket and the outbox, and nothing else.
+What this process forks otherwise closes its copies of the parent's ends: an end that stays open hides that the parent is dead.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ..forks import forking, register
 from ..live import LiveAttempt
 from ..runner import Order
 from .channel import FAILED, LOCATE, QUIT, WORK, Channel, Frame, Outbox, decode, encode
@@ -74,6 +76,11 @@ class WorkerProcess:
         self.weighed_ns = self.last_heard_ns
         self.fault = ""
         self._located: dict[str, object] = {}
+        with forking:
+            self._make(settings)
+            register(self)
+
+    def _make(self, settings: dict[str, Any]) -> None:
         near, far = socket.socketpair()
         self.control, far_control = socket.socketpair()
         file = Outbox.make_file()
@@ -160,6 +167,11 @@ class WorkerProcess:
             name = signal.Signals(-status).name if -status in set(signal.Signals) else "unknown"
             return f"was ended by signal {-status} ({name})"
         return f"ended with exit status {status}"
+
+    def let_go(self) -> None:
+        """In a forked child: the ends are the parent's."""
+        self.channel.end.close()
+        self.control.close()
 
     def memory_bytes(self) -> int:
         """Its resident memory; 0 where the system does not say."""
