@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from .. import __version__
-from . import change_command, query_command
+from . import change_command, keys_command, query_command
 from .import_command import import_crontab_command
 from .outcome import DONE, EXPECTED, INTERRUPTED, REFUSED, USAGE, code_of
 from .preview_command import preview_command
@@ -33,6 +33,7 @@ application = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 importing = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 application.command("run", epilog=EPILOG)(run_command)
 application.command("jobs", epilog=EPILOG)(query_command.jobs_command)
@@ -47,11 +48,21 @@ application.command("remove", epilog=EPILOG)(change_command.remove_command)
 application.command("preview", epilog=EPILOG)(preview_command)
 application.add_typer(importing, name="import", help="Bring jobs in from elsewhere.", epilog=EPILOG)
 importing.command("crontab", epilog=EPILOG)(import_crontab_command)
+application.add_typer(keys, name="keys", help="Say who may connect to a cluster, and as what.", epilog=EPILOG)
+keys.command("new", epilog=EPILOG)(keys_command.new_command)
+keys.command("list", epilog=EPILOG)(keys_command.list_command)
+keys.command("allow", epilog=EPILOG)(keys_command.allow_command)
+keys.command("revoke", epilog=EPILOG)(keys_command.revoke_command)
 
 
 @importing.callback()
 def _importing() -> None:
     """Bring jobs in from elsewhere."""
+
+
+@keys.callback()
+def _keys() -> None:
+    """Say who may connect to a cluster, and as what."""
 
 
 def _tell_version(wanted: bool) -> None:

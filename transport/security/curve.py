@@ -37,8 +37,13 @@ _DOMAIN: Final = b"callsheet"
 
 
 def new_pair() -> tuple[str, str]:
-    """Make a key pair: the public key and the secret one."""
-    public, secret = zmq.curve_keypair()
+    """Make a key pair: the public key and the secret one.
+
+    No public key begins with a dash (one of 85 would), because on a command line it would look like an option.
+    """
+    while (pair := zmq.curve_keypair())[0].startswith(b"-"):
+        pass
+    public, secret = pair
     return public.decode("ascii"), secret.decode("ascii")
 
 

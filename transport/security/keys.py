@@ -16,19 +16,17 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 import stat
-import tomllib
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
-import msgspec
 from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from ...actors.records import DEFAULT_TENANT, MAX_NAME_LENGTH
 from ...errors import SecurityError
 from .curve import is_key, new_pair, public_of
+from .key_file import check_mode, read_record, write_record
 from .roles import ALL_TENANTS, ANONYMOUS, UNBOUND_ROLES, Role
 
 FOLDER_VARIABLE: Final = "CALLSHEET_KEYS"
@@ -36,13 +34,10 @@ CLUSTER: Final = "cluster"
 """The name of the pair that all nodes share."""
 
 MAX_KEYS: Final = 10_000
-MAX_KEY_FILE_BYTES: Final = 16 * 1024
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PUBLIC: Final = ".public"
 _SECRET: Final = ".secret"  # noqa: S105 - the end of a file's name
-
-FileType = TypeVar("FileType", bound=Struct)
 
 
 class Permit(Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,7 +126,7 @@ class KeyFolder:
         path = self._public(name)
         if not path.exists():
             raise SecurityError(f"no key {name!r} in {self.path}; `callsheet keys list` shows which there are")
-        permit = _read(path, Permit)
+        permit = read_record(path, Permit)
         if permit.name != name or not is_key(permit.public):
             raise SecurityError(f"{path} is not the public key of {name!r}; make it anew by `callsheet keys`")
         return permit
@@ -178,7 +173,7 @@ class KeyFolder:
             ) from None
         if not stat.S_ISDIR(found.st_mode):
             raise SecurityError(f"{self.path} is no folder; name a folder for the keys")
-        _check_mode(self.path, found, 0o700)
+        check_mode(self.path, found, 0o700)
 
     # ---- writing --------------------------------------------------------------------------------------------------------
 
@@ -195,11 +190,33 @@ class KeyFolder:
         public, secret = new_pair()
         server = public if name == CLUSTER else self.permit(CLUSTER).public
         permit = Permit(name, role, tenant, public, now)
-        header = f"The secret key of {name} ({role}, {_whose(tenant)}).\nWhoever can read this file is {name}: keep it 0600, never mail it."
+        header = _secret_header(name, f"{role}, {_whose(tenant)}")
         # the secret first: a permit without one would let nobody in and take the name
-        self._write(self._secret(name), KeyPair(name, public, secret, server), header)
-        self._write(self._public(name), permit, _permit_header(name))
+        write_record(self._secret(name), KeyPair(name, public, secret, server), header)
+        write_record(self._public(name), permit, _permit_header(name))
         return permit, self._secret(name)
+
+    def new_alone(self, name: str, server: str) -> tuple[KeyPair, Path]:
+        """Make a pair for a cluster whose keys are elsewhere, and answer where its secret is; it is let in there by `allow`.
+
+        Args:
+            name: as it will be allowed.
+            server: the cluster's public key.
+
+        Raises:
+            SecurityError: the name is taken or cannot be one, `server` is no key, or the folder cannot be used.
+        """
+        check_key_name(name)
+        if name in (ANONYMOUS, CLUSTER):
+            raise SecurityError(f"{name!r} is nobody's own name; choose another one")
+        if not is_key(server):
+            raise SecurityError(f"{server!r} is no public key; `callsheet keys list --json` shows that of the cluster")
+        self._make_folder()
+        self._check_free(name)
+        public, secret = new_pair()
+        pair = KeyPair(name, public, secret, server)
+        write_record(self._secret(name), pair, _secret_header(name, "rights as the cluster says"))
+        return pair, self._secret(name)
 
     def allow(self, name: str, public: str, role: Role, tenant: str, now: str) -> Permit:
         """Let in a public key that was made elsewhere.
@@ -219,7 +236,7 @@ class KeyFolder:
             if other.public == public:
                 raise SecurityError(f"that key is in as {other.name!r} already; a key has one name")
         permit = Permit(name, role, tenant, public, now)
-        self._write(self._public(name), permit, _permit_header(name))
+        write_record(self._public(name), permit, _permit_header(name))
         return permit
 
     def revoke(self, name: str, now: str) -> Permit:
@@ -236,7 +253,7 @@ class KeyFolder:
         permit = self.permit(name)
         if not permit.revoked:
             permit = replace(permit, revoked=now)
-            self._write(self._public(name), permit, _permit_header(name), replaces=True)
+            write_record(self._public(name), permit, _permit_header(name), replaces=True)
         return permit
 
     # ---- within ---------------------------------------------------------------------------------------------------------
@@ -274,25 +291,6 @@ class KeyFolder:
         except OSError as error:
             raise SecurityError(f"the folder of keys {self.path} cannot be made: {error}") from None
 
-    def _write(self, path: Path, record: Struct, header: str, *, replaces: bool = False) -> None:
-        """Write a file whole or not at all; one that is there is only overwritten where that is meant."""
-        fresh = self.path / f".{path.name}.{secrets.token_hex(6)}"
-        try:
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(_as_toml(record, header))
-                file.flush()
-                os.fsync(descriptor)
-            if replaces:
-                fresh.replace(path)
-            else:
-                path.hardlink_to(fresh)
-            _sync_folder(self.path)
-        except OSError as error:
-            raise SecurityError(f"{path} cannot be written: {error}") from None
-        finally:
-            fresh.unlink(missing_ok=True)
-
 
 def read_pair(path: str | os.PathLike[str]) -> KeyPair:
     """Read a .secret file, wherever it is.
@@ -301,7 +299,7 @@ def read_pair(path: str | os.PathLike[str]) -> KeyPair:
         SecurityError: it is not there, open to others, or no such file.
     """
     path = Path(path).expanduser()
-    pair = _read(path, KeyPair)
+    pair = read_record(path, KeyPair)
     if (
         not all(is_key(text) for text in (pair.public, pair.secret, pair.server))
         or public_of(pair.secret) != pair.public
@@ -329,47 +327,8 @@ def usual_tenant(role: Role) -> str:
     return ALL_TENANTS if role in UNBOUND_ROLES else DEFAULT_TENANT
 
 
-def _read(path: Path, kind: type[FileType]) -> FileType:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise SecurityError(f"{path} is no file; keys are files that `callsheet keys` makes")
-            _check_mode(path, found, 0o600)
-            content = file.read(MAX_KEY_FILE_BYTES + 1)
-        if len(content) > MAX_KEY_FILE_BYTES:
-            raise SecurityError(f"{path} has more than {MAX_KEY_FILE_BYTES:,} bytes and is no key")
-        return msgspec.convert(tomllib.loads(content.decode("utf-8")), kind)
-    except OSError as error:
-        raise SecurityError(f"{path} cannot be read: {error.strerror}; {_how_to_get(path.stem)}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError):
-        # the content is not repeated: it may be a secret
-        raise SecurityError(f"{path} is no file that `callsheet keys` has made; make it anew") from None
-
-
-def _check_mode(path: Path, found: os.stat_result, wanted: int) -> None:
-    if found.st_uid != os.geteuid():
-        raise SecurityError(
-            f"{path} belongs to user {found.st_uid}, this process to {os.geteuid()}; keys must be its own"
-        )
-    if found.st_mode & 0o077:
-        raise SecurityError(
-            f"{path} is open to others (mode {stat.S_IMODE(found.st_mode):04o}); it must be {wanted:04o}: "
-            f"chmod {wanted:o} {path}, and make new keys if somebody else may have read it"
-        )
-
-
-def _as_toml(record: Struct, header: str) -> str:
-    lines = [f"# Callsheet. {line}" if number == 0 else f"# {line}" for number, line in enumerate(header.splitlines())]
-    return "\n".join([*lines, *(f"{name} = {_quote(value)}" for name, value in asdict(record).items()), ""])
-
-
-def _quote(value: Any) -> str:
-    assert isinstance(value, str), f"{value!r} is no text"
-    assert value.isprintable(), f"{value!r} cannot be printed"
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _secret_header(name: str, rights: str) -> str:
+    return f"The secret key of {name} ({rights}).\nWhoever can read this file is {name}: keep it 0600, never mail it."
 
 
 def _permit_header(name: str) -> str:
@@ -384,11 +343,3 @@ def _how_to_get(name: str) -> str:
     if name == CLUSTER:
         return f"make the cluster's pair by `callsheet keys new {CLUSTER} --role node`, or copy it from another node"
     return f"make it by `callsheet keys new {name}` where the cluster's keys are"
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
