@@ -115,6 +115,7 @@ class Registry:
                     early = self._errands.early
                     self._reset(message.epoch)
                     self._errands.early = early
+                    self._leader = ""  # it is this node
                     self._load(turn)
             case StepDown():
                 if message.epoch >= max(self._epoch, self._over):

@@ -29,6 +29,7 @@ from callsheet.actors.messages import (
     Save,
     Saved,
     SaveRejected,
+    StepDown,
     Submit,
     SubmitItem,
 )
@@ -102,6 +103,16 @@ def only(messages: list[Any], kind: type) -> Any:
 
 def add(desk: Desk, *jobs: Job, mode: Any = "declare", now: int = NOW) -> list[Any]:
     return desk.tell(AddJobs("k", jobs, mode), now=now)
+
+
+def test_a_registry_that_has_followed_answers_again_when_its_own_node_leads() -> None:
+    desk = Desk()
+    desk.tell(StepDown(2, "n2"), "coordinator")
+    assert only(add(desk, make_job()), RequestRejected).code == "not_leader"
+
+    desk.tell(Lead(3, "n"), "coordinator")
+
+    assert only(add(desk, make_job()), JobsAdded).key == "k"
 
 
 def test_a_new_job_is_stored_then_armed_and_begins_after_now() -> None:
