@@ -122,7 +122,7 @@ class Gateway:
         self._reached = reached
         self._on_leader = on_leader
         self._seek = seek
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._leadership = Leadership("" if reached else node)
         if not node:
             self._leadership.leader = HERE
@@ -192,7 +192,7 @@ class Gateway:
             Refused: it was refused; the class says what was wrong.
             TimeoutError: no answer within `timeout_s`.
         """
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
         pending = self.begin(message, to=to)
         try:
             return pending.future.result(timeout_s)
@@ -279,7 +279,7 @@ class Gateway:
             TimeoutError: no answer; what was accepted until then stays accepted.
         """
         window: deque[Pending] = deque()
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
         deadline = time.monotonic() + timeout_s
         try:
             for request, its_handles in self.batches(tenant, items, handles, cause):

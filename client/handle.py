@@ -73,7 +73,15 @@ class Handle:
         return self._value(self._end or self._wait(timeout))
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return self._wait_async().__await__()
+        return self.result_async().__await__()
+
+    async def wait_async(self, timeout_s: float | None = None) -> RunState:
+        """As `wait`, in a coroutine."""
+        return (await self._wait_async(timeout_s)).state
+
+    async def result_async(self, timeout_s: float | None = None) -> Any:
+        """As `result`, in a coroutine. `await handle` is this without a time limit."""
+        return self._value(self._end or await self._wait_async(timeout_s))
 
     def status(self) -> RunView:
         """The run as it stands: state, reason, attempts, next look."""
@@ -114,18 +122,23 @@ class Handle:
                 if self._end is not None:
                     return self._end
                 if deadline is not None and left <= LOOK_AGAIN_S:
-                    raise TimeoutError(
-                        f"run {self.run_id} of job {self.job!r} has not ended within {timeout:g} s"
-                    ) from None
+                    raise self._too_late(timeout) from None
                 self._scheduler.look_again(self)
 
-    async def _wait_async(self) -> Any:
+    async def _wait_async(self, timeout_s: float | None) -> End:
         future = asyncio.wrap_future(self._listen())
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            done, _ = await asyncio.wait([future], timeout=LOOK_AGAIN_S)
+            left = LOOK_AGAIN_S if deadline is None else deadline - time.monotonic()
+            done, _ = await asyncio.wait([future], timeout=max(0.0, min(LOOK_AGAIN_S, left)))
             if done:
-                return self._value(future.result())
+                return future.result()
+            if deadline is not None and left <= LOOK_AGAIN_S:
+                raise self._too_late(timeout_s)
             self._scheduler.look_again(self)
+
+    def _too_late(self, timeout_s: float | None) -> TimeoutError:
+        return TimeoutError(f"run {self.run_id} of job {self.job!r} has not ended within {timeout_s:g} s")
 
     def _value(self, end: End) -> Any:
         if end.state is RunState.SUCCEEDED:

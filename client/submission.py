@@ -35,15 +35,23 @@ class Submission:
         self._priority = None if priority is None else check_priority(priority)
         self._token = None if token is None else check_name(token, "an idempotency key")
         self._not_before = _not_before(delay, at)
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
 
     def submit(self, job: Target, *args: Any, **kwargs: Any) -> Handle:
         """See `Scheduler.submit`."""
-        item = self._item(self._target(job), args, kwargs)
-        return self._scheduler.submit_items([item], "submit", self._timeout_s)[0]
+        return self._scheduler.submit_items([self.item(job, args, kwargs)], "submit", self.timeout_s)[0]
 
     def submit_many(self, calls: Iterable[Sequence[Any]]) -> list[Handle]:
         """See `Scheduler.submit_many`."""
+        items = self.items(calls)
+        return self._scheduler.submit_items(items, "submit", self.timeout_s) if items else []
+
+    def item(self, job: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> SubmitItem:
+        """One run as it is asked for, checked."""
+        return self._item(self._target(job), args, kwargs)
+
+    def items(self, calls: Iterable[Sequence[Any]]) -> list[SubmitItem]:
+        """Runs as they are asked for, checked, in order."""
         if self._token is not None:
             raise DefinitionError("one idempotency key names one run; submit them one by one")
         items: list[SubmitItem] = []
@@ -54,7 +62,7 @@ class Submission:
             if target is None or call[0] is not target.job:
                 target = self._target(call[0])
             items.append(self._item(target, tuple(call[1:]), {}))
-        return self._scheduler.submit_items(items, "submit", self._timeout_s) if items else []
+        return items
 
     def _target(self, job: Target) -> _Resolved:
         name, function = self._scheduler.resolve(job)

@@ -1,0 +1,121 @@
+"""Where a cluster is reached: addresses of nodes, and stores, whose lease says where the leader listens."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from ..actors.persistence.sqlite import SQLiteReader
+from ..actors.persistence.urls import open_store
+from ..errors import DefinitionError, StoreError
+from ..transport.local_endpoint import check_folder
+
+MAX_ENDPOINTS: Final = 64
+STORES: Final = ("sqlite",)
+EXPECTED: Final = "tcp://host:port, ipc:///path/of/a/socket, or a store on this machine such as sqlite:///jobs.db"
+
+
+class Endpoints:
+    """The endpoints that a client was given, checked.
+
+    Args:
+        given: one endpoint, or several.
+
+    Raises:
+        DefinitionError: there is none, or one is none.
+    """
+
+    def __init__(self, given: str | Iterable[str]) -> None:
+        several = (given,) if isinstance(given, str) else tuple(given)
+        if not 0 < len(several) <= MAX_ENDPOINTS:
+            raise DefinitionError(f"a client takes 1 to {MAX_ENDPOINTS} endpoints; {len(several)} were given")
+        self._fixed: list[str] = []
+        self._stores: list[Path] = []
+        for endpoint in several:
+            self._take(endpoint)
+        self._text = ", ".join(several)
+
+    def __str__(self) -> str:
+        return self._text
+
+    def addresses(self) -> list[str]:
+        """Where nodes may be reached now, each once. A store that cannot be read adds nothing.
+
+        Raises:
+            OSError: a socket lies where anybody could have put it.
+        """
+        found = dict.fromkeys(self._fixed)
+        for path in self._stores:
+            with suppress(StoreError):
+                address = leader_address(path)
+                if address:
+                    found[address] = None
+        for address in found:
+            check_folder(address)
+        return list(found)
+
+    def check(self) -> None:
+        """See that the stores are there.
+
+        Raises:
+            StoreError: one is not, or is no store of ours.
+        """
+        for path in self._stores:
+            leader_address(path)
+
+    def _take(self, endpoint: object) -> None:
+        if not isinstance(endpoint, str):
+            raise DefinitionError(f"an endpoint is text: {EXPECTED}; {endpoint!r} was given")
+        parts = urlsplit(endpoint)
+        match parts.scheme:
+            case "tcp" if _is_tcp(parts):
+                self._fixed.append(endpoint)
+            case "ipc" if endpoint.removeprefix("ipc://").startswith("/"):
+                self._fixed.append(endpoint)
+            case scheme if scheme in STORES:
+                path = getattr(open_store(endpoint), "path", None)
+                assert isinstance(path, Path), "these stores are files"
+                self._stores.append(path)
+            case _:
+                raise DefinitionError(f"{endpoint!r} is no endpoint; expected {EXPECTED}")
+
+
+def leader_address(store: Path) -> str:
+    """Return where the leader of a store's last reign listens, by the lease in its file; empty if nowhere.
+
+    Raises:
+        StoreError: the file is not there, or no store of ours.
+    """
+    reader = SQLiteReader(store)
+    reader.open()
+    try:
+        lease = reader.lease()
+    finally:
+        reader.close()
+    return "" if lease is None else lease.address
+
+
+def is_listening(address: str, within_s: float) -> bool:
+    """Whether somebody takes connections at an address; who that is, is not asked."""
+    parts = urlsplit(address)
+    try:
+        if parts.scheme == "ipc":
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                probe.settimeout(within_s)
+                probe.connect(address.removeprefix("ipc://"))
+        else:
+            socket.create_connection((parts.hostname or "", parts.port or 0), within_s).close()
+    except OSError:
+        return False
+    return True
+
+
+def _is_tcp(parts: SplitResult) -> bool:
+    try:
+        return bool(parts.hostname) and bool(parts.port) and not parts.path and not parts.query
+    except ValueError:  # the port is no number, or too large
+        return False

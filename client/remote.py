@@ -1,0 +1,195 @@
+"""The client: a cluster's words, said from a program that is no node of it.
+
+    with Client("tcp://10.0.0.5:7411", key="ops.key") as client:
+        client.submit("ingest", "2026-03-01").result(timeout=60)
+
+    endpoints ── connect ──▶ any node ◀── Follow ── gateway ── everything else ──▶ the leader
+    lease of a store ──┘         └──── LeaderIs(node, address) ── learn ───────────┘
+
+It needs one node that lives: that one says who leads, and the client goes there, and on to the next leader when that changes.
+Where the only endpoint is a store, the lease in it is read again for as long as nobody is known to lead. Functions live in the
+nodes, so here a job is known by its name.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
+from os import PathLike, getpid
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from ..actors.records import DEFAULT_TENANT
+from ..errors import NotRunning
+from .endpoint import Endpoints
+from .gateway import REQUEST_S, Gateway
+from .leadership import Leader
+from .option import check_name, duration_us
+from .questions import Target
+from .vocabulary import Vocabulary, plain_name
+
+if TYPE_CHECKING:
+    from ..transport.zeromq import ZeroMQ
+
+RUNS_A_PAGE: Final = 12
+"""Runs that fit into one frame for certain: each may hold a result of 1 MiB and 64 KiB of logs."""
+
+
+class Client(Vocabulary):
+    """A cluster, or a scheduler in another process. Use it by `with`, or `open` and `close` it. It may be used from any thread.
+
+    Args:
+        endpoints: where nodes are reached, one or several: `tcp://host:port`, `ipc:///path`, or a store on this machine such
+            as `sqlite:///jobs.db`, in which stands where its leader listens.
+        key: the file that `callsheet keys new` made for this client; without one nothing is encrypted.
+        tenant: the tenant that is meant.
+        timeout: how long to wait for an answer, in seconds, unless said otherwise; also for the first, when it is opened.
+
+    Raises:
+        DefinitionError: an endpoint or the tenant's name cannot be.
+        SecurityError: the key cannot be used.
+    """
+
+    _runs_a_page = RUNS_A_PAGE
+
+    def __init__(
+        self,
+        endpoints: str | Iterable[str],
+        *,
+        key: str | PathLike[str] | None = None,
+        tenant: str = DEFAULT_TENANT,
+        timeout: float = REQUEST_S,
+    ) -> None:
+        self.tenant = check_name(tenant, "a tenant's name")
+        self._endpoints = Endpoints(endpoints)
+        self._request_s = duration_us(timeout, "timeout") / 1_000_000
+        self._guard = _guard(key)
+        self._transport: ZeroMQ | None = None
+        self._gateway: Gateway | None = None
+        self._connected: set[str] = set()
+        self._state = Lock()
+        self._reason = "this client is not open; use `with Client(…) as client:`, or call open()"
+
+    def open(self) -> Self:
+        """Connect, and find who leads.
+
+        Raises:
+            StoreError: a store that is an endpoint is not there, or none of ours.
+            TimeoutError: nobody said in time who leads.
+            NotRunning: it is open already.
+        """
+        from ..transport.zeromq import ZeroMQ
+
+        self._endpoints.check()
+        with self._state:
+            if self._gateway is not None:
+                raise NotRunning("this client is open already")
+            incarnation = f"{getpid()}-{secrets.token_hex(6)}"
+            name = f"client-{incarnation}"
+            transport = ZeroMQ(name, incarnation, guard=self._guard, found=self._on_found, lost=self._on_lost)
+            gateway = Gateway(
+                transport,
+                incarnation,
+                node=name,
+                reached=str(self._endpoints),
+                on_leader=self._on_leader,
+                seek=self._seek,
+                timeout_s=self._request_s,
+            )
+            self._transport, self._gateway = transport, gateway
+        try:
+            transport.open()
+            self._connect()
+            if not gateway.wait_for_leader(self._request_s):
+                raise gateway.nobody_leads(self._request_s)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """Let go of all connections; whoever waits is told. Twice is harmless."""
+        with self._state:
+            transport, gateway = self._transport, self._gateway
+            self._transport = self._gateway = None
+            self._connected.clear()
+            if gateway is not None:
+                self._reason = "this client was closed"
+        if gateway is not None:
+            gateway.close(self._reason)
+        if transport is not None:
+            transport.close()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who is asked: the node that leads, its epoch and where it listens; None while nobody is known to."""
+        return self._open_gateway().leader
+
+    # ---- the line -------------------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        """Connect to every endpoint that is known now and was not before."""
+        transport = self._transport
+        if transport is None:
+            return
+        for address in self._endpoints.addresses():
+            if address not in self._connected:
+                self._connected.add(address)
+                transport.connect(address)
+
+    def _seek(self) -> None:
+        with suppress(OSError):  # a folder that is open to others now; what is connected stays so
+            self._connect()
+
+    def _on_leader(self, leader: Leader) -> None:
+        transport = self._transport
+        if transport is not None and leader.address:
+            transport.learn(leader.node, leader.address)
+
+    def _on_found(self, node: str, incarnation: str) -> None:
+        del incarnation
+        gateway = self._gateway
+        if gateway is not None:
+            gateway.found(node)
+
+    def _on_lost(self, node: str, incarnation: str) -> None:
+        del incarnation
+        gateway = self._gateway
+        if gateway is not None:
+            gateway.lost(node)
+
+    # ---- what the vocabulary stands on ----------------------------------------------------------------------------------
+
+    @property
+    def gateway(self) -> Gateway:
+        """What requests go through. `AsyncClient` waits on its futures.
+
+        Raises:
+            NotRunning: this client is not open.
+        """
+        return self._open_gateway()
+
+    def _open_gateway(self) -> Gateway:
+        gateway = self._gateway
+        if gateway is None:
+            raise NotRunning(self._reason)
+        return gateway
+
+    def _name_of(self, job: Target) -> str:
+        return plain_name(job)
+
+
+def _guard(key: str | PathLike[str] | None) -> Any:
+    from ..transport.security.guard import DialGuard, OpenGuard
+
+    return OpenGuard() if key is None else DialGuard(key)
