@@ -20,7 +20,7 @@ MAX_CONNECTIONS: Final = 64
 """Connections at once; further ones are closed unanswered."""
 MAX_HEAD_BYTES: Final = 16 * 1024
 HEAD_S: Final = 10
-"""How long a connection may take for the first request's head."""
+"""How long a connection may take for a request's head, the first one or, twice as long at most, a later one."""
 KEEP_ALIVE_S: Final = 15
 """How long a connection may rest between requests: no longer, for each that rests takes a place."""
 GRACE_S: Final = 1
@@ -67,20 +67,26 @@ class _Connection(H11Protocol):
         self.access_log = (
             False  # a scrape every few seconds is no news; Config(access_log=False) would silence the host's
         )
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._look_timer: asyncio.TimerHandle | None = None
+        self._seen: object = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as Uvicorn does
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
         else:
-            self._head_timer = self.loop.call_later(HEAD_S, self._end_unless_asked)
+            self._look_timer = self.loop.call_later(HEAD_S, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
+        if self._look_timer is not None:
+            self._look_timer.cancel()
         super().connection_lost(exc)
 
-    def _end_unless_asked(self) -> None:
-        if self.cycle is None:
+    def _look(self) -> None:
+        """End it when no request has begun since the last look, and none is under way; one that rests Uvicorn ends itself."""
+        answered = self.cycle is None or self.cycle.response_complete
+        if answered and self.cycle is self._seen and self.timeout_keep_alive_task is None:
             self.transport.abort()
+            return
+        self._seen = self.cycle
+        self._look_timer = self.loop.call_later(HEAD_S, self._look)

@@ -198,6 +198,38 @@ def test_a_connection_that_asks_nothing_is_closed(make_site: MakeSite, monkeypat
         assert _is_closed(link)
 
 
+def test_a_connection_that_asked_once_and_then_dawdles_is_closed(
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "HEAD_S", 0.3)
+    site = make_site()
+    with connect(site) as link:
+        link.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert _read_until(link, b"live\n").startswith(b"HTTP/1.1 200 ")
+        link.sendall(b"GET /health/live HTTP/1.1\r\nHost: loc")
+        assert _is_closed(link)
+
+
+def _read_until(link: socket.socket, end: bytes) -> bytes:
+    read = b""
+    while not read.endswith(end):
+        piece = link.recv(1024)
+        assert piece, f"closed after {read!r}"
+        read += piece
+    return read
+
+
+def test_a_request_that_is_answered_slowly_is_not_ended(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "HEAD_S", 0.3)
+    never = threading.Event()
+
+    def slow() -> str:
+        never.wait(1.0)
+        return "slow 1\n"
+
+    assert make_site(metrics=slow).get("/metrics")[::2] == (200, "slow 1\n")
+
+
 def test_a_head_that_is_too_long_is_refused(site: Site) -> None:
     with connect(site) as link:
         link.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 2 * engine.MAX_HEAD_BYTES)
