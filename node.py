@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import socket
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from .actors.actor import (
     CLOCK,
@@ -32,15 +37,21 @@ from .actors.dependencies.dependencies import Dependencies
 from .actors.executor.executor import Executor
 from .actors.executor.runner import Reported, Runner
 from .actors.host import Host
-from .actors.messages import RunnerReported
+from .actors.messages import ContactChanged, LeaderChanged, NodeStopped, PeerFound, PeerLost, PeersKnown, RunnerReported
 from .actors.metrics.metrics import Metrics
 from .actors.persistence.persistence import Persistence
 from .actors.persistence.store import Store
 from .actors.registry.registry import Registry
 from .actors.stage import Factory
+from .errors import NotRunning
+from .health import NodeHealth
 from .log import EventLog
 from .transport.contract import Transport
 from .transport.in_process import InProcess
+
+if TYPE_CHECKING:
+    from .transport.contract import Guard
+    from .transport.zeromq import ZeroMQ
 
 LOGGER: Final = logging.getLogger("callsheet")
 
@@ -50,23 +61,51 @@ def new_incarnation() -> str:
     return f"{os.getpid()}-{secrets.token_hex(6)}"
 
 
-def factories(store: Store, runner: Runner, *, fires: bool = True) -> Mapping[Address, Factory]:
+class NodeOptions(Struct, frozen=True, kw_only=True):
+    """What a node is, and where it meets others.
+
+    `name` is unique in the cluster; empty: made from the host's name and the process. `listen` are endpoints of the ZeroMQ
+    transport, `join` those of other nodes; with neither the node is alone. `labels` and `resources` are what its executor
+    has. A `worker_only` node has no store and never leads. Without `fires` slots wait for the next node that decides them.
+    """
+
+    name: str = ""
+    listen: tuple[str, ...] = ()
+    join: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    resources: dict[str, int] = {}
+    worker_only: bool = False
+    fires: bool = True
+
+
+ALONE: Final = NodeOptions()
+
+
+def node_name(given: str = "") -> str:
+    """Return the given name, or one that no other process of the cluster has: the host's, with the process's number."""
+    if given:
+        return given
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "node"
+    return f"{host[:60]}-{os.getpid()}"
+
+
+def factories(store: Store, runner: Runner, options: NodeOptions = ALONE) -> Mapping[Address, Factory]:
     """Return how to build each actor of a node, in the order in which they start."""
 
     def executor() -> Actor:
-        return Executor(runner)
+        return Executor(runner, options.labels, options.resources)
 
     def persistence() -> Actor:
         return Persistence(store)
 
     def coordinator() -> Actor:
-        return Coordinator(durable=store.capabilities.durable)
+        return Coordinator(durable=store.capabilities.durable, worker_only=options.worker_only)
 
     return {
         METRICS: Metrics,
         PERSISTENCE: persistence,
         EXECUTOR: executor,
-        CLOCK: Clock if fires else StoppedClock,
+        CLOCK: Clock if options.fires else StoppedClock,
         DEPENDENCIES: Dependencies,
         REGISTRY: Registry,
         COORDINATOR: coordinator,
@@ -79,10 +118,9 @@ class Node:
     Args:
         store: not opened yet; the node opens and closes it.
         runner: not opened yet; the node opens and closes it.
-        name: the node's name, by default the host's.
         incarnation: this life of it, as the runner's start marks know it.
-        transport: how envelopes travel, by default within the process.
-        fires: whether slots are decided here; without, they wait for the next node that does.
+        options: what it is, and where it meets others.
+        guard: who may connect, and what each may say; None: everybody who reaches it, everything.
     """
 
     def __init__(
@@ -91,49 +129,112 @@ class Node:
         runner: Runner,
         *,
         incarnation: str,
-        name: str = "",
-        transport: Transport | None = None,
-        fires: bool = True,
+        options: NodeOptions = ALONE,
+        guard: Guard | None = None,
     ) -> None:
-        self.name = name or socket.gethostname() or "node"
+        self.name = node_name(options.name)
+        self.incarnation = incarnation
         self.store = store
-        self.transport = transport or InProcess(self.name)
+        self.stopped = threading.Event()
+        self.health = NodeHealth(self.name, candidate=not options.worker_only)
+        self._options = options
         self._runner = runner
         self._log = EventLog(self.name)
-        self.host = Host(
+        self._lines: ZeroMQ | None = None
+        if options.listen or options.join:
+            from .transport.zeromq import ZeroMQ
+
+            self._lines = ZeroMQ(
+                self.name, incarnation, listen=options.listen, guard=guard, found=self._on_found, lost=self._on_lost
+            )
+        self.transport: Transport = InProcess(self.name) if self._lines is None else self._lines
+        self._host: Host | None = None
+
+    @property
+    def host(self) -> Host:
+        """What runs the actors, once the node is open."""
+        assert self._host is not None, "the node is not open"
+        return self._host
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Where this node listens; the first is where others are sent."""
+        return self._lines.endpoints if self._lines is not None else ()
+
+    def open(self) -> None:
+        """Open the store, and listen.
+
+        Raises:
+            StoreError: the store cannot be used.
+            ListenError: an endpoint cannot be bound.
+        """
+        self.store.open()
+        try:
+            if self._lines is not None:
+                self._lines.open()
+        except BaseException:
+            self.store.close()
+            raise
+        self._host = Host(
             self.transport,
-            factories(store, runner, fires=fires),
+            factories(self.store, self._runner, self._options),
             node=self.name,
-            incarnation=incarnation,
+            incarnation=self.incarnation,
+            address=self.endpoints[0] if self.endpoints else "",
             events=self._on_event,
         )
 
     def start(self) -> None:
-        """Open the store and begin.
-
-        Raises:
-            StoreError: the store cannot be used.
-        """
-        self.store.open()
+        """Begin. What goes wrong leaves the node closed."""
         try:
             self._runner.open(self._report)
             self.host.start()
         except BaseException:
-            self._runner.close(0)
-            self.store.close()
+            self.stop(0)
             raise
+        if self._lines is not None:
+            for endpoint in self._options.join:
+                self._lines.connect(endpoint)
 
     def stop(self, timeout_s: float) -> None:
-        """End the pools, the actors and the store; what runs still is ended. Twice is harmless."""
+        """End the pools, the actors, the lines and the store; what runs still is ended. Twice is harmless."""
         self._runner.close(int(timeout_s * 1_000_000))
-        self.host.stop(timeout_s)
+        if self._host is not None:
+            self._host.stop(timeout_s)
         self.transport.close()
         self.store.close()
+
+    # ---- what comes from threads that are no actor's --------------------------------------------------------------------
 
     def _report(self, reports: Sequence[Reported]) -> None:
         self.host.tell(EXECUTOR, RunnerReported(tuple(reports)), beyond_limit=True)
 
+    def _on_found(self, node: str, incarnation: str) -> None:
+        self._tell_coordinator(PeerFound(node, incarnation))
+
+    def _on_lost(self, node: str, incarnation: str) -> None:
+        self._tell_coordinator(PeerLost(node, incarnation))
+
+    def _tell_coordinator(self, message: PeerFound | PeerLost) -> None:
+        host = self._host
+        if host is not None:
+            with suppress(NotRunning):  # a line that stands before the actors do is told of again by its first beat
+                host.tell(COORDINATOR, message, beyond_limit=True)
+
     def _on_event(self, address: Address, event: Any) -> None:
+        match event:
+            case PeersKnown():
+                if self._lines is not None:
+                    for node, endpoint in event.peers:
+                        self._lines.learn(node, endpoint)
+                return
+            case NodeStopped():
+                self.stopped.set()
+                return
+            case LeaderChanged() | ContactChanged():
+                self.health.on_event(event)
+            case _:
+                pass
         self._log.write(address, event)
         self.host.tell(METRICS, event)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ..actors.executor.local_runner import LocalRunner
 from ..actors.persistence.store import Store
 from ..actors.records import DEFAULT_TENANT
-from ..node import Node, marks_folder
+from ..node import Node, NodeOptions
 from .control_server import ControlServer
 from .questions import Target
 from .scheduler import Scheduler
@@ -20,12 +19,7 @@ class Desk(Scheduler):
 
     def __init__(self, store: str | Store, *, tenant: str = DEFAULT_TENANT) -> None:
         super().__init__(store, threads=0, processes=0, asynchronous=0, commands=0, tenant=tenant, drain_timeout=0)
-
-    def _make_node(self, incarnation: str) -> Node:
-        runner = LocalRunner(
-            self._functions, incarnation=incarnation, marks_folder=marks_folder(self._store), **self._places
-        )
-        return Node(self._store, runner, incarnation=incarnation, fires=False)
+        self._options = NodeOptions(fires=False)
 
     def _listen(self, node: Node, incarnation: str) -> ControlServer | None:
         return None

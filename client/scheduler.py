@@ -15,24 +15,23 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack
 
 from msgspec.structs import replace
 
-from ..actors.actor import COORDINATOR
 from ..actors.executor.functions import Function, Functions
 from ..actors.executor.local_runner import DEFAULT_COMMANDS, DEFAULT_THREADS, LocalRunner
 from ..actors.executor.processes.inside import WorkerReachedRun, in_worker
-from ..actors.messages import MAX_BATCH, Stop
+from ..actors.messages import MAX_BATCH
+from ..actors.persistence.absent import AbsentStore
 from ..actors.persistence.store import Store
 from ..actors.persistence.urls import open_store
 from ..actors.records import DEFAULT_TENANT, Command, Hook, HookMoment, Job
 from ..errors import CallsheetError, DefinitionError, NotRunning
-from ..node import LOGGER, Node, marks_folder, new_incarnation
+from ..node import LOGGER, Node, NodeOptions, marks_folder, new_incarnation
 from ..triggers import Trigger
 from .control_path import control_path
 from .control_server import ControlServer
@@ -41,13 +40,13 @@ from .launch import end_loading
 from .naming import Names
 from .option import JobOptions, check_name, define, duration_us, upstreams_of
 from .questions import Target
+from .requirement import check_labels, check_resources
+from .running import Doors, Running, endpoints_of
 from .vocabulary import Vocabulary
 
 DEFAULT_STORE: Final = "sqlite:///callsheet.db"
 DRAIN_S: Final = 10.0
 STOP_S: Final = 25.0
-RELEASE_S: Final = 3.0
-"""What is kept of the time to stop for making running jobs end."""
 MOMENTS: Final[tuple[HookMoment, ...]] = ("before", "after", "on_success", "on_failure", "on_retry", "on_skip")
 
 Arguments = ParamSpec("Arguments")
@@ -58,19 +57,30 @@ class Scheduler(Vocabulary):
     """A scheduler within this program.
 
     Args:
-        store: where its state is kept: `sqlite:///file.db`, `sqlite:////absolute/file.db`, `memory://`, or a store.
+        store: where its state is kept: `sqlite:///file.db`, `sqlite:////absolute/file.db`, `memory://`, or a store. Schedulers
+            of several processes with one store are one cluster, in which each firing happens once.
         threads: how many synchronous functions run at once.
         processes: how many worker processes run functions with `executor="process"`; None: one for each processor.
         asynchronous: how many coroutines run at once.
         commands: how many commands (`shell(…)`) run at once.
         allow_shell: whether commands may run here at all; where they may not, their runs wait.
         tenant: the tenant that is meant when none is said.
+        name: the node's name in its cluster, unlike that of any other; by default made from the host's name and the process.
+        listen: endpoints where other nodes and clients connect, `tcp://127.0.0.1:7070`; those of this machine that share a
+            durable store find each other without.
+        join: endpoints of nodes of the cluster, for a node that does not share their store.
+        worker_only: run what others decide: no store of its own, and never the lead. It needs `join`.
+        labels: what this node has that others may not, for jobs with `labels`.
+        resources: what its runs share, in whole units of each, for jobs with `resources`.
+        keys: the folder of keys for the network side, as `callsheet keys` makes it; needed beyond this machine.
+        insecure: listen without keys where strangers can come in.
+        http: where health and metrics are served, `127.0.0.1:8080`; `http_token` is needed beyond this machine.
         drain_timeout: how long `stop` lets running jobs end by themselves, in seconds; `stop_timeout` is the limit for all.
     """
 
     def __init__(
         self,
-        store: str | Store = DEFAULT_STORE,
+        store: str | Store | None = None,
         *,
         threads: int = DEFAULT_THREADS,
         processes: int | None = None,
@@ -78,6 +88,16 @@ class Scheduler(Vocabulary):
         commands: int = DEFAULT_COMMANDS,
         allow_shell: bool = False,
         tenant: str = DEFAULT_TENANT,
+        name: str = "",
+        listen: Sequence[str] | str = (),
+        join: Sequence[str] | str = (),
+        worker_only: bool = False,
+        labels: Iterable[str] = (),
+        resources: Mapping[str, int] | None = None,
+        keys: str | Path | None = None,
+        insecure: bool = False,
+        http: str | None = None,
+        http_token: str | None = None,
         drain_timeout: float = DRAIN_S,
         stop_timeout: float = STOP_S,
     ) -> None:
@@ -90,7 +110,18 @@ class Scheduler(Vocabulary):
             duration_us(given, word) / 1e6
             for word, given in (("drain_timeout", drain_timeout), ("stop_timeout", stop_timeout))
         )
-        self._store = open_store(store) if isinstance(store, str) else store
+        self._store = _store_of(store, worker_only=worker_only)
+        self._options = NodeOptions(
+            name=check_name(name, "a node's name") if name else "",
+            listen=endpoints_of(listen, "listen"),
+            join=endpoints_of(join, "join"),
+            labels=check_labels(labels),
+            resources=check_resources(resources or {}),
+            worker_only=worker_only,
+        )
+        self._doors = Doors(
+            keys=None if keys is None else str(keys), insecure=insecure, http=http, http_token=http_token
+        )
         self._places: dict[str, Any] = {
             "threads": threads,
             "processes": processes,
@@ -104,8 +135,7 @@ class Scheduler(Vocabulary):
         self._names = Names(self._functions)
         self._declared: dict[tuple[str, str], Job] = {}
         self._stored: set[tuple[str, str]] = set()
-        self._node: Node | None = None
-        self._gateway: Gateway | None = None
+        self._running: Running | None = None
         self._control: ControlServer | None = None
         self._lock = threading.RLock()
         self._adding = threading.RLock()
@@ -123,28 +153,25 @@ class Scheduler(Vocabulary):
         _refuse_in_worker()
         end_loading(self, "start")
         with self._lock:
-            if self._node is not None:
+            if self._running is not None:
                 raise CallsheetError("this scheduler is running already")
             incarnation = new_incarnation()
-            node = self._make_node(incarnation)
-            gateway = Gateway(node.transport, incarnation)
-            node.host.failed.add_done_callback(lambda failed: gateway.close(_failure(failed.result())))
-            node.start()
-            self._node, self._gateway = node, gateway
-            self._control = self._listen(node, incarnation)
+            runner = LocalRunner(
+                self._functions, incarnation=incarnation, marks_folder=marks_folder(self._store), **self._places
+            )
+            running = Running(self._store, runner, incarnation, self._options, self._doors)
+            running.start()
+            self._running = running
+            self._control = self._listen(running.node, incarnation)
             self._ended.clear()
+        if self._options.worker_only:
+            return self  # what is to run when is said by those that share the store
         try:
             self._store_jobs(list(self._declared.values()))
         except BaseException:
             self.stop(drain_timeout=0)
             raise
         return self
-
-    def _make_node(self, incarnation: str) -> Node:
-        runner = LocalRunner(
-            self._functions, incarnation=incarnation, marks_folder=marks_folder(self._store), **self._places
-        )
-        return Node(self._store, runner, incarnation=incarnation)
 
     def _listen(self, node: Node, incarnation: str) -> ControlServer | None:
         """Open the door for other processes of this machine; a scheduler without one works all the same."""
@@ -165,33 +192,21 @@ class Scheduler(Vocabulary):
         What waits stays in the store, and goes on with the next start.
         """
         with self._lock:
-            node, gateway = self._node, self._gateway
-            if node is None or gateway is None:
+            running = self._running
+            if running is None:
                 return
-            self._stopping(node, gateway, self._drain_s if drain_timeout is None else drain_timeout)
-            self._node = self._gateway = None
+            if self._control is not None:
+                self._control.close()
+                self._control = None
+            running.stop(self._drain_s if drain_timeout is None else drain_timeout, self._stop_s)
+            self._running = None
         self._ended.set()
-
-    def _stopping(self, node: Node, gateway: Gateway, drain_s: float) -> None:
-        until = time.monotonic() + self._stop_s
-        drain_s = min(drain_s, max(0.0, self._stop_s - RELEASE_S))
-        stopped = gateway.expect("stopped")
-        if not node.host.failed.done():
-            node.host.tell(COORDINATOR, Stop(int(drain_s * 1e6)), sender=gateway.address)
-            # what did not end in time is ended with the pools; the store knows what it was
-            with suppress(TimeoutError, NotRunning):
-                stopped.result(min(self._stop_s, drain_s + 8.0))
-        if self._control is not None:
-            self._control.close()
-            self._control = None
-        node.stop(min(5.0, max(0.5, until - time.monotonic())))
-        gateway.close("the scheduler has stopped; start it again to go on")
 
     def hurry(self) -> None:
         """While it stops: do not wait any longer for running jobs to end by themselves."""
-        node, gateway = self._node, self._gateway
-        if node is not None and gateway is not None:
-            node.host.tell(COORDINATOR, Stop(0, hurry=True), sender=gateway.address)
+        running = self._running
+        if running is not None:
+            running.hurry()
 
     def run(self, *, started: Callable[[], None] | None = None) -> None:
         """Start, and stay until SIGINT or SIGTERM: the first stops in order, the second hurries, the third exits.
@@ -245,11 +260,11 @@ class Scheduler(Vocabulary):
             self.stop(drain_timeout=0)
 
     def _wait_for(self, asked: threading.Event) -> str:
-        """Wait for a signal, for `stop`, or for the node's failure, whose reason is returned."""
+        """Wait for a signal, for `stop` or one from outside, or for the node's failure, whose reason is returned."""
         while not asked.wait(0.2) and not self._ended.is_set():
-            node = self._node
-            if node is not None and node.host.failed.done():
-                return node.host.failed.result()
+            running = self._running
+            if running is not None and running.ended:
+                return running.failed.result() if running.failed.done() else ""
         return ""
 
     def __enter__(self) -> Self:
@@ -263,7 +278,22 @@ class Scheduler(Vocabulary):
     @property
     def running(self) -> bool:
         """Whether it was started and has not stopped."""
-        return self._node is not None
+        return self._running is not None
+
+    @property
+    def node_name(self) -> str:
+        """The name of this node in its cluster, while it runs."""
+        return self._open().node.name
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Where this node listens, with the ports that were found, while it runs; the first is where others are sent."""
+        return self._open().node.endpoints
+
+    @property
+    def http_address(self) -> str:
+        """Where health and metrics are served, with the port that was found; empty if nowhere."""
+        return self._open().http_address
 
     @property
     def store(self) -> Store:
@@ -450,11 +480,14 @@ class Scheduler(Vocabulary):
         job = self._declared.get((self.tenant, name))
         return job is not None and bool(job.arguments or job.after)
 
-    def _open_gateway(self) -> Gateway:
-        gateway = self._gateway
-        if gateway is None:
+    def _open(self) -> Running:
+        running = self._running
+        if running is None:
             raise NotRunning("the scheduler is not running; call start() or use `with scheduler:`")
-        return gateway
+        return running
+
+    def _open_gateway(self) -> Gateway:
+        return self._open().gateway
 
 
 def _has_own(options: JobOptions) -> bool:
@@ -462,8 +495,16 @@ def _has_own(options: JobOptions) -> bool:
     return bool(options.get("args") or options.get("kwargs") or options.get("after"))
 
 
-def _failure(reason: str) -> str:
-    return f"the scheduler has failed and does no more; what was acknowledged is in the store. Stop it and start it again: {reason}"
+def _store_of(given: str | Store | None, *, worker_only: bool) -> Store:
+    if worker_only:
+        if given is not None:
+            raise DefinitionError(
+                "a node that only works has no store; leave the store out, and say which nodes to join"
+            )
+        return AbsentStore()
+    if given is None:
+        given = DEFAULT_STORE
+    return open_store(given) if isinstance(given, str) else given
 
 
 def _refuse_in_worker() -> None:

@@ -1,0 +1,179 @@
+"""A scheduler's own node while it runs: opened, started, served over HTTP when asked for, and stopped in order.
+
+    store, runner ─▶ Node ─▶ listens ─▶ actors ─▶ Gateway: requests go to whoever leads the cluster
+
+Every process that opens the same durable store is a node of the same cluster. On one machine its nodes listen at sockets
+beside the store, where only its owner may connect; what else they listen at is said by `listen`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ..actors.actor import COORDINATOR, METRICS
+from ..actors.executor.runner import Runner
+from ..actors.messages import ReportMetrics, Stop
+from ..actors.persistence.store import Store
+from ..errors import DefinitionError, ListenError, NotRunning
+from ..node import Node, NodeOptions
+from ..transport.local_endpoint import ipc_endpoint, make_folder
+from .gateway import Gateway
+
+if TYPE_CHECKING:
+    from ..web import HttpServer
+
+RELEASE_S: Final = 3.0
+"""What is kept of the time to stop for making running jobs end."""
+
+RELEASING_S: Final = 8.0
+"""How long the coordinator may take to make running jobs end, and a little more."""
+
+FAILED: Final = (
+    "the scheduler has failed and does no more; what was acknowledged is in the store. Stop it and start it again"
+)
+
+
+class Doors(Struct, frozen=True, kw_only=True):
+    """How others reach a scheduler.
+
+    `keys` is the folder of keys that the network side needs; `insecure` listens without them where strangers can come in.
+    `http` is where health and metrics are served, `127.0.0.1:8080`, and `http_token` who may read them.
+    """
+
+    keys: str | None = None
+    insecure: bool = False
+    http: str | None = None
+    http_token: str | None = None
+
+
+class Running:
+    """A node that runs, and the gateway to its cluster."""
+
+    def __init__(self, store: Store, runner: Runner, incarnation: str, options: NodeOptions, doors: Doors) -> None:
+        if not options.worker_only:
+            options = _with_own_socket(store, incarnation, options)
+        elif not options.join:
+            raise DefinitionError(
+                "a node that only works joins others; say where they listen: join=['tcp://host:port']"
+            )
+        guard: Any = None
+        if options.listen or options.join:
+            from ..transport.security import make_guard
+
+            guard = make_guard(options.listen, doors.keys, insecure=doors.insecure)
+        self.node = Node(store, runner, incarnation=incarnation, options=options, guard=guard)
+        self._incarnation = incarnation
+        self._doors = doors
+        self._http: HttpServer | None = None
+
+    def start(self) -> None:
+        """Open the store, listen, and begin.
+
+        Raises:
+            StoreError: the store cannot be used.
+            ListenError: an endpoint cannot be bound.
+        """
+        node = self.node
+        node.open()
+        node.start()
+        self.gateway = gateway = Gateway(node.transport, self._incarnation, node=node.name)
+        node.host.failed.add_done_callback(self._on_failed)
+        try:
+            self._serve()
+        except BaseException:
+            gateway.close("the scheduler could not be started")
+            node.stop(1.0)
+            raise
+
+    def _serve(self) -> None:
+        doors = self._doors
+        if doors.http is None:
+            return
+        from ..web import HttpServer
+
+        self._http = HttpServer(
+            doors.http, self.node.health.report, self._metrics, token=doors.http_token, insecure=doors.insecure
+        )
+        self._http.start()
+
+    def _metrics(self) -> str:
+        text: str = self.gateway.request(ReportMetrics(self.gateway.key()), to=METRICS, timeout_s=4.0).text
+        return text
+
+    @property
+    def http_address(self) -> str:
+        """Where health and metrics are served, empty if nowhere."""
+        return self._http.address if self._http is not None else ""
+
+    @property
+    def failed(self) -> Future[str]:
+        """Done with the reason when an actor cannot be kept alive."""
+        return self.node.host.failed
+
+    @property
+    def ended(self) -> bool:
+        """Whether the node was stopped from outside, or has failed."""
+        return self.node.stopped.is_set() or self.failed.done()
+
+    def _on_failed(self, failed: Future[str]) -> None:
+        self.node.health.fail()
+        self.gateway.close(f"{FAILED}: {failed.result()}")
+
+    def stop(self, drain_s: float, stop_s: float) -> None:
+        """Let what runs end within `drain_s`, then make it; all of it within `stop_s`."""
+        node, gateway = self.node, self.gateway
+        until = time.monotonic() + stop_s
+        drain_s = min(drain_s, max(0.0, stop_s - RELEASE_S))
+        node.health.drain()
+        stopped = gateway.expect("stopped")
+        if not self.ended:
+            node.host.tell(COORDINATOR, Stop(int(drain_s * 1e6)), sender=gateway.address)
+            # what did not end in time is ended with the pools; the store knows what it was
+            with suppress(TimeoutError, NotRunning):
+                stopped.result(min(stop_s, drain_s + RELEASING_S))
+        if self._http is not None:
+            self._http.stop()
+        node.stop(min(5.0, max(0.5, until - time.monotonic())))
+        gateway.close("the scheduler has stopped; start it again to go on")
+
+    def hurry(self) -> None:
+        """While it stops: do not wait any longer for running jobs to end by themselves."""
+        self.node.host.tell(COORDINATOR, Stop(0, hurry=True), sender=self.gateway.address)
+
+
+def _with_own_socket(store: Store, incarnation: str, options: NodeOptions) -> NodeOptions:
+    """Let a node whose store others of this machine may open be found by them."""
+    import importlib.util
+
+    if importlib.util.find_spec("callsheet.transport.zeromq") is None:
+        return options  # STOPGAP
+    path: Path | None = getattr(store, "path", None)
+    if path is None or not store.capabilities.many_processes:
+        return options
+    endpoint = ipc_endpoint(path, incarnation)
+    try:
+        make_folder(endpoint)
+    except OSError as error:
+        raise ListenError(f"{endpoint}: its folder cannot be made or used: {error}") from None
+    return replace(options, listen=(*options.listen, endpoint))
+
+
+def endpoints_of(given: Sequence[str] | str, word: str) -> tuple[str, ...]:
+    """Read endpoints as a person gives them.
+
+    Raises:
+        DefinitionError: one is none.
+    """
+    several = (given,) if isinstance(given, str) else tuple(given)
+    for endpoint in several:
+        if not isinstance(endpoint, str) or not endpoint.startswith(("tcp://", "ipc://")):
+            raise DefinitionError(f"{word} takes endpoints such as tcp://127.0.0.1:7070; {endpoint!r} was given")
+    return several
