@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from ..actors.persistence.sqlite import SQLiteReader
 from ..actors.persistence.urls import open_store
 from ..errors import DefinitionError, StoreError
-from ..transport.local_endpoint import check_folder
+from ..transport.local_endpoint import check_folder, is_heard, living_endpoints
 
 MAX_ENDPOINTS: Final = 64
 STORES: Final = ("sqlite",)
@@ -50,10 +50,7 @@ class Endpoints:
         """
         found = dict.fromkeys(self._fixed)
         for path in self._stores:
-            with suppress(StoreError):
-                address = leader_address(path)
-                if address:
-                    found[address] = None
+            found |= dict.fromkeys(addresses_of(path))
         for address in found:
             check_folder(address)
         return list(found)
@@ -84,6 +81,14 @@ class Endpoints:
                 raise DefinitionError(f"{endpoint!r} is no endpoint; expected {EXPECTED}")
 
 
+def addresses_of(store: Path) -> list[str]:
+    """Return where nodes on a store may be reached: first its leader, then those that listen beside it."""
+    with suppress(StoreError):
+        address = leader_address(store)
+        return list(dict.fromkeys([*([address] if address else []), *living_endpoints(store)]))
+    return living_endpoints(store)
+
+
 def leader_address(store: Path) -> str:
     """Return where the leader of a store's last reign listens, by the lease in its file; empty if nowhere.
 
@@ -104,11 +109,8 @@ def is_listening(address: str, within_s: float) -> bool:
     parts = urlsplit(address)
     try:
         if parts.scheme == "ipc":
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-                probe.settimeout(within_s)
-                probe.connect(address.removeprefix("ipc://"))
-        else:
-            socket.create_connection((parts.hostname or "", parts.port or 0), within_s).close()
+            return is_heard(address.removeprefix("ipc://"))
+        socket.create_connection((parts.hostname or "", parts.port or 0), within_s).close()
     except OSError:
         return False
     return True

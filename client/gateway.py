@@ -116,7 +116,8 @@ class Gateway:
         timeout_s: float = REQUEST_S,
     ) -> None:
         self.address: Address = f"client-{incarnation}"
-        self._far_address = on_node(self.address, node)
+        # who is no node is known by his own name wherever he connects
+        self._far_address = self.address if reached else on_node(self.address, node)
         self._transport = transport
         self._node = node
         self._reached = reached

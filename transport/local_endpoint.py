@@ -48,6 +48,17 @@ def private_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"callsheet-{os.getuid()}"
 
 
+def living_endpoints(store_path: Path) -> list[str]:
+    """Return the addresses beside the store at which somebody listens; of a long-named store they are not known."""
+    folder = Path(f"{store_path}.nodes")
+    try:
+        with os.scandir(folder) as entries:
+            sockets = [each for each in islice(entries, SWEPT_AT_ONCE) if _is_socket(each)]
+    except OSError:  # there is no such folder
+        return []
+    return sorted(f"{SCHEME}{each.path}" for each in sockets if is_heard(each.path))
+
+
 def make_folder(endpoint: str) -> None:
     """Make the folder of an ipc endpoint, for this user alone, and sweep away what dead nodes have left in it.
 
@@ -73,6 +84,17 @@ def check_folder(endpoint: str) -> None:
         _check(private_folder())
 
 
+def is_heard(path: str) -> bool:
+    """Whether somebody listens at a socket; where that cannot be told, yes."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(path) not in (errno.ECONNREFUSED, errno.ENOENT)
+
+
+def _is_socket(entry: os.DirEntry[str]) -> bool:
+    return stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)
+
+
 def _path(endpoint: str) -> Path:
     assert endpoint.startswith(SCHEME), f"{endpoint!r} is no ipc endpoint"
     return Path(endpoint.removeprefix(SCHEME))
@@ -91,12 +113,5 @@ def _sweep(folder: Path) -> None:
             with suppress(OSError):  # somebody else was faster
                 found = entry.stat(follow_symlinks=False)
                 is_old = time.time() - found.st_mtime > LEFT_OVER_AFTER_S
-                if stat.S_ISSOCK(found.st_mode) and is_old and not _is_heard(entry.path):
+                if stat.S_ISSOCK(found.st_mode) and is_old and not is_heard(entry.path):
                     Path(entry.path).unlink()
-
-
-def _is_heard(path: str) -> bool:
-    """Whether somebody listens at a socket; where that cannot be told, yes."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        return probe.connect_ex(path) != errno.ECONNREFUSED

@@ -14,6 +14,7 @@ from callsheet.transport.local_endpoint import (
     MAX_PATH_BYTES,
     check_folder,
     ipc_endpoint,
+    living_endpoints,
     make_folder,
     private_folder,
 )
@@ -55,6 +56,19 @@ def test_the_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     make_folder(endpoint)
     make_folder(endpoint)
     assert stat.S_IMODE(path_of(endpoint).parent.stat().st_mode) == 0o700
+
+
+def test_the_nodes_that_listen_beside_a_store_are_found(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    assert living_endpoints(store) == []
+    endpoints = [ipc_endpoint(store, name) for name in ("1-a", "2-b")]
+    make_folder(endpoints[0])
+    with socket.socket(socket.AF_UNIX) as alive, socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path_of(endpoints[0])))
+        alive.bind(str(path_of(endpoints[1])))
+        alive.listen()
+        (path_of(endpoints[0]).parent / "text").write_text("no socket")
+        assert living_endpoints(store) == endpoints[1:]
 
 
 def test_a_folder_that_is_open_to_others_is_refused_by_who_binds_and_by_who_connects() -> None:
