@@ -64,9 +64,8 @@ class _Connection(H11Protocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.access_log = (
-            False  # a scrape every few seconds is no news; Config(access_log=False) would silence the host's
-        )
+        # A scrape every few seconds is no news. Config(access_log=False) would silence the program's own Uvicorn as well.
+        self.access_log = False
         self._look_timer: asyncio.TimerHandle | None = None
         self._seen: object = None
 
