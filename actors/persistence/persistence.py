@@ -104,9 +104,10 @@ class Persistence:
             saves, self._saves = self._saves, []
             for group in _groups(saves):
                 self._write(group, turn)
-            if self._idle_since is None:
-                turn.set_timer("tidy", turn.elapsed + IDLE_US, steady=True)
-            self._idle_since = turn.elapsed
+            if self._epoch != NOBODY:
+                if self._idle_since is None:
+                    turn.set_timer("tidy", turn.elapsed + IDLE_US, steady=True)
+                self._idle_since = turn.elapsed
         if self._reads:
             reads, self._reads = self._reads, []
             for sender, read in reads:

@@ -2,24 +2,31 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from callsheet.actors.actor import SetTimer, deliver, sent
 from callsheet.actors.messages import (
     Found,
     LeaseLost,
+    LeaseRejected,
     LeaseRenewed,
+    LeaseSeen,
     LeaseTaken,
     Read,
     RenewLease,
     Save,
     Saved,
     SaveRejected,
+    Started,
     TakeLease,
+    TimerFired,
+    WatchLease,
 )
 from callsheet.actors.persistence.memory import MemoryStore
 from callsheet.actors.persistence.persistence import Persistence
-from callsheet.actors.persistence.store import AddRuns, Committed, GetRuns, InsertJob, Store, Write
+from callsheet.actors.persistence.store import AddRuns, Committed, GetRuns, InsertJob, Lease, Store, Write
 from callsheet.actors.records import Run
-from callsheet.errors import StoreBusy, StoreFull, StoreUnknown
+from callsheet.errors import Fenced, StoreBusy, StoreError, StoreFull, StoreInUse, StoreUnknown
 from support.actors import NOW, make_job, make_record
 
 
@@ -39,6 +46,9 @@ class Counting(MemoryStore):
         self.commits = 0
         self.error: Exception | None = None
         self.after = False
+        self.broken: Exception | None = None
+        self.tidied = 0
+        self.entered: list[str] = []
 
     def commit(self, writes: Any, **more: Any) -> Committed:
         self.commits += 1
@@ -49,6 +59,24 @@ class Counting(MemoryStore):
         if error is not None:
             raise error
         return committed
+
+    def lease(self) -> Lease | None:
+        """Fail where it is broken."""
+        if self.broken is not None:
+            raise self.broken
+        return super().lease()
+
+    def enter(self, holder: str) -> None:
+        """Fail where it is broken."""
+        if self.broken is not None:
+            raise self.broken
+        self.entered.append(holder)
+        super().enter(holder)
+
+    def tidy(self) -> bool:
+        """Count."""
+        self.tidied += 1
+        return False
 
 
 def leading(store: Store | None = None) -> tuple[Persistence, Counting]:
@@ -136,3 +164,141 @@ def test_the_store_is_tidied_when_nothing_was_written_for_a_while() -> None:
     actor, _ = leading()
     effects = deliver(actor, save("a", run(1)), now=NOW)
     assert [effect.key for effect in effects if isinstance(effect, SetTimer)] == ["tidy"]
+
+
+def test_only_who_leads_tidies_the_store() -> None:
+    actor, store = leading()
+    deliver(actor, save("a", run(1)), now=NOW)
+    deliver(actor, TimerFired("tidy"), now=NOW, elapsed=NOW + 1_000_000)
+    assert store.tidied == 1
+    deliver(actor, save("b", run(2)), now=NOW)
+    store.take_lease("other", "", store.lease())
+    deliver(actor, RenewLease("n/i", 1), now=NOW)
+    deliver(actor, TimerFired("tidy"), now=NOW, elapsed=NOW + 2_000_000)
+    assert store.tidied == 1
+    follower = Persistence(store)
+    assert [effect for effect in deliver(follower, save("c", run(3)), now=NOW) if isinstance(effect, SetTimer)] == []
+    deliver(follower, TimerFired("tidy"), now=NOW, elapsed=NOW + 3_000_000)
+    assert store.tidied == 1
+
+
+# ---- the lease, on every node -------------------------------------------------------------------------------------------
+
+
+def test_who_starts_enters_the_store_by_its_node_and_incarnation() -> None:
+    store = Counting()
+    assert deliver(Persistence(store), Started("n", "i")) == []
+    assert store.entered == ["n/i"]
+
+
+def test_who_watches_the_lease_is_told_how_it_stands_and_whether_its_holder_is_dead() -> None:
+    store = Counting()
+    actor = Persistence(store)
+    deliver(actor, Started("n", "i"))
+    assert sent(deliver(actor, WatchLease(), sender="coordinator"), (LeaseSeen, LeaseRejected)) == [
+        LeaseSeen(None, dead=False)
+    ]
+    lease = store.take_lease("other/1", "", None)
+    assert sent(deliver(actor, WatchLease(), sender="coordinator"), (LeaseSeen, LeaseRejected)) == [
+        LeaseSeen(lease, dead=True)
+    ]
+    lease = store.take_lease("n/i", "", lease)
+    assert sent(deliver(actor, WatchLease(), sender="coordinator"), (LeaseSeen, LeaseRejected)) == [
+        LeaseSeen(lease, dead=False)
+    ]
+    store.broken = StoreError("the disk is gone")
+    assert sent(deliver(actor, WatchLease(), sender="coordinator"), (LeaseSeen, LeaseRejected)) == [
+        LeaseRejected("the disk is gone")
+    ]
+
+
+def test_the_lease_is_taken_only_as_it_was_seen() -> None:
+    store = Counting()
+    actor = Persistence(store)
+    seen = store.take_lease("other/1", "", None)
+    assert seen is not None
+    store.renew_lease("other/1", 1)
+    for old in (None, seen):
+        (rejected,) = sent(deliver(actor, TakeLease("n/i", "", old), sender="coordinator"), LeaseRejected)
+        assert "another node" in rejected.text
+    assert store.lease() == Lease("other/1", 1, 1, 0, "")
+    (taken,) = sent(deliver(actor, TakeLease("n/i", "tcp://n", store.lease()), sender="coordinator"), LeaseTaken)
+    assert (taken.epoch, store.lease()) == (2, Lease("n/i", 2, 0, 0, "tcp://n"))
+
+
+def test_who_could_not_enter_enters_before_it_leads_or_does_not_lead() -> None:
+    store = Counting()
+    actor = Persistence(store)
+    store.broken = StoreInUse("somebody has this name")
+    deliver(actor, Started("n", "i"))
+    take = TakeLease("n/i", "", None)
+    assert sent(deliver(actor, take, sender="coordinator"), LeaseRejected) == [LeaseRejected("somebody has this name")]
+    store.broken = None
+    assert store.lease() is None
+    assert sent(deliver(actor, take, sender="coordinator"), LeaseTaken)
+    assert store.entered == ["n/i"]
+
+
+def test_who_does_not_lead_reads_and_saves_nothing() -> None:
+    _, store = leading()
+    follower = Persistence(store)
+    effects = deliver(follower, save("a", run(1)), Read("r", GetRuns("t", (1,))), now=NOW)
+    (rejected,) = sent(effects, SaveRejected)
+    assert (rejected.code, rejected.text) == ("fenced", "epoch 1 is over, this node does not lead")
+    assert [found.rows for found in sent(effects, Found)] == [()]
+    assert store.commits == 0
+
+
+# ---- the end of a reign -------------------------------------------------------------------------------------------------
+
+
+def test_after_a_lost_lease_nothing_more_is_asked_of_the_store() -> None:
+    actor, store = leading()
+    store.take_lease("other", "", store.lease())
+    assert sent(deliver(actor, RenewLease("n/i", 1), now=NOW), LeaseLost)
+    (rejected,) = sent(deliver(actor, save("a", run(1)), now=NOW), SaveRejected)
+    assert (rejected.code, store.commits) == ("fenced", 0)
+
+
+def test_after_a_fenced_save_later_ones_are_fenced_unasked() -> None:
+    actor, store = leading()
+    store.error = Fenced("over")
+    for key in "ab":
+        (rejected,) = sent(deliver(actor, save(key, run(1)), now=NOW), SaveRejected)
+        assert rejected.code == "fenced"
+    assert store.commits == 1
+
+
+def test_a_late_beat_of_an_older_reign_ends_no_newer_one() -> None:
+    actor, store = leading()
+    deliver(actor, TakeLease("n/i", "", store.lease()), sender="coordinator")
+    assert sent(deliver(actor, RenewLease("n/i", 1), now=NOW), LeaseLost)
+    assert sent(deliver(actor, save("a", run(1), epoch=2), now=NOW), Saved)
+
+
+@pytest.mark.parametrize("done", [True, False])
+@pytest.mark.parametrize("failure", [StoreBusy, StoreError, StoreUnknown])
+def test_a_commit_whose_outcome_cannot_be_read_ends_the_reign_so_that_nobody_is_refused_what_is_there(
+    failure: type[StoreError], done: bool
+) -> None:
+    actor, store = leading()
+    store.error, store.after, store.broken = StoreUnknown("cut off"), done, failure("the disk is gone")
+    (rejected,) = sent(deliver(actor, save("a", run(1)), now=NOW), SaveRejected)
+    assert (rejected.code, "cannot be read: the disk is gone" in rejected.text) == ("fenced", True)
+    store.broken = None
+    (rejected,) = sent(deliver(actor, save("a", run(1)), now=NOW), SaveRejected)
+    assert (rejected.code, store.commits) == ("fenced", 1)
+    assert sent(deliver(actor, TakeLease("n/i", "", store.lease()), sender="coordinator"), LeaseTaken)
+    (found,) = sent(deliver(actor, Read("r", GetRuns("t", (1,))), now=NOW), Found)
+    assert len(found.rows) == int(done)
+
+
+def test_a_commit_that_took_effect_but_whose_findings_cannot_be_read_ends_the_reign() -> None:
+    class Forgetful(Counting):
+        def found_before(self, writes: Any) -> Committed:
+            raise StoreError("the disk is gone")
+
+    actor, store = leading(Forgetful())
+    store.error, store.after = StoreUnknown("cut off"), True
+    (rejected,) = sent(deliver(actor, save("a", run(1)), now=NOW), SaveRejected)
+    assert rejected.code == "fenced"

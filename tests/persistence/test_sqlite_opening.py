@@ -133,7 +133,7 @@ def test_processes_that_open_a_new_file_at_once_make_it_once(tmp_path: Path) -> 
         "import sys; from callsheet.actors.persistence.sqlite import SQLiteStore\n"
         "store = SQLiteStore(sys.argv[1]); sys.stdin.readline(); store.open(); print(store.lease()); store.close()\n"
     )
-    command = [sys.executable, "-c", script, path]
+    command = [sys.executable, "-c", script, str(path)]
     processes = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) for _ in range(4)]
     for process in processes:
         assert process.stdin is not None

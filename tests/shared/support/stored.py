@@ -98,6 +98,7 @@ class Place:
     def __init__(self, make: Callable[[], Store]) -> None:
         self._make = make
         self._store: Store | None = None
+        self._beside: list[Store] = []
 
     def open(self) -> Store:
         """Open the store; one that is open is closed first, as by a restart."""
@@ -106,9 +107,18 @@ class Place:
         self._store.open()
         return self._store
 
+    def beside(self) -> Store:
+        """Open one more store at the same place, as another process does; where there is one for all, it is that one."""
+        self._beside.append(self._make())
+        if self._beside[-1] is not self._store:
+            self._beside[-1].open()
+        return self._beside[-1]
+
     def close(self) -> None:
-        if self._store is not None:
-            self._store.close()
+        for store in (*self._beside, self._store):
+            if store is not None:
+                store.close()
+        self._beside.clear()
 
 
 def changed(record: JobRecord, **state: Any) -> JobRecord:
