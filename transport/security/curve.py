@@ -15,7 +15,6 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final
 
 import zmq
@@ -88,7 +87,7 @@ class ZapHandler:
     def __init__(self, knows: Callable[[str, str], bool]) -> None:
         self._knows = knows
         self._thread: threading.Thread | None = None
-        self._bell, self._clapper = socket.socketpair()
+        self._clapper: socket.socket | None = None
 
     def start(self, context: zmq.Context[Any]) -> None:
         """Begin to answer; before the first socket is bound.
@@ -105,31 +104,32 @@ class ZapHandler:
             raise SecurityError(
                 f"the keys cannot be checked, somebody else does so in this ZeroMQ context ({error}); use a context of its own"
             ) from None
-        self._thread = threading.Thread(target=self._answer, args=(asked,), name="zap", daemon=True)
+        bell, self._clapper = socket.socketpair()
+        self._thread = threading.Thread(target=self._answer, args=(asked, bell), name="zap", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Answer nothing more: from now on nobody comes in. Twice is harmless."""
-        with suppress(OSError):
-            self._clapper.send(b"\0")
-        thread, self._thread = self._thread, None
+        thread, clapper = self._thread, self._clapper
+        self._thread = self._clapper = None
+        if clapper is not None:
+            clapper.close()  # the other end can be read then
         if thread is not None:
             thread.join(STOP_S)
-        self._clapper.close()
-        self._bell.close()
 
-    def _answer(self, asked: zmq.Socket[bytes]) -> None:
+    def _answer(self, asked: zmq.Socket[bytes], bell: socket.socket) -> None:
         poller = zmq.Poller()
         poller.register(asked, zmq.POLLIN)
-        poller.register(self._bell.fileno(), zmq.POLLIN)
+        poller.register(bell.fileno(), zmq.POLLIN)
         try:
-            while self._bell.fileno() not in (ready := dict(poller.poll())):
+            while bell.fileno() not in (ready := dict(poller.poll())):
                 if asked in ready:
                     asked.send_multipart(self._judge(asked.recv_multipart()))
         except zmq.ContextTerminated:
             LOGGER.debug("zap_ended reason=context_terminated")
         finally:
             asked.close()
+            bell.close()
 
     def _judge(self, request: list[bytes]) -> list[bytes]:
         """The reply to a request: version, number, domain, address, identity, mechanism, and for CURVE the key (32 bytes)."""

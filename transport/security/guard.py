@@ -21,13 +21,13 @@ from collections import Counter
 from collections.abc import Callable
 from os import PathLike
 from threading import Lock
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final
 
 import msgspec
 
 from ...actors.messages import Envelope, RequestRejected
 from ...errors import SecurityError
-from ..contract import split_address
+from ..contract import Greeting, split_address
 from .allowed import Allowed
 from .curve import ZapHandler, dial, serve
 from .keys import CLUSTER, KeyFolder, KeyPair, read_pair
@@ -42,18 +42,6 @@ MAX_ANSWER_LENGTH: Final = 1_000
 """Characters of an answer to who was refused, in which names of his own may be repeated."""
 
 _PEER: Final = re.compile(r"[^\s@~]{1,200}")
-
-
-class Hello(Protocol):
-    """What a guard looks at in a hello."""
-
-    @property
-    def name(self) -> str:
-        """What the peer calls itself."""
-
-    @property
-    def kind(self) -> Literal["node", "client"]:
-        """What it wants to be."""
 
 
 class Refusals:
@@ -106,7 +94,7 @@ class _Gate:
         """How many hellos, handshakes and messages were refused so far, by reason."""
         return self._refusals.counts()
 
-    def _admit(self, name: str, role: Role, tenant: str, public: str, hello: Hello) -> Principal | str:
+    def _admit(self, name: str, role: Role, tenant: str, public: str, hello: Greeting) -> Principal | str:
         refusal = _judge_hello(name, role, hello)
         if refusal is not None:
             self._refusals.note(refusal, who=name, message="hello")
@@ -159,7 +147,7 @@ class OpenGuard(_Gate):
     def secure_client(self, socket: Any, endpoint: str) -> None:
         """Leave a client's socket as it is."""
 
-    def admit(self, user_id: str, hello: Hello) -> Principal | str:
+    def admit(self, user_id: str, hello: Greeting) -> Principal | str:
         """Say who came, or why he is refused: only for a name that would be confused with another address."""
         del user_id
         return self._admit(ANONYMOUS, "node" if hello.kind == "node" else "admin", ALL_TENANTS, "", hello)
@@ -207,7 +195,7 @@ class KeyGuard(_Gate):
         del endpoint
         _dial(socket, self._pair)
 
-    def admit(self, user_id: str, hello: Hello) -> Principal | str:
+    def admit(self, user_id: str, hello: Greeting) -> Principal | str:
         """Say who came, by the key of his line (Z85), or why he is refused."""
         found = self._find(user_id)
         if isinstance(found, Refusal):
@@ -220,7 +208,10 @@ class KeyGuard(_Gate):
         found = self._find(principal.public)
         if isinstance(found, Refusal):
             return self._refuse(principal, envelope, found)
-        return self._check(principal, envelope)
+        # what the key stands for may have changed since the hello; whoever came as a client stays one
+        role = "admin" if found.role == "node" and principal.role != "node" else found.role
+        now = msgspec.structs.replace(principal, name=found.name, role=role, tenant=found.tenant)
+        return self._check(now, envelope)
 
     def _find(self, public: str) -> Principal | Refusal:
         """What the key stands for now."""
@@ -275,7 +266,7 @@ class DialGuard(_Gate):
         del endpoint
         _dial(socket, self._pair)
 
-    def admit(self, user_id: str, hello: Hello) -> Principal | str:
+    def admit(self, user_id: str, hello: Greeting) -> Principal | str:
         """Refuse."""
         del user_id, hello
         return "nobody is let in here"
@@ -290,7 +281,7 @@ def _dial(socket: Any, pair: KeyPair) -> None:
     dial(socket, pair.public, pair.secret, pair.server)
 
 
-def _judge_hello(name: str, role: Role, hello: Hello) -> Refusal | None:
+def _judge_hello(name: str, role: Role, hello: Greeting) -> Refusal | None:
     """Whether who somebody says he is fits his key."""
     if not _PEER.fullmatch(hello.name) or not hello.name.isprintable():
         return Refusal("peer", "the name of a peer has 1 to 200 characters, without spaces, @ and ~")
