@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from .actors.messages import ContactChanged, LeaderChanged
+from .actors.messages import ContactChanged, DrainChanged, LeaderChanged
 
 HealthState = Literal["ready", "no_leader", "cut_off", "draining", "failed"]
 Role = Literal["leader", "follower", "worker"]
@@ -67,6 +67,8 @@ class NodeHealth:
                     self._leader, self._leads = event.node, event.own
                 case ContactChanged():
                     self._cut_off = event.is_cut_off
+                case DrainChanged():
+                    self._draining = event.is_draining
 
     def drain(self, *, on: bool = True) -> None:
         """Note that the node takes no new work, or takes some again."""

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
 
 from .actors.actor import Address
-from .actors.messages import ContactChanged, Happened, LeaderChanged
+from .actors.messages import ContactChanged, DrainChanged, Happened, LeaderChanged
 from .errors import DefinitionError
 
 LOGGER: Final = logging.getLogger("callsheet")
@@ -61,6 +61,8 @@ class EventLog:
                     self._write("warning", "node_cut_off", address)
                 else:
                     self._write("info", "node_heard_again", address)
+            case DrainChanged():
+                self._write("info", "node_draining" if event.is_draining else "node_takes_work", address)
 
     def _write_happened(self, address: Address, happened: Happened) -> None:
         event = happened.event

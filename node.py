@@ -12,6 +12,7 @@ import re
 import secrets
 import socket
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -37,7 +38,17 @@ from .actors.dependencies.dependencies import Dependencies
 from .actors.executor.executor import Executor
 from .actors.executor.runner import Reported, Runner
 from .actors.host import Host
-from .actors.messages import ContactChanged, LeaderChanged, NodeStopped, PeerFound, PeerLost, PeersKnown, RunnerReported
+from .actors.messages import (
+    ContactChanged,
+    DrainChanged,
+    Dropped,
+    LeaderChanged,
+    NodeStopped,
+    PeerFound,
+    PeerLost,
+    PeersKnown,
+    RunnerReported,
+)
 from .actors.metrics.metrics import Metrics
 from .actors.persistence.persistence import Persistence
 from .actors.persistence.store import Store
@@ -204,6 +215,11 @@ class Node:
         self.transport.close()
         self.store.close()
 
+    def report_drops(self) -> None:
+        """Tell metrics what the transport and the host gave up so far; to be called before metrics are asked for."""
+        counts = Counter[str](self.transport.dropped()) + Counter(self.host.dropped())
+        self.host.tell(METRICS, Dropped(dict(counts)))
+
     # ---- what comes from threads that are no actor's --------------------------------------------------------------------
 
     def _report(self, reports: Sequence[Reported]) -> None:
@@ -231,7 +247,7 @@ class Node:
             case NodeStopped():
                 self.stopped.set()
                 return
-            case LeaderChanged() | ContactChanged():
+            case LeaderChanged() | ContactChanged() | DrainChanged():
                 self.health.on_event(event)
             case _:
                 pass

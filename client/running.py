@@ -71,8 +71,7 @@ class Running:
             guard = make_guard(options.listen, doors.keys, insecure=doors.insecure)
         self.node = Node(store, runner, incarnation=incarnation, options=options, guard=guard)
         self._incarnation = incarnation
-        self._doors = doors
-        self._http: HttpServer | None = None
+        self._http = self._make_http(doors)
 
     def start(self) -> None:
         """Open the store, listen, and begin.
@@ -87,24 +86,23 @@ class Running:
         self.gateway = gateway = Gateway(node.transport, self._incarnation, node=node.name)
         node.host.failed.add_done_callback(self._on_failed)
         try:
-            self._serve()
+            if self._http is not None:
+                self._http.start()
         except BaseException:
             gateway.close("the scheduler could not be started")
             node.stop(1.0)
             raise
 
-    def _serve(self) -> None:
-        doors = self._doors
+    def _make_http(self, doors: Doors) -> HttpServer | None:
         if doors.http is None:
-            return
+            return None
         from ..web import HttpServer
 
-        self._http = HttpServer(
-            doors.http, self.node.health.report, self._metrics, token=doors.http_token, insecure=doors.insecure
-        )
-        self._http.start()
+        return HttpServer(doors.http, self.node.health.report, self.metrics, token=doors.http_token)
 
-    def _metrics(self) -> str:
+    def metrics(self) -> str:
+        """The counters of this node in Prometheus' text format."""
+        self.node.report_drops()
         text: str = self.gateway.request(ReportMetrics(self.gateway.key()), to=METRICS, timeout_s=4.0).text
         return text
 

@@ -480,6 +480,10 @@ class Scheduler(Vocabulary):
         job = self._declared.get((self.tenant, name))
         return job is not None and bool(job.arguments or job.after)
 
+    def metrics(self) -> str:
+        """The counters of this node in Prometheus' text format."""
+        return self._open().metrics()
+
     def _open(self) -> Running:
         running = self._running
         if running is None:

@@ -16,6 +16,7 @@ from ..actor import CLOCK, COORDINATOR, SECOND, Turn, on_node
 from ..messages import (
     AskWhetherHeard,
     Beat,
+    DrainChanged,
     DrainNode,
     Follow,
     Found,
@@ -274,7 +275,10 @@ class Coordinator:
     def _set_leaving(self, turn: Turn) -> None:
         """Say with every heartbeat that this node wants no more work, or wants some again; a leader hands over."""
         stopping = self._shutdown.begun
-        self._election.leaving = leaving = self._cordoned or stopping
+        leaving = self._cordoned or stopping
+        if leaving != self._election.leaving:
+            turn.emit(DrainChanged(leaving))
+        self._election.leaving = leaving
         self._election.stopping = stopping
         lead = self._lead
         if lead is None:

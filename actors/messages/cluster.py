@@ -103,6 +103,12 @@ class ContactChanged(Struct, frozen=True, tag="e_contact_changed"):
     is_cut_off: bool
 
 
+class DrainChanged(Struct, frozen=True, tag="e_drain_changed"):
+    """An event: this node takes no more work, because it stops or was asked to; or takes some again."""
+
+    is_draining: bool
+
+
 class HoldStarts(Struct, frozen=True, tag="hold_starts"):
     """To the own executor: begin nothing, because the leader is not heard; or go on."""
 

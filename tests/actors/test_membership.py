@@ -1,0 +1,355 @@
+"""The nodes of a leader: who gets work, whose work is taken back, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from callsheet.actors.actor import MILLISECOND
+from callsheet.actors.executor.runner import Capacity, Outcome
+from callsheet.actors.messages import (
+    AttemptsEnded,
+    Beat,
+    Draft,
+    DrainNode,
+    HandOver,
+    LeaderBeat,
+    ListMembers,
+    MarksRead,
+    MembersListed,
+    NodeDraining,
+    NodeStopped,
+    Offer,
+    PeerFound,
+    PeerLost,
+    Recorded,
+    RequestRejected,
+    StockTaken,
+    Stop,
+    StopAttempts,
+    TakeStock,
+    TimerFired,
+    Withdraw,
+    Withdrawn,
+)
+from callsheet.actors.persistence.store import AddAttempts, AddClaim, AddEnds
+from callsheet.actors.records import RunState
+from support.actors import NOW, SECOND, Leader, make_job
+
+OTHER = "executor@n2"
+
+
+class Cluster(Leader):
+    """A leader `n` and one member `n2`, whose executor is played by the test."""
+
+    def __init__(self, *, own_room: int = 0, **offer: Any) -> None:
+        super().__init__(thread=own_room)
+        self.to: list[tuple[str, Any]] = []
+        self.beat()
+        self.offer(**offer)
+
+    def tell(self, *messages: Any, sender: str = "", after: int = 0) -> None:
+        super().tell(*messages, sender=sender, after=after)
+
+    def beat(self, node: str = "n2", incarnation: str = "i2", **more: Any) -> None:
+        self.tell(
+            Beat(node, incarnation, f"ipc:///{node}", candidate=True, at=self.now, **more), sender=f"coordinator@{node}"
+        )
+
+    def offer(self, node: str = "n2", incarnation: str = "i2", room: int = 4, **more: Any) -> None:
+        rooms = {"thread": room, "async": 4, "process": 4, "command": 4}
+        self.tell(Offer(node, incarnation, rooms, Capacity(room, 4, 4, 4), **more), sender=f"executor@{node}")
+
+    def be_silent(self, seconds: float) -> None:
+        """Let only the leader's own clock go on."""
+        for _ in range(int(seconds * 10)):
+            self.tell(TimerFired("members"), after=100 * MILLISECOND)
+
+    def read_marks(self, *fences: int, incarnation: str = "i2", **more: Any) -> None:
+        """The own executor has read the marks of another incarnation."""
+        mark = MarksRead(incarnation, readable=more.pop("readable", True), fences=fences, **more)
+        self.tell(StockTaken(1, "n", "i", (), (mark,)), sender="executor")
+
+    def last(self, kind: type) -> Any:
+        return [message for message in self.out if isinstance(message, kind)][-1]
+
+
+def draft(**more: Any) -> Draft:
+    return Draft(make_job(**more), "submit", None, "")
+
+
+def outcome(order: Any) -> Outcome:
+    return Outcome(order.fence, order.run_id, order.attempt, "succeeded", NOW, NOW + 1)
+
+
+def ends(leader: Leader) -> list[tuple[int, RunState]]:
+    return [(end.run_id, end.state) for end in leader.written(AddEnds, "ends")]
+
+
+def test_a_node_that_joins_gets_work_and_the_claim_names_its_life() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    assert [(write.claim.node, write.claim.incarnation) for write in leader.writes if isinstance(write, AddClaim)] == [
+        ("n2", "i2")
+    ]
+    assert len(leader.assigned()) == 1
+
+
+def test_an_outcome_of_another_node_is_stored_and_acknowledged_to_it() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.tell(AttemptsEnded("n2", (outcome(order),)), sender=OTHER)
+    assert ends(leader) == [(order.run_id, RunState.SUCCEEDED)]
+    assert leader.last(Recorded).fences == (order.fence,)
+
+
+def test_a_node_that_joins_is_told_who_leads_and_asked_what_it_holds() -> None:
+    leader = Cluster()
+    beat = leader.last(LeaderBeat)
+    assert (beat.node, beat.epoch, [member.node for member in beat.members]) == ("n", 1, ["n", "n2"])
+
+
+def test_a_second_node_of_a_name_is_refused_while_the_first_is_heard() -> None:
+    leader = Cluster()
+    leader.beat("n2", "i3")
+    leader.tell(ListMembers("k"), sender="client-1")
+    assert [row.incarnation for row in leader.last(MembersListed).members] == ["i", "i2"]
+    leader.be_silent(0.5)
+    leader.beat("n2", "i3")
+    leader.tell(ListMembers("k"), sender="client-1")
+    assert [row.incarnation for row in leader.last(MembersListed).members] == ["i", "i2", "i3"]
+
+
+def test_a_silent_node_gets_no_work_and_what_it_has_not_begun_goes_elsewhere() -> None:
+    leader = Cluster()
+    leader.admit(draft(), draft())
+    begun, waiting = leader.assigned()
+    leader.be_silent(0.5)
+    leader.read_marks(begun.fence, revoked=waiting.fence)
+    assert [(it.run_id, it.outcome) for it in leader.written(AddAttempts, "attempts")] == [
+        (waiting.run_id, "not_started")
+    ]
+    leader.offer("n", "i", room=4)  # the leader's own executor has room now
+    assert [order.run_id for order in leader.assigned()[2:]] == [waiting.run_id]
+    assert ends(leader) == []
+
+
+def test_what_was_not_revoked_is_not_taken_back_from_a_node_that_may_live() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    leader.be_silent(0.5)
+    leader.read_marks(revoked=0)
+    assert leader.written(AddAttempts, "attempts") == []
+
+
+def test_a_node_that_is_heard_again_keeps_what_it_has_begun() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.be_silent(5)
+    leader.read_marks(order.fence, revoked=order.fence)
+    leader.beat()
+    leader.tell(AttemptsEnded("n2", (outcome(order),)), sender=OTHER)
+    assert ends(leader) == [(order.run_id, RunState.SUCCEEDED)]
+
+
+@pytest.mark.parametrize(("delivery", "expected"), [("at_most_once", [RunState.LOST]), ("at_least_once", [])])
+def test_what_a_dead_node_had_begun_is_settled_by_its_delivery_promise(delivery: Any, expected: list[RunState]) -> None:
+    leader = Cluster()
+    leader.admit(draft(delivery=delivery))
+    (order,) = leader.assigned()
+    leader.tell(PeerLost("n2", "i2"))
+    leader.read_marks(order.fence, dead=True)
+    assert [state for _, state in ends(leader)] == expected
+    crashed = [it.outcome for it in leader.written(AddAttempts, "attempts")]
+    assert crashed == ([] if expected else ["crashed"])
+
+
+def test_what_a_dead_node_had_not_begun_is_given_back_unspent() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    leader.tell(PeerLost("n2", "i2"))
+    leader.read_marks(dead=True)
+    assert [it.outcome for it in leader.written(AddAttempts, "attempts")] == ["not_started"]
+    assert ends(leader) == []
+
+
+def test_the_marks_of_a_dead_node_that_cannot_be_read_count_as_begun() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    leader.tell(PeerLost("n2", "i2"))
+    leader.read_marks(dead=True, readable=False)
+    assert [state for _, state in ends(leader)] == [RunState.LOST]
+
+
+def test_a_node_that_is_silent_for_long_is_given_up() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.be_silent(9.9)
+    assert ends(leader) == []
+    leader.be_silent(0.2)
+    leader.read_marks(order.fence, revoked=order.fence)
+    assert [state for _, state in ends(leader)] == [RunState.LOST]
+    leader.tell(AttemptsEnded("n2", (outcome(order),)), sender=OTHER)
+    assert [state for _, state in ends(leader)] == [RunState.LOST]
+
+
+def test_an_order_that_was_taken_back_while_its_claim_was_being_stored_never_leaves() -> None:
+    leader = Cluster()
+    leader.hold_saves = True
+    leader.admit(draft())
+    leader.be_silent(0.5)
+    leader.read_marks(revoked=1_000)
+    leader.hold_saves = False
+    leader.tell(TimerFired("save"))
+    assert leader.assigned() == []
+
+
+def test_orders_that_a_node_does_not_know_of_are_asked_for_when_its_line_stands_again() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.tell(StockTaken(1, "n2", "i2", (), ()), sender=OTHER)
+    withdraw = leader.last(Withdraw)
+    assert withdraw.fences == (order.fence,)
+    leader.tell(Withdrawn(withdraw.key, (), (order.fence,)), sender=OTHER)
+    assert [it.run_id for it in leader.assigned()] == [order.run_id, order.run_id]
+
+
+def test_a_job_with_labels_runs_only_where_they_are() -> None:
+    leader = Cluster(own_room=4, labels=("gpu", "zone=eu"))
+    leader.admit(*(draft(labels=("gpu",)) for _ in range(2)))
+    claims = [write.claim.node for write in leader.writes if isinstance(write, AddClaim)]
+    assert set(claims) == {"n2"}
+
+
+def test_a_job_whose_labels_nobody_has_waits_and_says_for_what() -> None:
+    leader = Cluster(own_room=4)
+    leader.admit(draft(labels=("gpu",)))
+    assert leader.assigned() == []
+    leader.offer(labels=("gpu",))
+    assert len(leader.assigned()) == 1
+
+
+def test_resources_are_shared_by_what_runs_at_once() -> None:
+    leader = Cluster(resources={"memory_gb": 8})
+    leader.admit(*(draft(resources={"memory_gb": 3}) for _ in range(4)))
+    assert len(leader.assigned()) == 2
+    leader.tell(AttemptsEnded("n2", (outcome(leader.assigned()[0]),)), sender=OTHER)
+    assert len(leader.assigned()) == 3
+
+
+def test_a_run_that_needs_a_scarce_thing_does_not_hold_up_the_others() -> None:
+    leader = Cluster(own_room=4, labels=("gpu",), room=0)
+    leader.admit(draft(labels=("gpu",), priority=9), draft())
+    assert len(leader.assigned()) == 1
+
+
+def test_a_function_that_one_node_does_not_know_is_tried_on_another_and_else_parked() -> None:
+    leader = Cluster(own_room=1)
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    unknown = Outcome(order.fence, order.run_id, order.attempt, "unknown_target", 0, NOW)
+    first = "executor" if leader.writes and _node_of(leader) == "n" else OTHER
+    leader.tell(AttemptsEnded("x", (unknown,)), sender=first)
+    second = leader.assigned()[1]
+    unknown = Outcome(second.fence, second.run_id, second.attempt, "unknown_target", 0, NOW)
+    leader.tell(AttemptsEnded("x", (unknown,)), sender=OTHER if first == "executor" else "executor")
+    assert len(leader.assigned()) == 2
+    leader.offer(knows=5)
+    assert len(leader.assigned()) == 3
+
+
+def _node_of(leader: Leader) -> str:
+    return str([write.claim.node for write in leader.writes if isinstance(write, AddClaim)][-1])
+
+
+def test_several_nodes_share_what_is_there() -> None:
+    leader = Cluster(own_room=16, room=16)
+    leader.admit(*(draft() for _ in range(24)))
+    by_node: dict[str, int] = {}
+    for write in leader.writes:
+        if isinstance(write, AddClaim):
+            by_node[write.claim.node] = by_node.get(write.claim.node, 0) + len(write.claim.entries)
+    assert sorted(by_node.values()) == [8, 16]
+
+
+def test_a_node_that_drains_gets_nothing_new_and_learns_when_it_is_empty() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.beat(draining=True)
+    leader.admit(draft(), key="2")
+    assert len(leader.assigned()) == 1
+    leader.tell(TimerFired("members"))
+    assert leader.last(LeaderBeat).held == 1
+    leader.tell(AttemptsEnded("n2", (outcome(order),)), sender=OTHER)
+    leader.tell(TimerFired("members"))
+    assert leader.last(LeaderBeat).held == 0
+
+
+def test_a_node_that_will_wait_no_longer_has_its_attempts_stopped() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    leader.beat(draining=True, hurry=True)
+    assert leader.last(StopAttempts).reason == "shutdown"
+
+
+def test_a_drain_from_outside_is_handed_to_its_node() -> None:
+    leader = Cluster()
+    leader.tell(DrainNode("k", "n2"), sender="client-1")
+    assert leader.last(NodeDraining) == NodeDraining("k", "n2", 0)
+    assert leader.last(DrainNode).node == "n2"
+    leader.tell(DrainNode("k", "nobody"), sender="client-1")
+    assert leader.last(RequestRejected).code == "unknown_node"
+
+
+def test_a_leader_that_stops_hands_over_and_tells_its_clients_to_ask_the_next() -> None:
+    leader = Cluster()
+    leader.tell(Stop(10 * SECOND), sender="client-1")
+    assert leader.last(HandOver).epoch == 1
+    leader.admit(draft())
+    assert leader.last(RequestRejected).code == "not_leader"
+    assert not [message for message in leader.out if isinstance(message, NodeStopped)]
+
+
+def test_a_leader_whose_successors_do_not_answer_stops_all_the_same() -> None:
+    leader = Cluster()
+    leader.tell(Stop(10 * SECOND), sender="client-1")
+    leader.tell(TimerFired("hand_over"), after=300 * MILLISECOND)
+    assert leader.last(NodeStopped).node == "n"
+
+
+def test_a_drained_leader_without_a_successor_goes_on_leading() -> None:
+    leader = Leader()
+    leader.tell(DrainNode("k", "n"), sender="client-1")
+    leader.admit(draft())
+    assert leader.assigned() == []  # its own executor gets no work
+    leader.tell(DrainNode("k", "n", on=False), sender="client-1")
+    leader.tell(TimerFired("nothing"))
+    assert len(leader.assigned()) == 1
+
+
+def test_members_are_listed_with_their_places_and_skew() -> None:
+    leader = Cluster(labels=("gpu",))
+    leader.tell(ListMembers("k"), sender="client-1")
+    own, other = leader.last(MembersListed).members
+    assert (own.node, own.leads, other.node, other.leads) == ("n", True, "n2", False)
+    assert (other.labels, other.room["thread"], other.state) == (("gpu",), 4, "alive")
+
+
+def test_a_line_that_stands_again_makes_the_leader_take_stock() -> None:
+    leader = Cluster()
+    asked: list[Any] = []
+    take = leader.coordinator.receive
+
+    def receive(message: Any, turn: Any) -> None:
+        take(message, turn)
+        asked.extend(it.to for it in turn.effects if isinstance(getattr(it, "message", None), TakeStock))
+
+    leader.coordinator.receive = receive  # type: ignore[method-assign]
+    leader.tell(PeerFound("n2", "i2"))
+    assert OTHER in asked
