@@ -18,7 +18,6 @@ from callsheet import (
     Scheduler,
 )
 from callsheet.client import gateway as gateway_module
-from callsheet.client import vocabulary as vocabulary_module
 
 Make = Callable[..., Scheduler]
 
@@ -182,7 +181,6 @@ def test_the_first_request_after_the_start_does_not_wait_to_be_asked_again(
     make: Make, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gateway_module, "ASK_AGAIN_S", 100.0)
-    monkeypatch.setattr(vocabulary_module, "START_S", 10.0)
     scheduler = make(store_url)
     scheduler.add(add, name="plus")
 
