@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from os import PathLike
+from pathlib import Path
 
 from .binding import check_bind, is_loopback
 from .guard import DialGuard, KeyGuard, OpenGuard
@@ -37,16 +38,19 @@ __all__ = (
 
 def make_guard(
     endpoints: Iterable[str], keys: str | PathLike[str] | None = None, *, insecure: bool = False
-) -> KeyGuard | OpenGuard:
-    """Return the guard of a node that listens at these endpoints.
+) -> KeyGuard | OpenGuard | DialGuard:
+    """Return the guard of a node that listens at these endpoints, or at none.
 
     Args:
         endpoints: where it will listen, `tcp://…` or `ipc://…`.
-        keys: the folder of keys, None for no keys.
+        keys: the folder of keys, None for no keys; a node that only connects may have one key of its own, a .secret file.
         insecure: listen without keys where strangers can come in.
 
     Raises:
         SecurityError: the keys cannot be used, or there are none and strangers could come in.
     """
     check_bind(endpoints, has_keys=keys is not None, insecure=insecure)
-    return OpenGuard() if keys is None else KeyGuard(KeyFolder(keys))
+    if keys is None:
+        return OpenGuard()
+    path = Path(keys).expanduser()
+    return DialGuard(path) if path.is_file() else KeyGuard(KeyFolder(path))

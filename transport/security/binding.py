@@ -27,7 +27,7 @@ _HOW: Final = (
 
 
 def check_bind(endpoints: Iterable[str], *, has_keys: bool, insecure: bool = False) -> None:
-    """Check that it is safe to listen at these endpoints. The folders of ipc endpoints must be there.
+    """Check that it is safe to listen at these endpoints. A folder that is not there yet is for whoever binds to make, 0700.
 
     Args:
         endpoints: as ZeroMQ takes them, `tcp://…` or `ipc://…`.
@@ -70,10 +70,10 @@ def _check_ipc(endpoint: str) -> None:
     folder = Path(path).parent
     try:
         found = folder.lstat()
+    except FileNotFoundError:
+        return
     except OSError as error:
-        raise SecurityError(
-            f"{endpoint} cannot be listened at: {folder}: {error.strerror}; make it by mkdir -m 700"
-        ) from None
+        raise SecurityError(f"{endpoint} cannot be listened at: {folder}: {error.strerror}") from None
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise SecurityError(
             f"{endpoint} would be open to others: {folder} must be a folder of this user alone (0700), it is "
