@@ -73,21 +73,76 @@ print("acknowledged", len(acknowledged))
 WITH_A_LIMIT = (
     FILL
     + """
-store = SQLiteStore(Path(sys.argv[1]) / "jobs.db")
+path = Path(sys.argv[1]) / "jobs.db"
+store = SQLiteStore(path)
 store.open()
 leader = Leader(store)
+other = SQLiteStore(path)
+other.open()
 resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, resource.RLIM_INFINITY))
 error, acknowledged = fill(leader)
 assert isinstance(error, StoreUnknown), repr(error)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 done = store.last_seq() == leader.seq
 assert stored(store) == (list(range(1, leader.seq * 10 + 1)) if done else acknowledged)
+assert path.with_name("jobs.db-wal").stat().st_size == 0, "nothing is left that could come to life"
+assert stored(other) == stored(store)
 leader.write(AddRuns((a_run(20_000),)))
-assert stored(store)[-1] == 20_000
+assert stored(store)[-1] == stored(other)[-1] == 20_000
 store.close()
+other.close()
 print("acknowledged", len(acknowledged))
 """
 )
+
+
+FAILING_SYNC = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static int fails(int file) {
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    path[length > 0 ? length : 0] = 0;
+    return strstr(path, "-wal") && access(getenv("FAILS_WHILE"), F_OK) == 0;
+}
+int fdatasync(int file) {
+    if (fails(file)) { errno = EIO; return -1; }
+    return ((int (*)(int)) dlsym(RTLD_NEXT, "fdatasync"))(file);
+}
+int fsync(int file) {
+    if (fails(file)) { errno = EIO; return -1; }
+    return ((int (*)(int)) dlsym(RTLD_NEXT, "fsync"))(file);
+}
+"""
+
+WITH_A_FAILING_SYNC = """
+import os
+from pathlib import Path
+from callsheet.actors.persistence.sqlite import SQLiteStore
+from callsheet.actors.persistence.store import AddRuns
+from callsheet.errors import StoreUnknown
+from support.stored import Leader, a_run
+
+fails = Path(os.environ["FAILS_WHILE"])
+stores = [SQLiteStore(sys.argv[1]) for _ in range(int(sys.argv[2]))]
+for store in stores:
+    store.open()
+leader = Leader(stores[0])
+leader.write(AddRuns((a_run(1),)))
+fails.touch()
+try:
+    leader.write(AddRuns((a_run(2),)))
+except StoreUnknown:
+    fails.unlink()
+    print(leader.store.last_seq(), flush=True)
+os.kill(os.getpid(), 9)
+"""
 
 
 def run_alone(script: str, *arguments: object, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -116,6 +171,26 @@ def test_when_the_disk_fails_in_a_commit_the_outcome_is_unknown_until_it_is_read
     told = run_alone(WITH_A_LIMIT, tmp_path)
     assert told.returncode == 0, told.stderr
     assert int(told.stdout.split()[1]) > 10
+
+
+@pytest.mark.parametrize("open_connections", [1, 2])
+def test_what_was_read_back_after_a_failed_sync_is_still_true_after_a_kill(
+    tmp_path: Path, open_connections: int
+) -> None:
+    compiler, path = shutil.which("cc"), tmp_path / "jobs.db"
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("needs a C compiler to make a sync that fails")
+    (tmp_path / "sync.c").write_text(FAILING_SYNC)
+    library = tmp_path / "sync.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, tmp_path / "sync.c", "-ldl"], check=True)
+    environment = ("env", f"LD_PRELOAD={library}", f"FAILS_WHILE={tmp_path / 'fails'}")
+    told = run_alone(WITH_A_FAILING_SYNC, path, open_connections, prefix=environment)
+    assert (told.stderr, told.stdout in ("1\n", "2\n")) == ("", True)
+    store = SQLiteStore(path)
+    store.open()
+    assert store.last_seq() == int(told.stdout)
+    assert [live.run.run_id for live in store.read(GetLiveRuns())] == list(range(1, int(told.stdout) + 1))
+    store.close()
 
 
 def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path) -> None:

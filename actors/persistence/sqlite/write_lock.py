@@ -2,7 +2,8 @@
 
 Up to SQLite 3.51.2 connections that write or checkpoint at the same moment in WAL mode can damage the file, though each of
 them keeps SQLite's own locks. So every transaction that writes, and every checkpoint, is made while `<path>.lock` is held,
-and it is held for that one only. Taking and freeing it when nobody else wants it costs 2 µs.
+and it is held for that one only. Taking and freeing it when nobody else wants it costs some 3 µs
+(measured beside it: p50 of a commit 46 µs with synchronous=NORMAL, 290 µs with FULL).
 """
 
 from __future__ import annotations
