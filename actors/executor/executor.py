@@ -206,7 +206,7 @@ class Executor:
         """Keep a running mean of how long attempts of each kind take."""
         if outcome.stuck:
             self._stuck[order.kind] += 1
-        if outcome.started_at:
+        if outcome.started_at and outcome.outcome != "unknown_target":
             took = max(1, outcome.ended_at - outcome.started_at)
             mean = self._mean_us.get(order.kind)
             self._mean_us[order.kind] = took if mean is None else mean + (took - mean) * WEIGHT

@@ -33,10 +33,10 @@ Whichever of the two comes first, the other sees it: both could miss only if a p
 by the others, and that is what the barrier forbids. It does not matter how long a starter is frozen between two steps. A mark that was
 read just before it was taken back counts as begun: at worst a run is held for lost that could have been sent back.
 
-The barrier. Processors may let a later load overtake an earlier store, also x86. A lock that is taken and let go twice stops
-that: its atomic instructions are full barriers on x86; elsewhere letting go is a release and taking it an acquire, and a
-release with an acquire after it keeps what is before from what is after (on ARMv8 and RISC-V, between processes as between
-threads, because it is the same memory). Nobody contends for anything: what orders the two processes is each one's own lock,
+The barrier. Processors may let a later load overtake an earlier store, also x86. A lock that is taken and let go stops that:
+its atomic instructions are full barriers on x86, for all memory and whoever shares it. Elsewhere (ARMv8, RISC-V) taking it is
+an acquire and letting go a release, which keep nothing from passing in between; but a release with an acquire after it does,
+so there it is taken and let go twice. Nobody contends for anything: what orders the two processes is each one's own lock,
 and so a frozen one holds nobody up. No compiler sees both steps at once, because each is a call into the interpreter.
 
 Raising the word is a read and a write, and of two who revoke at once none may undo the other's: they take turns by a lock on
@@ -56,6 +56,7 @@ import fcntl
 import itertools
 import mmap
 import os
+import platform
 import re
 import shutil
 import struct
@@ -87,6 +88,8 @@ UNNAMED_S: Final = 3_600
 """A file that did not get its name within this time (seconds) was left by somebody who was killed."""
 ALL_FENCES: Final = (1 << 63) - 1
 
+_IS_WEAK: Final = platform.machine().lower() not in {"x86_64", "amd64", "x64", "i386", "i486", "i586", "i686"}
+"""Whether a lock that is taken and let go once is no full barrier here."""
 _POLL_S: Final = 0.001
 _HEADER: Final = struct.Struct("=8sHHI40s64sI")  # magic, version, segment, slots, boot, machine, checksum
 _REVOKED_AT: Final = 128 // 8
@@ -199,8 +202,9 @@ class Marks:
         words[at + 1] = fence
         with self._barrier:
             pass
-        with self._barrier:  # twice: the module's text says why
-            pass
+        if _IS_WEAK:
+            with self._barrier:
+                pass
         if fence > self._words[0][_REVOKED_AT]:
             return True
         self.forget((fence,))
@@ -280,8 +284,9 @@ class AttachedMarks:
         words[at + 1] = fence
         with self._barrier:
             pass
-        with self._barrier:  # as above
-            pass
+        if _IS_WEAK:
+            with self._barrier:
+                pass
         if fence > self._words[0][_REVOKED_AT]:
             return True
         words[at + 1] = 0

@@ -3,13 +3,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from callsheet.actors.actor import deliver, sent
+from callsheet.actors.actor import Send, deliver, sent
 from callsheet.actors.executor.executor import AHEAD_US, Executor
-from callsheet.actors.executor.runner import Begun, Capacity, Order, Outcome, Report
+from callsheet.actors.executor.runner import Begun, Capacity, Learned, Order, Outcome, Report
 from callsheet.actors.messages import (
     Assign,
     AttemptsBegun,
     AttemptsEnded,
+    HoldStarts,
     MarksRead,
     Offer,
     Recorded,
@@ -59,7 +60,7 @@ class FakeRunner:
 
     def revoke(self, incarnation: str, fence: int) -> Begun:
         self.calls.append(("revoke", incarnation, fence))
-        return Begun(incarnation, True, frozenset(self.begun_fences), dead=incarnation == "dead")
+        return Begun(incarnation, True, frozenset(self.begun_fences), dead=incarnation == "dead", revoked=fence)
 
     def hold(self, held: bool) -> None:
         self.calls.append(("hold", held))
@@ -155,3 +156,72 @@ def test_a_new_leader_learns_what_is_held_and_what_the_dead_have_marked() -> Non
     effects = deliver(executor, TakeStock(2, ("dead",)), now=NOW)
     assert sent(effects, StockTaken) == [StockTaken(2, "n", "i", (1, 2), (MarksRead("dead", True, (7,), dead=True),))]
     assert [it.outcomes for it in sent(effects, AttemptsEnded)] == [(outcome(2),)], "what ended is said again"
+
+
+def to(effects: Sequence[Any], kind: type) -> list[str]:
+    """Where messages of a kind are sent."""
+    return [effect.to for effect in effects if isinstance(effect, Send) and isinstance(effect.message, kind)]
+
+
+def test_before_anybody_leads_the_own_coordinator_is_told() -> None:
+    executor = Executor(FakeRunner())
+    assert to(deliver(executor, Started("n", "i"), now=NOW), Offer) == ["coordinator"]
+
+
+def test_an_executor_answers_whoever_spoke_in_the_newest_reign() -> None:
+    executor, _ = working()
+    deliver(executor, Assign(2, (order(1), order(2))), now=NOW, sender="coordinator@a")
+    assert to(deliver(executor, RunnerReported((outcome(1),)), now=NOW), AttemptsEnded) == ["coordinator@a"]
+    stale = deliver(executor, TakeStock(1), now=NOW, sender="coordinator@b")
+    assert to(stale, StockTaken) == []
+    assert to(deliver(executor, RunnerReported((outcome(2),)), now=NOW), AttemptsEnded) == ["coordinator@a"]
+    new = deliver(executor, TakeStock(3), now=NOW, sender="coordinator@b")
+    assert to(new, StockTaken) == to(new, Offer) == to(new, AttemptsEnded) == ["coordinator@b"]
+    assert [it.outcomes for it in sent(new, AttemptsEnded)] == [(outcome(1), outcome(2))]
+
+
+def test_what_is_recorded_is_forgotten_whoever_says_so() -> None:
+    executor, runner = working(1)
+    deliver(executor, TakeStock(3), RunnerReported((outcome(1),)), now=NOW, sender="coordinator@b")
+    deliver(executor, Recorded((1,)), now=NOW, sender="coordinator@a")
+    assert ("forget", 1) in runner.calls
+    assert to(deliver(executor, TimerFired("resend"), now=NOW + 3 * SECOND), AttemptsEnded) == []
+    deliver(executor, Assign(3, (order(2),)), RunnerReported((outcome(2),)), now=NOW, sender="coordinator@b")
+    assert to(deliver(executor, TimerFired("resend"), now=NOW + 6 * SECOND), AttemptsEnded) == ["coordinator@b"]
+
+
+def test_taking_stock_revokes_what_the_leader_wants_back() -> None:
+    executor, runner = working()
+    runner.begun_fences = {7}
+    effects = deliver(executor, TakeStock(2, ("silent", "dead"), revoke=9), now=NOW)
+    assert [call for call in runner.calls if call[0] == "revoke"] == [("revoke", "silent", 9), ("revoke", "dead", 9)]
+    (stock,) = sent(effects, StockTaken)
+    assert [(mark.incarnation, mark.dead, mark.revoked) for mark in stock.marks] == [
+        ("silent", False, 9),
+        ("dead", True, 9),
+    ]
+
+
+def test_starts_are_held_and_go_on_as_the_own_coordinator_says() -> None:
+    executor, runner = working()
+    deliver(executor, HoldStarts(True), HoldStarts(False), now=NOW)
+    assert runner.calls == [("hold", True), ("hold", False)]
+
+
+def test_an_offer_says_labels_and_resources_in_order() -> None:
+    executor = Executor(FakeRunner(), ["zeta", "alpha"], {"ram": 4, "gpu": 2})
+    (offer,) = sent(deliver(executor, Started("n", "i"), now=NOW), Offer)
+    assert offer.labels == ("alpha", "zeta")
+    assert list(offer.resources.items()) == [("gpu", 2), ("ram", 4)]
+    assert offer.knows == 3
+
+
+def test_learned_functions_are_offered_after_what_was_not_known() -> None:
+    executor, runner = working(1)
+    runner.knows = 9
+    unknown = Outcome(1, 10, 1, "unknown_target", NOW, NOW)  # nor does it say how long work takes
+    effects = deliver(executor, RunnerReported((unknown,)), now=NOW)
+    assert sent(effects, Offer) == [], "what the runner knows by now may be newer than this outcome"
+    effects = deliver(executor, RunnerReported((Learned(4),)), now=NOW)
+    assert [offer.knows for offer in sent(effects, Offer)] == [4]
+    assert sent(deliver(executor, RunnerReported((Learned(4),)), now=NOW), Offer) == []

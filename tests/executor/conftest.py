@@ -15,7 +15,7 @@ import pytest
 
 from callsheet.actors.executor.functions import Functions
 from callsheet.actors.executor.local_runner import LocalRunner
-from callsheet.actors.executor.runner import Freed, Order, Outcome, Progress
+from callsheet.actors.executor.runner import Freed, Order, Outcome, Reported
 from callsheet.actors.records import ExecutorKind
 from callsheet.data import pack_call
 
@@ -27,10 +27,10 @@ class Collector:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self.items: list[Outcome | Progress | Freed] = []
+        self.items: list[Reported] = []
         self.batches: list[int] = []
 
-    def __call__(self, items: Sequence[Outcome | Progress | Freed]) -> None:
+    def __call__(self, items: Sequence[Reported]) -> None:
         with self._changed:
             self.items.extend(items)
             self.batches.append(len(items))

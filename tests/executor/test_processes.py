@@ -151,8 +151,9 @@ def test_stops_at_random_moments_hit_nobody_else(stage: Any) -> None:
     assert len(stage.seen.outcomes) == len(orders)
 
 
+@pytest.mark.parametrize("forks", [False, True], ids=["alone", "with a forked child that lives on"])
 @pytest.mark.parametrize("kind", ["process", "command"])
-def test_nothing_that_a_node_has_started_outlives_kill_minus_9(tmp_path: Path, kind: str) -> None:
+def test_nothing_that_a_node_has_started_outlives_kill_minus_9(tmp_path: Path, kind: str, forks: bool) -> None:
     script = tmp_path / "program.py"
     script.write_text(
         textwrap.dedent(
@@ -180,6 +181,10 @@ def test_nothing_that_a_node_has_started_outlives_kill_minus_9(tmp_path: Path, k
                 runner.open(print)
                 command = Command(line=line) if {kind!r} == "command" else None
                 runner.start([Order(1, 1, 1, "default", "job", {kind!r}, "job", b"", (), command)])
+                while not (folder / "pid").exists():
+                    time.sleep(0.01)
+                if {forks} and not os.fork():
+                    (folder / "forked").write_text(str(os.getpid()))
                 time.sleep(600)
             """
         )
@@ -189,9 +194,15 @@ def test_nothing_that_a_node_has_started_outlives_kill_minus_9(tmp_path: Path, k
     child = int((tmp_path / "child").read_text())
     assert alive(pid)
     assert alive(child)
+    forked = (
+        int(eventually(lambda: (tmp_path / "forked").exists() and (tmp_path / "forked").read_text())) if forks else 0
+    )
     parent.kill()
     parent.wait()
     eventually(lambda: not alive(pid) and not alive(child))
+    if forks:
+        assert alive(forked)
+        os.kill(forked, signal.SIGKILL)
 
 
 PROGRAM = """

@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from callsheet.actors.executor.marks import read_begun, revoke
+
+from callsheet.actors.executor.marks import revoke
 
 PROGRAM = Path(__file__).with_name("frozen_node.py")
 RECORD = struct.Struct("=qq")

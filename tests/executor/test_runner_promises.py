@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from callsheet.actors.executor.runner import Outcome, Progress
+from callsheet.actors.executor.runner import Learned, Outcome, Progress
 from callsheet.data import pack, unpack
 from support.waiting import eventually
 
@@ -253,6 +253,64 @@ def test_a_mark_is_set_before_the_function_is_called_and_kept_until_forgotten(ca
     assert cast.runner.begun("here").fences == {order.fence}
     cast.runner.forget([order.fence])
     assert cast.runner.begun("here").fences == set()
+
+
+def test_what_has_not_begun_is_given_back_while_starts_are_held(cast: Cast) -> None:
+    running = [cast.start("wait_for", str(cast.stage.path(name))) for name in ("a", "b")]
+    eventually(lambda: cast.stage.path("a.begun").exists() and cast.stage.path("b.begun").exists())
+    waiting = [cast.start("touch", str(cast.stage.path("called"))) for _ in range(20)]
+    cast.runner.hold(True)
+    assert {o.outcome for o in cast.seen.wait_all([order.fence for order in waiting])} == {"not_started"}
+    assert cast.run("touch", str(cast.stage.path("called"))).outcome == "not_started"
+    for name in ("a", "b"):
+        cast.stage.path(name).touch()
+    assert {o.outcome for o in cast.seen.wait_all([order.fence for order in running])} == {"succeeded"}
+    assert not cast.stage.path("called").exists()
+    cast.runner.hold(False)
+    assert cast.run("touch", str(cast.stage.path("called"))).outcome == "succeeded"
+    assert len(cast.seen.items) == 24
+
+
+def test_nothing_begins_once_starts_are_held(cast: Cast) -> None:
+    cast.run("noop")
+    cast.seen.wait_all([cast.start("noop").fence for _ in range(100)])  # now it is known to be brisk
+    for _ in range(20):
+        orders = [cast.order("noop") for _ in range(2_000)]
+        cast.runner.hold(False)
+        cast.runner.start(orders)
+        cast.seen.wait(orders[0].fence)
+        cast.runner.hold(True)
+        begun = cast.runner.begun("here").fences
+        outcomes = cast.seen.wait_all([order.fence for order in orders])
+        called = {outcome.fence for outcome in outcomes if outcome.outcome == "succeeded"}
+        assert called <= begun
+        assert {outcome.outcome for outcome in outcomes} <= {"succeeded", "not_started"}
+        if 0 < len(called) < len(orders):
+            return
+    raise AssertionError("no hold came between two starts")
+
+
+def test_what_was_revoked_is_given_back_and_newer_orders_go_on(cast: Cast) -> None:
+    old = [cast.order("touch", str(cast.stage.path("called"))) for _ in range(5)]
+    begun = cast.runner.revoke("here", old[-1].fence)
+    assert (begun.readable, begun.dead, begun.revoked, begun.fences) == (True, False, old[-1].fence, frozenset())
+    cast.runner.start(old)
+    assert {o.outcome for o in cast.seen.wait_all([order.fence for order in old])} == {"not_started"}
+    assert not cast.stage.path("called").exists()
+    assert cast.run("touch", str(cast.stage.path("called"))).outcome == "succeeded"
+    assert cast.runner.revoke("here", 1).revoked == old[-1].fence
+
+
+def test_a_function_that_is_learned_later_is_told_after_what_was_not_known(cast: Cast) -> None:
+    unknown = cast.start("later")
+    assert cast.seen.wait(unknown.fence).outcome == "unknown_target"
+    before = cast.runner.knows
+    cast.stage.functions.register("later" + cast.suffix, getattr(cast.stage.workload, "noop" + cast.suffix))
+    cast.stage.functions.register("later" + cast.suffix, getattr(cast.stage.workload, "noop" + cast.suffix))
+    eventually(lambda: len(cast.seen.items) == 2)
+    assert cast.seen.items[1] == Learned(before + 1)
+    assert cast.runner.knows == before + 1
+    assert cast.run("later").outcome == "succeeded"
 
 
 def test_close_gives_back_what_waits_and_ends_what_runs(cast: Cast) -> None:
