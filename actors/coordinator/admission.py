@@ -134,6 +134,8 @@ class Admission:
 
     def _admit_slot(self, slot: AdmitSlot, turn: Turn, kinds: dict[str, int], late: list[int]) -> None:
         reign, due, now = self._reign, slot.due, turn.now
+        if due.job.key in reign.held:
+            return  # it came late: whoever lets the job go on decides all slots since its mark
         batch = reign.batch
         earlier = None if due.job.overlap == "allow_all" else reign.book.last_slot_run(due.job.key)
         blocked_by = self._running(due.job.key) if due.job.overlap == "skip" else None

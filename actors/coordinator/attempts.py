@@ -116,7 +116,7 @@ class Attempts:
     def _send_orders(self, place: Place, lives: list[Live], turn: Turn) -> None:
         for start in range(0, len(lives), ORDERS_A_MESSAGE):
             orders = tuple(map(self._order, lives[start : start + ORDERS_A_MESSAGE]))
-            turn.send(place.address, Assign(self._reign.epoch, orders))
+            turn.send(place.address, Assign(self._reign.epoch, orders, place.incarnation))
 
     @staticmethod
     def _order(live: Live) -> Order:
@@ -152,8 +152,10 @@ class Attempts:
         for place, lives in waiting.items():
             self._send_orders(place, lives, turn)
         for place, fences in cancelled.items():
-            turn.send(place.address, StopAttempts(reign.epoch, tuple(fences), "cancelled", CANCEL_GRACE_US))
-            turn.send(place.address, Withdraw(reign.epoch, audit_key(reign), tuple(fences)))
+            all_of_them = tuple(fences)
+            stop = StopAttempts(reign.epoch, all_of_them, "cancelled", CANCEL_GRACE_US, place.incarnation)
+            turn.send(place.address, stop)
+            turn.send(place.address, Withdraw(reign.epoch, audit_key(reign), all_of_them, place.incarnation))
 
     def on_unknown(self, message: Withdrawn, now: int) -> None:
         """Orders that never came to their executor: their runs are ready again, or cancelled."""
@@ -329,9 +331,9 @@ class Attempts:
         if live.place is not None:
             reason: StopReason = "timed_out" if timed_out else "cancelled"
             # behind the order, which may wait for its claim to be stored
-            self._reign.batch.send(
-                live.place.address, StopAttempts(self._reign.epoch, (live.fence,), reason, CANCEL_GRACE_US)
-            )
+            incarnation = live.place.incarnation
+            stop = StopAttempts(self._reign.epoch, (live.fence,), reason, CANCEL_GRACE_US, incarnation)
+            self._reign.batch.send(live.place.address, stop)
 
     def cancel(self, live: Live, reason: str, turn: Turn) -> RunState:
         """Cancel a run: at once if no attempt is in hand, else the attempt is asked to stop. A stored fact either way."""
@@ -343,7 +345,8 @@ class Attempts:
             live.move(RunState.CANCELLING, reason, now + CANCEL_GRACE_US)
             reign.batch.conditions.append(Condition(live.run.run_id, RunState.CANCELLING, now, reason))
             if live.place is not None:
-                stop = StopAttempts(reign.epoch, (live.fence,), "cancelled", CANCEL_GRACE_US)
+                incarnation = live.place.incarnation
+                stop = StopAttempts(reign.epoch, (live.fence,), "cancelled", CANCEL_GRACE_US, incarnation)
                 reign.batch.send(live.place.address, stop)
         return RunState.CANCELLING
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ..actor import SECOND, Address, Turn
@@ -33,13 +34,22 @@ from .reign import Reign
 HOLD_FORGOTTEN_US: Final = 10 * SECOND
 
 
+class Holding(Struct):
+    """A job that is being held: who wants to know, and which incarnations have not given back what they had not begun."""
+
+    asker: Address
+    job: tuple[str, str]
+    asked_at: int
+    waits_for: set[str]
+
+
 class Requests:
     """Answers requests about live runs."""
 
     def __init__(self, reign: Reign, attempts: Attempts) -> None:
         self._reign = reign
         self._attempts = attempts
-        self._holding: dict[str, tuple[Address, tuple[str, str], int]] = {}
+        self._holding: dict[str, Holding] = {}
 
     # ---- verdicts of dependencies ---------------------------------------------------------------------------------------
 
@@ -81,6 +91,7 @@ class Requests:
         key = (message.tenant, message.job)
         if not message.held:
             reign.held.discard(key)
+            reign.note_mark(key, message.mark)
             for live in reign.book.held.pop(key, ()):
                 if live.state is RunState.READY and reign.book.live.get(live.run.run_id) is live:
                     reign.make_ready(live, turn.now)
@@ -103,7 +114,6 @@ class Requests:
 
     def _fetch_back(self, message: HoldJob, lives: list[Live], turn: Turn) -> None:
         job = (message.tenant, message.job)
-        self._holding[message.key] = (turn.sender, job, turn.elapsed)
         by_place: dict[Place, list[int]] = {}
         for live in lives:
             if message.removed and live.state is RunState.CLAIMED:
@@ -114,27 +124,35 @@ class Requests:
             if live.place is not None:
                 by_place.setdefault(live.place, []).append(live.fence)
         if not by_place:
-            self._holding.pop(message.key)
+            self._holding.pop(message.key, None)
             self._reign.batch.send(turn.sender, JobHeld(message.key))
             return
+        waits_for = {place.incarnation for place in by_place}
+        self._holding[message.key] = Holding(turn.sender, job, turn.elapsed, waits_for)
         for place, fences in by_place.items():
             # with the batch, so that it comes behind the orders of a claim that is being stored now
-            self._reign.batch.send(place.address, Withdraw(self._reign.epoch, message.key, tuple(fences)))
+            withdraw = Withdraw(self._reign.epoch, message.key, tuple(fences), place.incarnation)
+            self._reign.batch.send(place.address, withdraw)
 
     def on_withdrawn(self, message: Withdrawn, turn: Turn) -> None:
-        """The executor has given back what had not begun."""
+        """An executor has given back what had not begun; when all have that were asked, the job is held."""
         self._attempts.on_attempts_begun(message)
-        _, job, _ = self._holding.get(message.key, ("", None, 0))
-        if job is not None or message.key == audit_key(self._reign):
+        holding = self._holding.get(message.key)
+        if holding is not None or message.key == audit_key(self._reign):
             self._attempts.on_unknown(message, turn.now)
+        if holding is None:
+            return
+        holding.waits_for.discard(message.incarnation)
+        if holding.waits_for:
+            return
         # who asked the same before, and got no answer, has it now
-        for key in [key for key, it in self._holding.items() if it[1] == job]:
-            asker = self._holding.pop(key)[0]
+        for key in [key for key, it in self._holding.items() if it.job == holding.job]:
+            asker = self._holding.pop(key).asker
             self._reign.batch.send(asker, JobHeld(key))
 
     def forget_holds(self, turn: Turn) -> None:
         """Forget what was asked of executors long ago and never answered: whoever still wants it has asked again."""
-        self._holding = {key: it for key, it in self._holding.items() if turn.elapsed - it[2] < HOLD_FORGOTTEN_US}
+        self._holding = {key: it for key, it in self._holding.items() if turn.elapsed - it.asked_at < HOLD_FORGOTTEN_US}
 
     def on_know_jobs(self, message: KnowJobs, turn: Turn) -> None:
         """These jobs were declared anew: hooks are in force, and what was parked for them is tried again."""

@@ -44,19 +44,25 @@ class Rescue:
         """Take back what was not begun there: by revoking it, and by asking the node."""
         turn.send(EXECUTOR, TakeStock(self._reign.epoch, (place.incarnation,), self._reign.last_fence()))
         fences = tuple(live.fence for live in self._at(place) if not live.begun)
-        if fences:
-            turn.send(place.address, Withdraw(self._reign.epoch, audit_key(self._reign), fences))
+        self._withdraw(place, fences, turn)
 
     def release(self, place: Place, turn: Turn) -> None:
         """End what runs there: its node stops and waits no longer."""
         fences = tuple(live.fence for live in self._at(place))
         if fences:
-            turn.send(place.address, StopAttempts(self._reign.epoch, fences, "shutdown", RELEASE_GRACE_US))
+            stop = StopAttempts(self._reign.epoch, fences, "shutdown", RELEASE_GRACE_US, place.incarnation)
+            turn.send(place.address, stop)
 
     def give_up(self, place: Place, turn: Turn) -> None:
         """A node was silent for too long: settle all it held, as soon as its marks were read."""
         self._given_up.add(place.incarnation)
         turn.send(EXECUTOR, TakeStock(self._reign.epoch, (place.incarnation,), self._reign.last_fence()))
+
+    def _withdraw(self, place: Place, fences: tuple[int, ...], turn: Turn) -> None:
+        """Ask for what was not begun there. Only this life of the node may answer: a later one never had any of it."""
+        if fences:
+            key = audit_key(self._reign)
+            turn.send(place.address, Withdraw(self._reign.epoch, key, fences, place.incarnation))
 
     def _at(self, place: Place) -> list[Live]:
         return [live for live in self._reign.book.live.values() if live.place is place and live.fence]
@@ -74,8 +80,7 @@ class Rescue:
         """What should be with this executor and is not: its order was lost, or is on its way. Whether it came is asked."""
         held = set(message.held)
         missing = tuple(live.fence for live in self._at(place) if live.fence not in held)
-        if missing:
-            turn.send(place.address, Withdraw(self._reign.epoch, audit_key(self._reign), missing))
+        self._withdraw(place, missing, turn)
 
     def _settle(self, mark: MarksRead, turn: Turn) -> bool:
         place = self._reign.places.of(mark.incarnation)

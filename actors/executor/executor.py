@@ -109,17 +109,17 @@ class Executor:
             case RunnerReported():
                 self._on_reported(message, turn)
             case Assign():
-                if self._is_current(message.epoch, turn):
+                if self._is_for_me(message, turn):
                     self._on_assign(message, turn)
             case Recorded():
                 self._on_recorded(message)
             case StopAttempts():
-                if self._is_current(message.epoch, turn):
+                if self._is_for_me(message, turn):
                     for fence in message.fences:
                         if fence in self._held:
                             self._runner.stop(fence, message.reason, message.grace_us)
             case Withdraw():
-                if self._is_current(message.epoch, turn):
+                if self._is_for_me(message, turn):
                     self._on_withdraw(message, turn)
             case TakeStock():
                 if self._is_current(message.epoch, turn):
@@ -156,6 +156,10 @@ class Executor:
         if not self._resending:
             self._resending = True
             turn.set_timer("resend", turn.elapsed + RESEND_US, steady=True)
+
+    def _is_for_me(self, message: Assign | StopAttempts | Withdraw, turn: Turn) -> bool:
+        """Whether this life is meant, by the leader. Another life of this node can say nothing of its attempts, nor run them."""
+        return self._is_current(message.epoch, turn) and message.incarnation in ("", self._incarnation)
 
     def _is_current(self, epoch: int, turn: Turn) -> bool:
         """Whether this is no older reign than was heard of; whoever speaks in the newest is the leader from now on."""
@@ -228,7 +232,8 @@ class Executor:
         unknown = tuple(fence for fence in strange if fence not in begun)
         self._over.update(dict.fromkeys(unknown))  # their orders may still be on their way
         self._runner.withdraw(wanted)
-        self._withdrawing[message.key] = (wanted, unknown)
+        before = self._withdrawing.get(message.key, ((), ()))  # it may be asked again before it is answered
+        self._withdrawing[message.key] = ((*before[0], *wanted), (*before[1], *unknown))
         turn.set_timer(f"withdraw/{message.key}", turn.elapsed + MILLISECOND, steady=True)
 
     def _on_take_stock(self, message: TakeStock, turn: Turn) -> None:
@@ -259,7 +264,7 @@ class Executor:
             key = message.key.removeprefix("withdraw/")
             wanted, unknown = self._withdrawing.pop(key, ((), ()))
             begun = self._named(fence for fence in wanted if fence in self._held)
-            turn.send(self._leader, Withdrawn(key, begun, unknown))
+            turn.send(self._leader, Withdrawn(key, begun, unknown, self._incarnation))
 
     def _on_long(self, turn: Turn) -> None:
         """Say of attempts that are held for a while that their functions were called; each once."""

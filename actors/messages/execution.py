@@ -24,10 +24,14 @@ class Offer(Struct, frozen=True, tag="offer"):
 
 
 class Assign(Struct, frozen=True, tag="assign"):
-    """Run these attempts; they are claimed for this incarnation, durably. Idempotent by fence."""
+    """Run these attempts; they are claimed for this incarnation, durably. Idempotent by fence.
+
+    What was meant for another life of the node is dropped (as of `StopAttempts` and `Withdraw`); an empty name means any.
+    """
 
     epoch: int
     orders: tuple[Order, ...]
+    incarnation: str = ""
 
 
 class StopAttempts(Struct, frozen=True, tag="stop_attempts"):
@@ -37,6 +41,7 @@ class StopAttempts(Struct, frozen=True, tag="stop_attempts"):
     fences: tuple[int, ...]
     reason: StopReason
     grace_us: int
+    incarnation: str = ""
 
 
 class Withdraw(Struct, frozen=True, tag="withdraw"):
@@ -45,17 +50,19 @@ class Withdraw(Struct, frozen=True, tag="withdraw"):
     epoch: int
     key: str
     fences: tuple[int, ...]
+    incarnation: str = ""
 
 
 class Withdrawn(Struct, frozen=True, tag="withdrawn"):
     """What had not begun was given back; the others, `begun` (run and fence), go on.
 
-    `unknown` fences never came here, and will not begin if they come now.
+    `unknown` fences never came here, and will not begin if they come now. `incarnation` is who says so.
     """
 
     key: str
     begun: tuple[tuple[int, int], ...]
     unknown: tuple[int, ...] = ()
+    incarnation: str = ""
 
 
 class AttemptsBegun(Struct, frozen=True, tag="attempts_begun"):

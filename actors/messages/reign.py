@@ -45,7 +45,8 @@ class JobEnded(Struct, frozen=True, tag="job_ended"):
 class HoldJob(Struct, frozen=True, tag="hold_job"):
     """Start nothing more of this job (`held`), or go on; `removed` cancels what has not begun. Answered by `JobHeld`.
 
-    `version` is that of a removed job: when it is declared anew, runs of its next version begin.
+    `version` is that of a removed job: when it is declared anew, runs of its next version begin. `mark` is that of a job that
+    goes on: up to there all slots are decided, also one that is still on its way from the clock.
     """
 
     key: str
@@ -54,6 +55,7 @@ class HoldJob(Struct, frozen=True, tag="hold_job"):
     held: bool
     removed: bool = False
     version: int = 0
+    mark: int = 0
 
 
 class JobHeld(Struct, frozen=True, tag="job_held"):

@@ -212,7 +212,7 @@ class Definitions:
         self._errands.hold(
             client,
             request,
-            HoldJob(f"hold/{self._errands.next()}", job.tenant, job.name, held, removed, job.version),
+            HoldJob(f"hold/{self._errands.next()}", job.tenant, job.name, held, removed, job.version, after.state.mark),
             then,
             turn,
         )

@@ -219,6 +219,18 @@ def test_a_paused_job_keeps_its_runs_until_it_is_resumed() -> None:
     assert len(leader.assigned()) == 1
 
 
+def test_a_slot_that_comes_while_its_job_is_paused_is_left_to_who_lets_it_go_on() -> None:
+    leader = Leader()
+    job = make_job()
+    leader.tell(HoldJob("h", "t", "work", held=True), sender="registry")
+    leader.tell(due(job, NOW))
+    leader.tell(HoldJob("g", "t", "work", held=False, mark=NOW + MINUTE), sender="registry")
+    leader.tell(due(job, NOW + MINUTE))
+    assert leader.written(AddRuns, "runs") == []
+    leader.tell(due(job, NOW + 2 * MINUTE))
+    assert len(leader.written(AddRuns, "runs")) == 1
+
+
 def due(job: Job, *instants: int) -> AdmitSlots:
     fired = tuple(Decision("t", job.name, at, at, 1, DecisionKind.FIRED, NOW) for at in instants)
     slot = DueSlot(job, fired, instants[-1], len(instants), None)

@@ -145,8 +145,27 @@ def test_what_was_withdrawn_in_vain_has_begun() -> None:
     given_back = Outcome(2, 20, 1, "not_started", 0, NOW)
     deliver(executor, RunnerReported((given_back,)), now=NOW)
     assert sent(deliver(executor, TimerFired("withdraw/w"), now=NOW), Withdrawn) == [
-        Withdrawn("w", ((10, 1),), unknown=(9,))
+        Withdrawn("w", ((10, 1),), unknown=(9,), incarnation="i")
     ]
+
+
+def test_what_is_meant_for_another_life_of_the_node_is_dropped() -> None:
+    executor, runner = working(1)
+    effects = deliver(
+        executor,
+        Assign(1, (order(2),), "earlier"),
+        StopAttempts(1, (1,), "cancelled", 7, "earlier"),
+        Withdraw(1, "w", (1, 9), "earlier"),
+        now=NOW,
+    )
+    assert (runner.started, runner.calls, effects) == ([1], [], [])
+
+
+def test_two_withdrawals_under_one_key_are_answered_together() -> None:
+    executor, _ = working(1, 2)
+    deliver(executor, Withdraw(1, "w", (1, 8)), Withdraw(1, "w", (2, 9)), now=NOW)
+    (withdrawn,) = sent(deliver(executor, TimerFired("withdraw/w"), now=NOW), Withdrawn)
+    assert (withdrawn.begun, withdrawn.unknown) == (((10, 1), (20, 2)), (8, 9))
 
 
 def test_a_new_leader_learns_what_is_held_and_what_the_dead_have_marked() -> None:

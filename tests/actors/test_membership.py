@@ -14,6 +14,8 @@ from callsheet.actors.messages import (
     Draft,
     DrainNode,
     HandOver,
+    HoldJob,
+    JobHeld,
     LeaderBeat,
     ListMembers,
     MarksRead,
@@ -103,6 +105,18 @@ def test_an_outcome_of_another_node_is_stored_and_acknowledged_to_it() -> None:
     leader.tell(AttemptsEnded("n2", (outcome(order),)), sender=OTHER)
     assert ends(leader) == [(order.run_id, RunState.SUCCEEDED)]
     assert leader.last(Recorded).fences == (order.fence,)
+
+
+def test_a_pause_is_acknowledged_when_every_node_has_given_back_what_it_had_not_begun() -> None:
+    leader = Cluster(own_room=1, room=1)
+    leader.admit(draft(), draft())
+    leader.tell(HoldJob("h", "t", "work", held=True), sender="registry")
+    assert sorted(it.incarnation for it in leader.out if isinstance(it, Withdraw)) == ["i", "i2"]
+
+    leader.tell(Withdrawn("h", (), (), "i2"), sender=OTHER)
+    assert not [it for it in leader.out if isinstance(it, JobHeld)]
+    leader.tell(Withdrawn("h", (), (), "i"), sender="executor")
+    assert leader.last(JobHeld).key == "h"
 
 
 def test_a_node_that_joins_is_told_who_leads_and_asked_what_it_holds() -> None:
