@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Final, assert_never
 
 from ..actor import CLOCK, COORDINATOR, SECOND, Turn, on_node
+from ..audit import audit_events
 from ..messages import (
     AskWhetherHeard,
     Beat,
@@ -21,6 +22,7 @@ from ..messages import (
     Follow,
     Found,
     HandOver,
+    Happened,
     LeaderBeat,
     LeaderIs,
     LeaseLost,
@@ -73,6 +75,7 @@ Accepted = (
     | PeerFound
     | PeerLost
     | ClientMessage
+    | NodeDraining
     | Work
 )
 
@@ -135,6 +138,8 @@ class Coordinator:
                 self._on_line(message, turn)
             case Follow() | ListMembers() | DrainNode():
                 self._on_client(message, turn)
+            case NodeDraining():
+                pass  # a member answers to what its leader has handed on; who asked has been told
             case _:
                 if lead is not None:
                     lead.on_work(message, turn)
@@ -244,18 +249,19 @@ class Coordinator:
                 pass
         turn.reply(LeaderIs(message.key, leader.epoch, leader.node, leader.address))
 
-    @staticmethod
-    def _on_drain_other(lead: Leadership, message: DrainNode, turn: Turn) -> None:
+    def _on_drain_other(self, lead: Leadership, message: DrainNode, turn: Turn) -> None:
         peer = lead.membership.find(message.node)
         if peer is None:
             text = f"no node {message.node!r} is in the cluster; ask for its members"
             turn.reply(RequestRejected(message.key, "unknown_node", text))
             return
+        self._audit(message, turn)
         turn.send(on_node(COORDINATOR, peer.node), message)
         turn.reply(NodeDraining(message.key, peer.node, peer.place.busy()))
 
     def _on_drain_self(self, message: DrainNode, turn: Turn) -> None:
         """Take no more work, and give up the lead if somebody else can have it; or take work again."""
+        self._audit(message, turn)
         self._cordoned = message.on
         if message.on and message.stop:
             self._on_stop(Stop(DRAIN_US), turn)
@@ -263,6 +269,13 @@ class Coordinator:
             self._set_leaving(turn)
         place = None if self._lead is None else self._lead.reign.places.of(self._me.incarnation)
         turn.reply(NodeDraining(message.key, self._me.node, 0 if place is None else place.busy()))
+
+    def _audit(self, message: DrainNode, turn: Turn) -> None:
+        """Write down who drains a node: in the log, and in the history where this node leads."""
+        for event in audit_events(turn.now, turn.sender, message, self._election.leader.epoch):
+            turn.emit(Happened(event))
+            if self._lead is not None:
+                self._lead.reign.batch.events.append(event)
 
     # ---- going ----------------------------------------------------------------------------------------------------------
 

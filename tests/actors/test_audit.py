@@ -183,3 +183,13 @@ def test_many_runs_of_one_submission_are_one_line() -> None:
     [event] = audit_events(NOW, ALICE, Admit("k", ALICE, drafts, len(drafts)), 5)
 
     assert event.text == "who=alice message=Submit tenant='t' cause=submit runs=3 jobs=['work'] epoch=5"
+
+
+def test_a_drain_is_stored_with_who_drained() -> None:
+    leader = Leader()
+
+    leader.tell(DrainNode("k", "n"), sender=ALICE)
+    leader.tell(DrainNode("k", "n", on=False), sender="coordinator@n2")
+
+    [event] = [event for event in leader.written(AddEvents, "events") if event.kind == "audit"]
+    assert event.text == "who=alice message=DrainNode tenant='' node='n' on=True stop=False epoch=1"
