@@ -9,7 +9,10 @@ Addresses
     "clock"         that actor on this node; the envelope does not leave the node
     "executor@n1"   that actor on node n1; where n1 is this node, the same as "executor"
     "client-7"      a client that is connected to this node, "client-7@n1" one that is connected to node n1
-A host that sends off its node names itself in full ("coordinator@n2"), so that `sender` is where an answer must go.
+    "registry"      of a client: that actor on the node that the client is connected to
+A host that sends off its node names itself in full ("coordinator@n2"), so that `sender` is where an answer must go. Where a
+guard stands at the door, a client is addressed with what its key stands for behind a tilde ("client-7~alice"): whoever gets its
+envelope can tell who asks, and the client itself sees nothing of it.
 
 Promises
     whole        an envelope arrives as it was sent, with all its messages in order, or it does not arrive; where bytes are
@@ -29,22 +32,33 @@ timer is what notices. It raises `DataError` for a message that could never trav
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from ..actors.actor import Address
 from ..actors.messages import Envelope
 
 # `Envelope` is part of this contract; it is declared beside the messages, because actors import no transport.
-__all__ = ("MAX_ADDRESS_LENGTH", "DropReason", "Drops", "Envelope", "Receive", "Transport", "split_address")
+__all__ = (
+    "MAX_ADDRESS_LENGTH",
+    "DropReason",
+    "Drops",
+    "Envelope",
+    "Greeting",
+    "Guard",
+    "Named",
+    "Receive",
+    "Transport",
+    "split_address",
+)
 
-DropReason = Literal["absent", "full", "closed", "lost", "cut", "undecodable", "unsendable"]
+DropReason = Literal["absent", "full", "closed", "lost", "cut", "refused", "undecodable", "unsendable"]
 """Why an envelope was given up.
 
 `absent`: nobody is attached there. `full`: the recipient's mailbox, or the queue towards it. `closed`: this transport was
-closed. `lost`: on the way. `cut`: no line to the node. `undecodable`: bytes that are no envelope. `unsendable`: what the
-sender gave cannot travel.
+closed. `lost`: on the way. `cut`: no line to the node. `refused`: who sent it may not, or spoke in another's name.
+`undecodable`: bytes that are no envelope. `unsendable`: what the sender gave cannot travel.
 """
 
 MAX_ADDRESS_LENGTH: Final = 255
@@ -78,6 +92,55 @@ class Transport(Protocol):
         """How many envelopes were given up so far, by reason; reasons that never occurred are left out."""
 
 
+class Greeting(Protocol):
+    """What a guard looks at in the hello of a peer."""
+
+    @property
+    def name(self) -> str:
+        """What the peer calls itself: a node's name, a client's address."""
+
+    @property
+    def kind(self) -> Literal["node", "client"]:
+        """What it wants to be."""
+
+
+class Named(Protocol):
+    """Somebody whom a guard has let in. What else it knows of him is its own affair."""
+
+    @property
+    def name(self) -> str:
+        """What his key stands for, empty when that is to be told to nobody."""
+
+
+class Guard(Protocol):
+    """Who may come in over a network, and what each may say. `callsheet.transport.security` has some.
+
+    `start`, `stop` and the two that secure a socket are called by one thread at a time; `admit` and `check` by the thread that
+    owns the sockets, so they must be quick. Context and sockets are those of pyzmq.
+    """
+
+    def start(self, context: Any) -> None:
+        """Begin to answer for a context, before its first socket is bound."""
+
+    def stop(self) -> None:
+        """Let in nobody any more, and let go of the context. Twice is harmless."""
+
+    def secure_server(self, socket: Any) -> None:
+        """Set what a socket needs, before it is bound."""
+
+    def secure_client(self, socket: Any, endpoint: str) -> None:
+        """Set what a socket needs, before it is connected to this endpoint."""
+
+    def admit(self, user_id: str, hello: Greeting) -> Named | str:
+        """Answer who came, by the key of his line (empty without one), or the text that tells him why he is refused."""
+
+    def check(self, principal: Any, envelope: Envelope) -> tuple[Envelope | None, Sequence[Any]]:
+        """Answer what of an envelope may pass (None: nothing), and messages to send back to whoever sent it.
+
+        `principal` is what `admit` answered for his line.
+        """
+
+
 class Drops:
     """Counts dropped envelopes by reason, from any thread."""
 
@@ -85,10 +148,11 @@ class Drops:
         self._lock = Lock()
         self._counts: Counter[DropReason] = Counter()
 
-    def count(self, reason: DropReason) -> None:
-        """Note one dropped envelope."""
-        with self._lock:
-            self._counts[reason] += 1
+    def count(self, reason: DropReason, number: int = 1) -> None:
+        """Note dropped envelopes, by default one."""
+        if number:
+            with self._lock:
+                self._counts[reason] += number
 
     def counts(self) -> dict[DropReason, int]:
         """The counts so far, by reason in alphabetical order."""

@@ -42,7 +42,7 @@ OWNERS: dict[str, tuple[str, str]] = {
     "starlette": ("web/", "answer data and let callsheet.web serve it"),
     "typer": ("cli/", "take arguments in the command only"),
     "uvicorn": ("web/", "answer data and let callsheet.web serve it"),
-    "zmq": ("transport/zeromq.py", "use the transport contract"),
+    "zmq": ("transport/zeromq/", "use the transport contract"),
 }
 # Of these folders, a single module.
 IN_ONE_MODULE = ("croniter",)

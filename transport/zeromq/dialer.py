@@ -1,0 +1,315 @@
+"""The dialing end: one DEALER for each endpoint, which never gives up.
+
+connecting ── connected ──▶ greeted ── welcome ──▶ standing
+    ▲  ▲                    │     │                    │
+    │  └──── no answer ─────┘     └── refused ──▶ resting ── after a while ──▶ connecting
+    └────────────── disconnected ──────────────────────┘
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import count
+from typing import Any, Final, Literal
+
+import zmq
+
+from ...errors import DecodeError
+from ..contract import Guard
+from ..local_endpoint import check_folder
+from . import socket_option
+from .hub import LOGGER, Hub
+from .monitor import CONNECTED, DISCONNECTED, FAILED, NOT_LET_IN, Monitor
+from .offence import BAN_MS, Offenders
+from .peer import Peer
+from .post import Origin, Post
+from .wire import (
+    ENVELOPES,
+    HELLO,
+    REFUSED,
+    SAY_HELLO,
+    WELCOME,
+    Hello,
+    VersionMismatch,
+    identity,
+    pack_greeting,
+    read_hello,
+    read_refusal,
+)
+
+MAX_FRAMES_A_TURN: Final = 64
+"""Frames that are taken in from a line before it is another's turn."""
+
+WELCOME_MS: Final = 1_000
+"""Without a welcome after this time the line is dialed anew."""
+
+REST_MS: Final = 2_000
+"""Who was refused asks again after this time."""
+
+_State = Literal["connecting", "greeted", "standing", "resting"]
+
+
+class DialedLine:
+    """A line to whoever lives at an endpoint.
+
+    Args:
+        expected: the node that should live there, empty for any.
+        peer: for whom envelopes wait until it is known who lives there.
+    """
+
+    def __init__(self, dialer: Dialer, endpoint: str, expected: str, peer: Peer) -> None:
+        self.expected = expected
+        self.peer = peer
+        self.refusal = ""
+        self.due_at: int | None = None
+        self._dialer = dialer
+        self._endpoint = endpoint
+        self._state: _State = "resting"
+        self._incarnation = ""
+        self._socket: zmq.Socket[bytes] | None = None
+        self._monitor: Monitor | None = None
+
+    @property
+    def is_dialed(self) -> bool:
+        """It leads from here."""
+        return True
+
+    @property
+    def endpoint(self) -> str:
+        """Where the peer listens."""
+        return self._endpoint
+
+    def open(self) -> None:
+        """Dial, with a new socket."""
+        self.shut()
+        dialer = self._dialer
+        self._socket = dialer.new_socket(self._endpoint)
+        self._monitor = Monitor(self._socket)
+        self._state, self.due_at = "connecting", None
+        dialer.watch(self._socket, self._on_socket)
+        dialer.watch(self._monitor.socket, self._on_monitor)
+        try:
+            check_folder(self._endpoint)
+            if dialer.guard is not None:
+                dialer.guard.secure_client(self._socket, self._endpoint)
+            self._socket.connect(self._endpoint)
+        except (zmq.ZMQError, OSError) as error:
+            self._rest(f"{self._endpoint} cannot be dialed: {error}", dialer.now)
+
+    def shut(self) -> None:
+        """Let go of the socket; the line falls."""
+        if self._socket is not None and self._monitor is not None:
+            self._dialer.unwatch(self._monitor.socket)
+            self._dialer.unwatch(self._socket)
+            self._monitor.close()
+            self._socket.close()
+        self._socket = self._monitor = None
+        self._fall()
+
+    def tick(self, now: int) -> None:
+        """Do what is due."""
+        if self.due_at is not None and now >= self.due_at:
+            self.open()
+
+    def send(self, body: bytes) -> Literal["sent", "blocked", "gone"]:
+        """Send one frame, at once or not at all; when it is free again, what waits is flushed."""
+        assert self._socket is not None, "a line that stands has a socket"
+        try:
+            self._socket.send(body, zmq.NOBLOCK)
+        except zmq.Again:
+            self._dialer.watch(self._socket, self._on_socket, zmq.POLLIN | zmq.POLLOUT)
+            return "blocked"
+        return "sent"
+
+    def _on_monitor(self, _: int) -> None:
+        assert self._monitor is not None
+        for event, _value in self._monitor.events():
+            if event == CONNECTED:
+                self._greet()
+            elif event == DISCONNECTED:
+                self._fall()
+                self._state, self.due_at = "connecting", None
+            elif event in (NOT_LET_IN, *FAILED):
+                self._note_refusal(
+                    "the key was not let in there; `callsheet keys` tells which are"
+                    if event == NOT_LET_IN
+                    else "the handshake failed; both ends must be Callsheet, and have keys that fit, or both none"
+                )
+
+    def _greet(self) -> None:
+        assert self._socket is not None
+        self._fall()
+        self._state, self.due_at = "greeted", self._dialer.now + WELCOME_MS
+        with suppress(zmq.Again):  # the connection is gone again, or else it is dialed anew when no welcome comes
+            self._socket.send(pack_greeting(HELLO, self._dialer.hub.me), zmq.NOBLOCK)
+
+    def _on_socket(self, event: int) -> None:
+        assert self._socket is not None
+        if event & zmq.POLLOUT:
+            self._dialer.watch(self._socket, self._on_socket)
+            if self._state == "standing":
+                self._dialer.hub.flush(self.peer, self._dialer.now)
+        with suppress(zmq.Again):
+            for _ in range(MAX_FRAMES_A_TURN):
+                socket = self._socket
+                if socket is None:  # what came has ended the line
+                    return
+                body = socket.recv(zmq.NOBLOCK)
+                if socket.getsockopt(zmq.RCVMORE):
+                    socket.recv_multipart(zmq.NOBLOCK)
+                    self._offend(1)
+                else:
+                    self._take(body)
+
+    def _take(self, body: bytes) -> None:
+        kind = body[0] if body else -1
+        dialer = self._dialer
+        if kind == ENVELOPES and self._state == "standing" and self._incarnation == self.peer.incarnation:
+            if offences := dialer.post.arrive(body, Origin(self.peer)):
+                self._blame(offences)
+        elif kind == ENVELOPES:
+            dialer.hub.drops.count("cut")
+        elif kind == WELCOME:
+            self._on_welcome(body)
+        elif kind == SAY_HELLO:
+            self._greet()
+        elif kind == REFUSED:
+            try:
+                self._rest(read_refusal(body).reason, dialer.now)
+            except DecodeError:
+                self._offend(1)
+        else:
+            self._offend(1)
+
+    def _on_welcome(self, body: bytes) -> None:
+        try:
+            welcome = read_hello(body)
+        except DecodeError:
+            self._offend(1)
+            return
+        except VersionMismatch as mismatch:
+            self._rest(str(mismatch), self._dialer.now)
+            return
+        found = self._judge(welcome)
+        if isinstance(found, str):
+            self._rest(found, self._dialer.now)
+        else:
+            self._stand(found, welcome)
+
+    def _judge(self, welcome: Hello) -> Peer | str:
+        """Answer who lives there, or why it cannot be."""
+        dialer = self._dialer
+        if welcome.kind != "node":
+            return f"a client, {welcome.name}, listens at {self._endpoint}; only nodes do"
+        if welcome.name == dialer.hub.me.name:
+            return f"the node at {self._endpoint} has the name of this one, {welcome.name}; give each a name of its own"
+        if self.expected and welcome.name != self.expected:
+            return f"at {self._endpoint} lives {welcome.name}; {self.expected} was expected"
+        peer = dialer.hub.directory.meet(welcome.name, welcome.name)
+        if peer is None:
+            return "too many peers are connected"
+        return dialer.hub.refusal_of(peer, welcome) or peer
+
+    def _stand(self, peer: Peer, welcome: Hello) -> None:
+        dialer = self._dialer
+        if self.peer is not peer:
+            self._fall()
+            if not self.peer.address:
+                self.peer.successor = peer
+                dialer.hub.flush(self.peer, dialer.now)
+            self.peer = peer
+            dialer.answered(self._endpoint, peer)
+        self._state, self.due_at, self.refusal = "standing", None, ""
+        self._incarnation = welcome.incarnation
+        dialer.hub.stand(self, peer, welcome.incarnation, dialer.now)
+
+    def _fall(self) -> None:
+        if self._state == "standing":
+            self._state = "connecting"
+            self._dialer.hub.fall(self, self.peer, self._dialer.now)
+
+    def _rest(self, why: str, now: int, rest_ms: int = REST_MS) -> None:
+        """Let go, and dial again after a while."""
+        self._note_refusal(why)
+        self.shut()
+        self._state, self.due_at = "resting", now + rest_ms
+
+    def _note_refusal(self, why: str) -> None:
+        if why != self.refusal:
+            LOGGER.warning("line_refused endpoint=%s why=%r", self._endpoint, why)
+        self.refusal = why
+
+    def _offend(self, offences: int) -> None:
+        self._dialer.hub.drops.count("undecodable", offences)
+        self._blame(offences)
+
+    def _blame(self, offences: int) -> None:
+        dialer = self._dialer
+        if any(dialer.offenders.note(self._endpoint, dialer.now) for _ in range(offences)):
+            self._rest("what comes from there cannot be read, or is in the name of others", dialer.now, BAN_MS)
+
+
+class Dialer:
+    """All lines that were dialed. Of the I/O thread.
+
+    Args:
+        watch: call a function with what has happened to a socket (POLLIN, POLLOUT), from now on.
+        unwatch: call it no more.
+        answered: told who lives at an endpoint.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        hub: Hub,
+        post: Post,
+        guard: Guard | None,
+        *,
+        watch: Callable[..., None],
+        unwatch: Callable[[Any], None],
+        answered: Callable[[str, Peer], None],
+    ) -> None:
+        self.hub = hub
+        self.post = post
+        self.guard = guard
+        self.watch = watch
+        self.unwatch = unwatch
+        self.answered = answered
+        self.offenders = Offenders()
+        self.now = 0
+        self._context = context
+        self._numbers = count(1)
+        self._lines: dict[str, DialedLine] = {}
+
+    def new_socket(self, endpoint: str) -> zmq.Socket[bytes]:
+        """Make a socket with an identity that this life has not used yet."""
+        me = self.hub.me
+        return socket_option.dealer(self._context, identity(me.name, me.incarnation, next(self._numbers)), endpoint)
+
+    def dial(self, wanted: Mapping[str, tuple[str, Peer]]) -> None:
+        """Have a line to each endpoint that is wanted, and to no other; with it the node that is expected there."""
+        for endpoint in [each for each in self._lines if each not in wanted]:
+            self._lines.pop(endpoint).shut()
+        for endpoint, (expected, peer) in wanted.items():
+            line = self._lines.get(endpoint)
+            if line is not None and line.expected == expected:
+                continue
+            if line is not None:
+                line.shut()
+            line = self._lines[endpoint] = DialedLine(self, endpoint, expected, peer)
+            line.open()
+
+    def refusals(self) -> dict[str, str]:
+        """Why which endpoints cannot be reached, as far as somebody has said so."""
+        return {endpoint: line.refusal for endpoint, line in list(self._lines.items()) if line.refusal}
+
+    def tick(self) -> int | None:
+        """Do what is due; answers when to look again, None for never."""
+        for line in self._lines.values():
+            line.tick(self.now)
+        return min((line.due_at for line in self._lines.values() if line.due_at is not None), default=None)
+
+    def close(self) -> None:
+        """Let go of all sockets."""
+        self.dial({})

@@ -1,0 +1,141 @@
+"""The one thread that owns all sockets of a node.
+
+a turn   sleep until a socket has something, somebody rings, or something is due
+         ─▶ dial what is wanted ─▶ take in what has come ─▶ send what waits ─▶ do what is due
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import zmq
+
+from ..contract import Guard
+from .bell import Bell
+from .dialer import Dialer
+from .door import Door
+from .hub import Hub
+from .monitor import Monitor
+from .peer import Peer
+from .post import Post
+
+Wanted = Mapping[str, tuple[str, Peer]]
+"""Endpoints to be dialed, each with the node that is expected there, and the peer for whom to dial."""
+
+
+class Loop:
+    """Runs door and dialer on a thread of their own, from `start` to `stop`.
+
+    Args:
+        router: bound, with its monitor; None for who does not listen.
+        ready: peers for whom something waits; others append and then `ring`.
+        wanted: asked what to dial, at the start and after `dial_again`.
+        answered: told who lives at an endpoint.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        hub: Hub,
+        post: Post,
+        guard: Guard | None,
+        *,
+        router: tuple[zmq.Socket[bytes], Monitor] | None,
+        ready: deque[Peer],
+        wanted: Callable[[], Wanted],
+        answered: Callable[[str, Peer], None],
+    ) -> None:
+        self._context = context
+        self._hub = hub
+        self._guard = guard
+        self._ready = ready
+        self._wanted = wanted
+        self._bell = Bell()
+        self._poller = zmq.Poller()
+        self._handlers: dict[Any, Callable[[int], None]] = {}
+        self._is_stopping = False
+        self._must_dial = True
+        self._next: int | None = None
+        self.dialer: Final = Dialer(
+            context, hub, post, guard, watch=self._watch, unwatch=self._unwatch, answered=answered
+        )
+        self._door = None if router is None else Door(hub, post, guard, *router)
+        self.thread: Final = threading.Thread(target=self._run, name="zeromq", daemon=True)
+        self.ring: Final = self._bell.ring
+
+    def start(self) -> None:
+        """Begin; from now on nobody else touches a socket."""
+        self._poller.register(self._bell.fileno(), zmq.POLLIN)
+        if self._door is not None:
+            door = self._door
+            self._watch(door.monitor.socket, lambda _: door.notice(self.dialer.now))
+            self._watch(door.router, lambda _: door.read(self.dialer.now))
+        self.thread.start()
+
+    def dial_again(self) -> None:
+        """Ask again what to dial. From any thread."""
+        self._must_dial = True
+        self.ring()
+
+    def stop(self, timeout_s: float) -> None:
+        """End the thread, the sockets and the context; waits for it unless it is the caller."""
+        self._is_stopping = True
+        self.ring()
+        if threading.current_thread() is not self.thread:
+            self.thread.join(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            while not self._is_stopping:
+                self._turn()
+        finally:
+            self._end()
+
+    def _turn(self) -> None:
+        events = self._sleep()
+        now = self.dialer.now = time.monotonic_ns() // 1_000_000
+        if self._must_dial:
+            self._must_dial = False
+            self.dialer.dial(self._wanted())
+        for socket, event in events:
+            handler = self._handlers.get(socket)
+            if handler is not None:  # else it was closed by one before it
+                handler(event)
+        for _ in range(len(self._ready)):
+            self._hub.flush(self._ready.popleft(), now)
+        due = [self._hub.tick(now), self.dialer.tick(), self._door.tick(now) if self._door else None]
+        self._next = min((at for at in due if at is not None), default=None)
+
+    def _sleep(self) -> list[tuple[Any, int]]:
+        """Wait until there is something to do, and answer what has happened to which socket."""
+        self._bell.before_sleep()
+        wait_ms = None
+        if self._ready or self._must_dial or self._is_stopping:
+            wait_ms = 0
+        elif self._next is not None:
+            wait_ms = max(0, self._next - time.monotonic_ns() // 1_000_000)
+        events = self._poller.poll(wait_ms)
+        bell = self._bell.fileno()
+        self._bell.after_sleep(rung=any(socket == bell for socket, _ in events))
+        return events
+
+    def _watch(self, socket: zmq.Socket[Any], handler: Callable[[int], None], event: int = zmq.POLLIN) -> None:
+        self._handlers[socket] = handler
+        self._poller.register(socket, event)
+
+    def _unwatch(self, socket: zmq.Socket[Any]) -> None:
+        if self._handlers.pop(socket, None) is not None:
+            self._poller.unregister(socket)
+
+    def _end(self) -> None:
+        self.dialer.close()
+        if self._door is not None:
+            self._door.close()
+        if self._guard is not None:
+            self._guard.stop()
+        self._context.term()
+        self._bell.close()
