@@ -192,6 +192,8 @@ class AsyncClient:
     logs = _word(Client.logs)
     preview = _word(Client.preview)
     metrics = _word(Client.metrics)
+    members = _word(Client.members)
+    drain = _word(Client.drain)
 
     # ---- what waits for no thread ---------------------------------------------------------------------------------------
 

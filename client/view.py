@@ -6,7 +6,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from ..actors.records import Decision, JobRecord, JobStatus, RunRecord, RunState
+from ..actors.messages import MemberStatus, NodeState
+from ..actors.records import EXECUTOR_KINDS, Decision, JobRecord, JobStatus, RunRecord, RunState
 from ..actors.schedule import is_manual
 from ..triggers import describe, to_datetime
 
@@ -63,6 +64,42 @@ class DecisionView(Struct, frozen=True, kw_only=True):
     decided_at: datetime
     run_id: int | None
     into: datetime | None
+
+
+class MemberView(Struct, frozen=True, kw_only=True):
+    """A node of a cluster, as its leader knows it.
+
+    `leads`: it is the leader; `candidate`: it may become it, unlike one that only works. `places` by kind (thread, async,
+    process, command): how many attempts are with it, and how many it takes at once. `silent_s`: how long ago it was last
+    heard. `skew_s`: its UTC clock less the leader's, with the way of a message in it. `address`: where it listens, empty if
+    nowhere.
+    """
+
+    node: str
+    address: str
+    leads: bool
+    candidate: bool
+    state: NodeState
+    labels: tuple[str, ...]
+    places: dict[str, tuple[int, int]]
+    silent_s: float
+    skew_s: float
+
+
+def view_member(status: MemberStatus) -> MemberView:
+    """Return a node as a person reads it; kinds without a place there are left out."""
+    kinds = [kind for kind in EXECUTOR_KINDS if status.room.get(kind) or status.out.get(kind)]
+    return MemberView(
+        node=status.node,
+        address=status.address,
+        leads=status.leads,
+        candidate=status.candidate,
+        state=status.state,
+        labels=status.labels,
+        places={kind: (status.out.get(kind, 0), status.room.get(kind, 0)) for kind in kinds},
+        silent_s=status.silent_us / 1e6,
+        skew_s=status.skew_us / 1e6,
+    )
 
 
 def view_job(record: JobRecord) -> JobView:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from ..actors.actor import METRICS
+from ..actors.actor import COORDINATOR, METRICS
 from ..actors.executor.functions import Function
 from ..actors.messages import (
     MAX_BATCH,
@@ -21,8 +21,12 @@ from ..actors.messages import (
     Answer,
     CancelRun,
     ChangeJob,
+    DrainNode,
     JobChanged,
     JobsAdded,
+    ListMembers,
+    MembersListed,
+    NodeDraining,
     Query,
     ReportMetrics,
     SubmitItem,
@@ -37,6 +41,7 @@ from .news import LOOK_S, PAGES, News
 from .option import Duration, check_trigger
 from .questions import Questions, Target
 from .submission import Submission
+from .view import MemberView, view_member
 
 
 class Vocabulary(Questions):
@@ -196,6 +201,33 @@ class Vocabulary(Questions):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             states.append(handle.wait(left))
         return states
+
+    # ---- nodes ----------------------------------------------------------------------------------------------------------
+
+    def members(self) -> list[MemberView]:
+        """The nodes of the cluster by name, as the leader knows them; one that is alone is a cluster of one.
+
+        Raises:
+            TimeoutError: nobody leads.
+        """
+        gateway = self._open_gateway()
+        answer = gateway.request(ListMembers(gateway.key()), to=COORDINATOR)
+        assert isinstance(answer, MembersListed)
+        return [view_member(status) for status in answer.members]
+
+    def drain(self, node: str, on: bool = True, *, stop: bool = False) -> int:
+        """Give a node no more work (`on`), or some again; return how many attempts are still with it.
+
+        stop: also end it, when nothing runs there any more or after ten seconds; that cannot be taken back. Twice is
+        harmless. A leader hands over first, if somebody else can lead.
+
+        Raises:
+            Refused: there is no such node.
+        """
+        gateway = self._open_gateway()
+        answer = gateway.request(DrainNode(gateway.key(), node, on, stop), to=COORDINATOR)
+        assert isinstance(answer, NodeDraining)
+        return answer.running
 
     # ---- questions ------------------------------------------------------------------------------------------------------
 

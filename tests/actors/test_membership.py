@@ -321,6 +321,14 @@ def test_a_drain_from_outside_is_handed_to_its_node() -> None:
     assert leader.last(RequestRejected).code == "unknown_node"
 
 
+def test_a_leader_goes_on_when_the_node_it_has_told_to_drain_answers() -> None:
+    leader = Cluster()
+    leader.tell(DrainNode("k", "n2"), sender="client-1")
+    leader.tell(NodeDraining("k", "n2", 0), sender="coordinator@n2")
+    leader.admit(draft())
+    assert len(leader.assigned()) == 1
+
+
 def test_a_leader_that_stops_hands_over_and_tells_its_clients_to_ask_the_next() -> None:
     leader = Cluster()
     leader.tell(Stop(10 * SECOND), sender="client-1")
