@@ -1,8 +1,10 @@
 """Callsheet: a job scheduler made of actors that talk only by messages."""
 
 from .actors.executor.context import Context, Retry, Snooze
+from .client.async_client import AsyncClient, AsyncHandle
 from .client.handle import Handle
 from .client.option import exponential, fixed, linear
+from .client.remote import Client
 from .client.scheduler import Scheduler, shell
 from .errors import (
     CallsheetError,
@@ -34,8 +36,11 @@ from .triggers import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncClient",
+    "AsyncHandle",
     "Calendar",
     "CallsheetError",
+    "Client",
     "Context",
     "DataError",
     "DefinitionError",

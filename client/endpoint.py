@@ -30,6 +30,8 @@ class Endpoints:
     """
 
     def __init__(self, given: str | Iterable[str]) -> None:
+        if not isinstance(given, Iterable):
+            raise DefinitionError(f"an endpoint is text: {EXPECTED}; {given!r} was given")
         several = (given,) if isinstance(given, str) else tuple(given)
         if not 0 < len(several) <= MAX_ENDPOINTS:
             raise DefinitionError(f"a client takes 1 to {MAX_ENDPOINTS} endpoints; {len(several)} were given")
@@ -41,6 +43,10 @@ class Endpoints:
 
     def __str__(self) -> str:
         return self._text
+
+    def was_given(self, address: str) -> bool:
+        """Whether an address is itself one of the endpoints."""
+        return address in self._fixed
 
     def addresses(self) -> list[str]:
         """Where nodes may be reached now, each once. A store that cannot be read adds nothing.

@@ -235,9 +235,9 @@ class Gateway:
         """The error that a request's missing answer is."""
         return too_late(message, timeout_s, self._leadership.leader, self._reached)
 
-    def nobody_leads(self, timeout_s: float) -> TimeoutError:
-        """The error that it is when nobody was found to lead."""
-        return too_late(Follow(""), timeout_s, None, self._reached)
+    def nobody_leads(self, timeout_s: float, why: str = "") -> TimeoutError:
+        """The error that it is when nobody was found to lead; `why` is what is known of lines that do not stand."""
+        return too_late(Follow(""), timeout_s, None, self._reached, why)
 
     def expect(self, key: str) -> Future[Any]:
         """A future of a message that comes without having been requested; `stopped` names the end of a shutdown."""

@@ -19,10 +19,11 @@ from contextlib import suppress
 from os import PathLike, getpid
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from ..actors.records import DEFAULT_TENANT
 from ..errors import NotRunning
+from ..transport.contract import Guard
 from .endpoint import Endpoints
 from .gateway import REQUEST_S, Gateway
 from .leadership import Leader
@@ -32,6 +33,9 @@ from .vocabulary import Vocabulary, plain_name
 
 if TYPE_CHECKING:
     from ..transport.zeromq import ZeroMQ
+
+MAX_LEARNED: Final = 16
+"""Addresses beside those that were given, of nodes that lead or have led; the earliest is dialed no more."""
 
 RUNS_A_PAGE: Final = 12
 """Runs that fit into one frame for certain: each may hold a result of 1 MiB and 64 KiB of logs."""
@@ -68,7 +72,7 @@ class Client(Vocabulary):
         self._guard = _guard(key)
         self._transport: ZeroMQ | None = None
         self._gateway: Gateway | None = None
-        self._connected: set[str] = set()
+        self._dialed: dict[str, None] = {}
         self._state = Lock()
         self._reason = "this client is not open; use `with Client(…) as client:`, or call open()"
 
@@ -103,7 +107,10 @@ class Client(Vocabulary):
             transport.open()
             self._connect()
             if not gateway.wait_for_leader(self._request_s):
-                raise gateway.nobody_leads(self._request_s)
+                why = "; ".join(
+                    f"{endpoint}: {refusal}" for endpoint, refusal in transport.refusals().items() if refusal
+                )
+                raise gateway.nobody_leads(self._request_s, why)
         except BaseException:
             self.close()
             raise
@@ -114,7 +121,7 @@ class Client(Vocabulary):
         with self._state:
             transport, gateway = self._transport, self._gateway
             self._transport = self._gateway = None
-            self._connected.clear()
+            self._dialed.clear()
             if gateway is not None:
                 self._reason = "this client was closed"
         if gateway is not None:
@@ -143,8 +150,7 @@ class Client(Vocabulary):
         if transport is None:
             return
         for address in self._endpoints.addresses():
-            if address not in self._connected:
-                self._connected.add(address)
+            if self._dial(address):
                 transport.connect(address)
 
     def _seek(self) -> None:
@@ -154,7 +160,25 @@ class Client(Vocabulary):
     def _on_leader(self, leader: Leader) -> None:
         transport = self._transport
         if transport is not None and leader.address:
+            self._dial(leader.address)
             transport.learn(leader.node, leader.address)
+
+    def _dial(self, address: str) -> bool:
+        """Note an address as dialed, and give up the earliest of too many; say whether it was not yet."""
+        transport = self._transport
+        with self._state:
+            is_new = address not in self._dialed
+            if not self._endpoints.was_given(address):
+                self._dialed.pop(address, None)
+            self._dialed[address] = None
+            learned = [each for each in self._dialed if not self._endpoints.was_given(each)]
+            too_many = learned[:-MAX_LEARNED]
+            for each in too_many:
+                del self._dialed[each]
+        if transport is not None:
+            for each in too_many:
+                transport.disconnect(each)
+        return is_new
 
     def _on_found(self, node: str, incarnation: str) -> None:
         del incarnation
@@ -189,7 +213,9 @@ class Client(Vocabulary):
         return plain_name(job)
 
 
-def _guard(key: str | PathLike[str] | None) -> Any:
-    from ..transport.security.guard import DialGuard, OpenGuard
+def _guard(key: str | PathLike[str] | None) -> Guard | None:
+    if key is None:
+        return None
+    from ..transport.security import DialGuard
 
-    return OpenGuard() if key is None else DialGuard(key)
+    return DialGuard(key)

@@ -42,19 +42,18 @@ def refusal(rejected: RequestRejected) -> Exception:
             return Refused(rejected.text, rejected.code)
 
 
-def too_late(message: Any, timeout_s: float, leader: Leader | None, reached: str) -> TimeoutError:
+def too_late(message: Any, timeout_s: float, leader: Leader | None, reached: str, why: str = "") -> TimeoutError:
     """The error that a missing answer is: what was asked, for how long, of whom, and what to do.
 
-    reached: the addresses by which a client reaches the cluster, empty on a node.
+    reached: the addresses by which a client reaches the cluster, empty on a node. why: what is known beside that.
     """
     asked = f"no answer to {_describe(message)} within {timeout_s:g} s"
     through = f" (asked through {reached})" if reached else ""
     if leader is HERE:
         return TimeoutError(f"{asked}; is the scheduler overloaded?")
     if leader is None:
-        return TimeoutError(
-            f"{asked}: nobody is known to lead{through}; see that a node runs that may lead, and reach it"
-        )
+        do = why or "see that a node runs that may lead, and can be reached"
+        return TimeoutError(f"{asked}: nobody is known to lead{through}; {do}")
     return TimeoutError(
         f"{asked}: node {leader.node!r} was asked, which leads in epoch {leader.epoch}{through}; "
         "see whether it is overloaded or cut off, or give more time by timeout="

@@ -1,0 +1,151 @@
+"""The client for an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from callsheet import AsyncClient, Client, NotRunning, RunError, Scheduler, UnknownJob
+
+Make = Callable[..., Scheduler]
+WAIT_S = 20.0
+
+
+def echo(text: str) -> str:
+    sys.stdout.write(f"{text}\n")
+    return text * 2
+
+
+def fail() -> None:
+    raise ValueError("no good")
+
+
+@pytest.fixture
+def node(make: Make) -> Scheduler:
+    made = make("memory://", processes=0, listen="tcp://127.0.0.1:*")
+    made.add(echo, name="echo", args=["ab"], tags=["loud"], overlap="allow_all")
+    made.add(fail, name="fail")
+    return made.start()
+
+
+def test_it_says_every_word_of_the_client() -> None:
+    machinery = {"open", "close", "gateway", "resolve", "has_arguments", "look_again", "follow"}
+    words = {name for name, _ in inspect.getmembers(Client) if not name.startswith("_")} - machinery
+    missing = words - {name for name, _ in inspect.getmembers(AsyncClient)}
+    assert not missing, f"add them to AsyncClient, one line each: {sorted(missing)}"
+
+
+def test_the_same_words_are_said_as_coroutines(node: Scheduler) -> None:
+    async def main() -> None:
+        async with AsyncClient(node.endpoints[0]) as client:
+            handle = await client.submit("echo", "xy")
+            assert await handle == "xyxy"
+            assert await handle.result(1) == "xyxy"
+            assert str(await handle.wait(1)) == "SUCCEEDED"
+            assert (await handle.status()).state == "SUCCEEDED"
+            assert await handle.logs() == "xy\n"
+            assert (handle.job, handle.tenant, handle.done) == ("echo", "default", True)
+            assert await (await client.trigger("echo")) == "abab"
+            assert await (await client.handle(handle.run_id)) == "xyxy"
+            assert [job.name for job in await client.jobs(tag="loud")] == ["echo"]
+            assert len(await client.runs("echo", state="succeeded")) == 2
+            await client.pause("echo")
+            assert (await client.job_view("echo")).status == "paused"
+            await client.resume("echo")
+            assert "callsheet" in await client.metrics()
+            with pytest.raises(UnknownJob):
+                await client.trigger("nobody")
+            with pytest.raises(RunError, match="no good"):
+                await (await client.submit("fail"))
+
+    asyncio.run(main())
+
+
+def test_a_thousand_are_on_their_way_at_once(node: Scheduler) -> None:
+    async def main() -> None:
+        async with AsyncClient(node.endpoints[0]) as client:
+            handles = await asyncio.gather(*(client.submit("echo", str(number)) for number in range(1_000)))
+            assert len({handle.run_id for handle in handles}) == 1_000
+            assert await asyncio.gather(*handles) == [str(number) * 2 for number in range(1_000)]
+            many = await client.submit_many([("echo", "x")] * 6_000)
+            assert {str(state) for state in await client.wait(many, 2 * WAIT_S)} == {"SUCCEEDED"}
+            same = await client.options(idempotency_key="k").submit("echo", "a")
+            again = await client.options(idempotency_key="k").submit("echo", "a")
+            assert same.run_id == again.run_id
+            assert await again == "aa"
+
+    asyncio.run(main())
+
+
+def test_a_run_that_takes_too_long_is_told_and_can_be_cancelled(node: Scheduler, gate: Any) -> None:
+    node.add(gate, name="gate", overlap="allow_all")
+    node.add(echo, name="later", overlap="allow_all")
+
+    async def main() -> None:
+        async with AsyncClient(node.endpoints[0]) as client:
+            handle = await client.submit("gate")
+            with pytest.raises(TimeoutError, match=r"has not ended within 0\.05 s"):
+                await handle.result(0.05)
+            later = await client.options(delay=3600).submit("later", "a")
+            assert str(await later.cancel()) == "CANCELLED"
+            assert str(await later.wait(WAIT_S)) == "CANCELLED"
+            waiting = asyncio.ensure_future(handle.wait())
+            await asyncio.sleep(0)
+            waiting.cancel()  # who stops waiting takes the news from nobody else
+            gate.open()
+            assert await handle.result(WAIT_S) == 1
+
+    asyncio.run(main())
+
+
+def test_the_history_is_followed_as_it_grows(node: Scheduler) -> None:
+    async def main() -> None:
+        async with AsyncClient(node.endpoints[0]) as client:
+            kinds: list[str] = []
+
+            async def follow() -> None:
+                async for event in client.follow_events("echo"):
+                    if event.kind != "audit":
+                        kinds.append(event.kind)
+                    if len(kinds) == 2:
+                        return
+
+            await client.pause("echo")
+            following = asyncio.ensure_future(follow())
+            while not kinds:  # the first look has been when something is seen
+                await client.resume("echo")
+                await client.pause("echo")
+                await asyncio.wait([following], timeout=0.1)
+            await asyncio.wait_for(following, WAIT_S)
+            assert set(kinds) <= {"job_resume", "job_pause"}
+
+    asyncio.run(main())
+
+
+def test_a_client_that_is_not_open_says_so(node: Scheduler) -> None:
+    async def main() -> None:
+        client = AsyncClient(node.endpoints[0])
+        with pytest.raises(NotRunning, match="not open"):
+            await client.jobs()
+        with pytest.raises(NotRunning, match="not open"):
+            await client.submit("echo")
+        async with client:
+            assert await client.jobs()
+        with pytest.raises(NotRunning, match="closed"):
+            await client.jobs()
+
+    asyncio.run(main())
+
+
+def test_nobody_at_the_endpoint_is_told_in_time() -> None:
+    async def main() -> None:
+        with pytest.raises(TimeoutError, match="nobody is known to lead"):
+            async with AsyncClient("ipc:///tmp/callsheet-nobody-listens-here.ipc", timeout=0.2):
+                pass
+
+    asyncio.run(main())
