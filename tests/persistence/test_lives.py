@@ -138,6 +138,9 @@ def test_sweeping_removes_what_the_dead_left_and_nothing_else(path: Path) -> Non
     lives.leave()
     lives.sweep()
     assert files(path) == []
+    (path.with_name("jobs.db.nodes") / "of another.use").touch()
+    lives.sweep()
+    assert len(files(path)) == 1
 
 
 def test_what_lies_there_is_its_owners_only(path: Path) -> None:

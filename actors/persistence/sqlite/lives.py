@@ -1,7 +1,8 @@
 """Who lives: each process that uses a store holds a lock on a file of its own, which the kernel frees when it dies.
 
-The files lie in `<path>.nodes/`, one for each incarnation of a node, named after a digest of its name (which may be of any
-length and of any letters). What is in it: the process's number, when it started, and the name.
+The files lie in `<path>.nodes/`, where nodes may keep other things too: one for each incarnation of a node, named after a
+digest of its name (which may be of any length and of any letters). What is in it: the process's number, when it started, and
+the name.
 
     enter ──▶ locked ──process dies──▶ free, with text: dead for certain
                  │                          └──somebody takes the lease──▶ removed
@@ -32,6 +33,7 @@ ENTER_TRIES: Final = 50
 ENTER_PAUSE_S: Final = 0.001
 """A file is also locked, for some microseconds, by who looks whether its process is dead."""
 
+SUFFIX: Final = ".life"
 LONGEST_TEXT: Final = 4_096
 
 
@@ -110,12 +112,12 @@ class Lives:
     def sweep(self) -> None:
         """Remove what the dead left behind."""
         with suppress(OSError):
-            for file in sorted(self._folder.iterdir()):
+            for file in sorted(self._folder.glob(f"*{SUFFIX}")):
                 if self._own is None or file != self._own.path:
                     _remove_if_free(file)
 
     def _file(self, name: str) -> Path:
-        return self._folder / hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+        return self._folder / (hashlib.blake2b(name.encode(), digest_size=16).hexdigest() + SUFFIX)
 
     @staticmethod
     def _sign(own: FileLock, name: str) -> None:
