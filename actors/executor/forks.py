@@ -7,6 +7,7 @@ parent is gone. So whoever has such a thing registers itself, and lets go of it 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
@@ -33,9 +34,12 @@ def register(keeper: Keeper) -> None:
 
 
 def _let_go_in_child() -> None:
-    for keeper in list(_keepers):
-        keeper.let_go()
-    forking.release()
+    try:
+        for keeper in list(_keepers):
+            with contextlib.suppress(OSError):
+                keeper.let_go()
+    finally:
+        forking.release()
 
 
 os.register_at_fork(before=forking.acquire, after_in_parent=forking.release, after_in_child=_let_go_in_child)

@@ -30,8 +30,8 @@ longer be begun. Fences grow for ever, through all reigns, so newer orders of th
        takes the mark back, calls nothing    it will never be called
 
 Whichever of the two comes first, the other sees it: both could miss only if a processor did step 3 before its step 1 was seen
-by the others, and that is what the barrier forbids. It does not matter how long a starter is frozen between two steps. A mark that was
-read just before it was taken back counts as begun: at worst a run is held for lost that could have been sent back.
+by the others, and that is what the barrier forbids. It does not matter how long a starter is frozen between two steps. A mark
+that was read just before it was taken back counts as begun: at worst a run is held for lost that could have been sent back.
 
 The barrier. Processors may let a later load overtake an earlier store, also x86. A lock that is taken and let go stops that:
 its atomic instructions are full barriers on x86, for all memory and whoever shares it. Elsewhere (ARMv8, RISC-V) taking it is
@@ -46,7 +46,7 @@ what was claimed counts as begun.
 The dead begin nothing, but their worker processes outlive them by a moment; so whoever finds a lock free revokes everything
 before he reads. For an incarnation's own use `hold` revokes what it was given, in its workers too.
 
-A fork shares its parent's locks, and would keep them when the parent dies; so its copies are closed at the fork.
+A forked child would share the locks, and keep them when its parent dies; so it lets go of them (`forks.py`).
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
-from .forks import forking, register
+from .file_lock import FileLock
+from .forks import register
 from .machine import boot_id, machine_id
 from .runner import Begun
 
@@ -110,8 +111,11 @@ class Segment:
         self.words = memoryview(self._map).cast("q")
 
     @classmethod
-    def create(cls, path: Path, number: int, lock: _Lock | None = None) -> Segment:
-        """Make a segment, locked if a lock is given; its room on the disk is taken now, because a store into a hole of a full disk kills the process."""
+    def create(cls, path: Path, number: int, lock: FileLock | None = None) -> Segment:
+        """Make a segment, locked if a lock is given.
+
+        Its room on the disk is taken now, because a store into a hole of a full disk kills the process.
+        """
         length = _HEADER_BYTES + SLOTS * 16
         unnamed = path.with_name(f"{path.name}.{os.getpid()}.new")
         file = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -185,7 +189,7 @@ class Marks:
         self.folder = folder
         self._lock = threading.Lock()
         self._barrier = threading.Lock()
-        self._alive = _Lock()
+        self._alive = FileLock()
         self._segments = [Segment.create(segment_path(folder, incarnation, 0), 0, self._alive)]
         self._words = [self._segments[0].words]
         self._free: list[int] = []
@@ -340,7 +344,10 @@ def _revoke(folder: Path, incarnation: str, fence: int, first: Segment) -> Begun
 
 
 def remove_marks(folder: Path, incarnation: str) -> None:
-    """Remove the files of an incarnation; none is no error. The first is spoiled first and goes last, so that a rest is never read as a whole."""
+    """Remove the files of an incarnation; none is no error.
+
+    The first is spoiled first and goes last: a rest is neither read as a whole nor forgotten.
+    """
     with (
         contextlib.suppress(OSError, ValueError),
         contextlib.closing(Segment.attach(segment_path(folder, incarnation, 0))) as first,
@@ -359,7 +366,7 @@ def sweep_marks(folder: Path | None, keep: Iterable[str]) -> None:
         incarnation = unquote(path.name.removesuffix(".marks"))
         if path in kept or path != segment_path(folder, incarnation, 0) or re.search(r"\.\d+$", incarnation):
             continue
-        lock = _Lock()
+        lock = FileLock()
         if lock.take(path, fcntl.LOCK_EX):
             remove_marks(folder, incarnation)
             lock.release()
@@ -369,45 +376,10 @@ def sweep_marks(folder: Path | None, keep: Iterable[str]) -> None:
                 path.unlink()
 
 
-class _Lock:
-    """A lock on a file or folder, which dies with the process, and which no child shares."""
-
-    def __init__(self) -> None:
-        self._file: int | None = None
-
-    def take(self, path: Path, how: int) -> bool:
-        """Take it, exclusive or shared; false when somebody has it, or nothing is there."""
-        with forking:
-            try:
-                file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                return False
-            try:
-                fcntl.flock(file, how | fcntl.LOCK_NB)
-            except OSError:
-                os.close(file)
-                return False
-            self._file = file
-            register(self)
-        return True
-
-    def release(self) -> None:
-        """Let others have it; twice is harmless."""
-        if self._file is not None:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
-        self.let_go()
-
-    def let_go(self) -> None:
-        """Close the file; the lock is left to a process that shares it."""
-        file, self._file = self._file, None
-        if file is not None:
-            os.close(file)
-
-
 @contextlib.contextmanager
 def _shared(path: Path) -> Iterator[bool]:
     """Answer whether nobody holds the lock on a file; then it is neither locked nor swept in here."""
-    lock = _Lock()
+    lock = FileLock()
     try:
         yield lock.take(path, fcntl.LOCK_SH)
     finally:
@@ -421,7 +393,7 @@ def _revoking(folder: Path) -> Iterator[None]:
     Raises:
         TimeoutError: somebody else is at it, and does not end.
     """
-    lock = _Lock()
+    lock = FileLock()
     deadline = time.monotonic() + REVOKING_S
     while not lock.take(folder, fcntl.LOCK_EX):
         if time.monotonic() > deadline:

@@ -122,11 +122,11 @@ class Capacity(Struct, frozen=True):
 
 
 class Begun(Struct, frozen=True):
-    """What the marks of an incarnation say: the fences whose functions were called; `readable` is false where they cannot be trusted.
+    """What the marks of an incarnation say: the fences whose functions were called.
 
-    `dead` if its process certainly is no more (or has closed its runner), so that nothing of it begins hereafter. False means
-    only that this could not be told; where nothing is readable nothing is told. What is not among `fences` and not above
-    `revoked` is never called.
+    `readable` is false where they cannot be trusted. `dead` if its process certainly is no more (or has closed its runner), so
+    that nothing of it begins hereafter; false means only that this could not be told. What is not among `fences` and not above
+    `revoked` is never called. Where nothing is readable, nothing else is told.
     """
 
     incarnation: str
@@ -170,7 +170,7 @@ class Runner(Protocol):
         """Read the marks that another incarnation left (or this one)."""
 
     def revoke(self, incarnation: str, fence: int) -> Begun:
-        """See to it that this incarnation begins nothing under a fence up to this one, whether it lives, is frozen or dead; then read.
+        """See to it that this incarnation begins nothing under a fence up to this one, be it alive, frozen or dead; then read.
 
         Where the marks are not readable nothing was revoked. A lower fence than before takes nothing back; 0 only reads.
         """

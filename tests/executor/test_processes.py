@@ -199,10 +199,12 @@ def test_nothing_that_a_node_has_started_outlives_kill_minus_9(tmp_path: Path, k
     )
     parent.kill()
     parent.wait()
-    eventually(lambda: not alive(pid) and not alive(child))
-    if forks:
-        assert alive(forked)
-        os.kill(forked, signal.SIGKILL)
+    try:
+        eventually(lambda: not alive(pid) and not alive(child))
+        assert alive(forked) is forks
+    finally:
+        if forks:
+            os.kill(forked, signal.SIGKILL)
 
 
 PROGRAM = """
