@@ -17,6 +17,7 @@ from ..messages import (
     AttemptsRetried,
     AttemptsStarted,
     ContactChanged,
+    DrainChanged,
     Dropped,
     Gauged,
     Happened,
@@ -47,6 +48,7 @@ Counted = (
     | Dropped
     | LeaderChanged
     | ContactChanged
+    | DrainChanged
 )
 Accepted = Started | ReportMetrics | Counted
 
@@ -116,7 +118,7 @@ class Metrics:
             case Gauged():
                 for name, value in event.values.items():
                     self._gauge.labels(label("what", name)).set(value)
-            case LeaderChanged() | ContactChanged():
+            case LeaderChanged() | ContactChanged() | DrainChanged():
                 self._cluster.on_change(event)
             case Dropped():
                 for reason, total in event.counts.items():
@@ -137,13 +139,14 @@ class _Cluster:
         self._cut_off = Gauge(
             "callsheet_cut_off", "1 while this node hears its leader no more and starts nothing", registry=registry
         )
+        self._draining = Gauge("callsheet_draining", "1 while this node takes no new work", registry=registry)
         self._dropped = Counter(
             "callsheet_envelopes_dropped", "Envelopes given up, by reason", ["reason"], registry=registry
         )
         self._highest = 0
         self._totals: dict[str, int] = {}
 
-    def on_change(self, event: LeaderChanged | ContactChanged) -> None:
+    def on_change(self, event: LeaderChanged | ContactChanged | DrainChanged) -> None:
         match event:
             case LeaderChanged():
                 self._changes.inc()
@@ -152,6 +155,8 @@ class _Cluster:
                 self._epoch.set(self._highest)
             case ContactChanged():
                 self._cut_off.set(event.is_cut_off)
+            case DrainChanged():
+                self._draining.set(event.is_draining)
 
     def on_dropped(self, label: str, reason: str, total: int) -> None:
         """Count what was added since the last report of this reason."""
