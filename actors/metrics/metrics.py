@@ -139,7 +139,9 @@ class _Cluster:
         self._cut_off = Gauge(
             "callsheet_cut_off", "1 while this node hears its leader no more and starts nothing", registry=registry
         )
-        self._draining = Gauge("callsheet_draining", "1 while this node takes no new work", registry=registry)
+        self._draining = Gauge(
+            "callsheet_draining", "1 while this node takes no new work, because it was asked to", registry=registry
+        )
         self._dropped = Counter(
             "callsheet_envelopes_dropped", "Envelopes given up, by reason", ["reason"], registry=registry
         )

@@ -99,12 +99,10 @@ def test_being_cut_off_is_shown_while_it_lasts() -> None:
     assert told(cut_off, heard)["callsheet_cut_off"] == 0
 
 
-def test_taking_no_new_work_is_shown_while_it_lasts() -> None:
-    draining, takes_work = DrainChanged(is_draining=True), DrainChanged(is_draining=False)
-
+def test_draining_is_shown_while_it_lasts() -> None:
     assert told()["callsheet_draining"] == 0
-    assert told(draining)["callsheet_draining"] == 1
-    assert told(draining, takes_work)["callsheet_draining"] == 0
+    assert told(DrainChanged(is_draining=True))["callsheet_draining"] == 1
+    assert told(DrainChanged(is_draining=True), DrainChanged(is_draining=False))["callsheet_draining"] == 0
 
 
 def test_drops_are_reported_as_totals_so_that_a_lost_or_doubled_report_is_harmless() -> None:
