@@ -48,7 +48,7 @@ from callsheet.triggers import manual
 # into RULES of transport/security/roles.py.
 _NO_CLIENTS = """
     Accepted Admit AdmitSlots Answer Arm AskWhetherHeard Assign AttemptsBegun AttemptsEnded AttemptsProgressed AttemptsRetried
-    AttemptsStarted Beat CancelAccepted CancelLive ClearMarks ContactChanged Decided Describe Disarm Dropped Due Found Gauged
+    AttemptsStarted Beat CancelAccepted CancelLive ClearMarks ContactChanged Decided Describe Disarm DrainChanged Dropped Due Found Gauged
     GroupsMoved HandOver Happened HoldJob HoldStarts JobChanged JobEnded JobHeld JobsAdded KnowJobs Lead LeaderBeat
     LeaderChanged LeaderIs LeaseLost LeaseRejected LeaseRenewed LeaseSeen LeaseTaken LinkJobs MembersListed
     MetricsReported NodeDraining NodeStopped Noted Offer PeerFound PeerLost PeersKnown Plan Read ReadRejected Recorded

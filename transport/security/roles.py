@@ -80,7 +80,7 @@ class Rule(Struct, frozen=True):
 
 
 class Refusal(Struct, frozen=True):
-    """Why a message is refused, for counting and for a person, and the tenant it named."""
+    """Why a message is refused, for counting and for a person, and the tenant it named (several with commas)."""
 
     reason: Reason
     text: str
@@ -149,7 +149,7 @@ def judge(principal: Principal, recipient: Address, message: Any) -> Refusal | N
     role = _role(message, rule)
     if not principal.may(role):
         text = f"{_describe(message)} needs the role {role}; the key {principal.name!r} has the role {principal.role}"
-        return Refusal("role", text)
+        return Refusal("role", text, ",".join(tenants_of(message, rule.scope) or ()))
     return _judge_tenants(principal, message, rule) or _contradiction(message)
 
 
