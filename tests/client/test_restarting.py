@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from callsheet import CallsheetError, RunError, Scheduler, StoreError, every, fixed
-from callsheet.errors import StoreForeign, StoreInUse, StoreTooNew
+from callsheet.errors import StoreForeign, StoreTooNew
 from support.waiting import eventually
 
 Make = Callable[..., Scheduler]
@@ -229,30 +229,29 @@ def test_two_schedulers_live_side_by_side(make: Make, store_url: str, tmp_path: 
     assert two.submit(named("two")).result(20) == "two"
 
 
-def test_a_store_that_another_scheduler_of_this_process_holds_is_refused(make: Make, file_url: str) -> None:
-    holder = make(file_url).start()
-    second = make(file_url)
+def test_two_schedulers_of_one_process_share_a_store_and_one_goes_on_without_the_other(
+    make: Make, file_url: str
+) -> None:
+    first, second = make(file_url, name="one"), make(file_url, name="two")
+    for scheduler in (first, second):
+        scheduler.add(named("done"), name="job")
+        scheduler.start()
 
-    with pytest.raises(StoreInUse, match=rf"jobs.db is in use by process {os.getpid()} .*Stop that one"):
-        second.start()
-    assert not second.running
-    assert holder.submit(named("fine")).result(20) == "fine"
-    holder.stop()
-    assert second.start().submit(named("now")).result(20) == "now"
+    assert [scheduler.submit("job").result(20) for scheduler in (first, second)] == ["done", "done"]
+    first.stop()
+    assert second.submit("job").result(20) == "done"
 
 
-def test_a_store_that_another_process_holds_is_refused_with_its_number(make: Make, file_url: str) -> None:
+def test_a_scheduler_takes_over_the_store_of_a_process_that_is_killed(make: Make, file_url: str) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, file_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert holder.stdout is not None
-    try:
+    with holder:
+        assert holder.stdout is not None
         assert holder.stdout.readline() == "running\n"
-        with pytest.raises(StoreInUse, match=rf"jobs.db is in use by process {holder.pid} .*a store of its own"):
-            make(file_url).start()
-    finally:
-        holder.communicate(timeout=30)
-    assert make(file_url).start().submit(named("now")).result(20) == "now"
+        scheduler = make(file_url).start()
+        holder.kill()
+    assert scheduler.submit(named("now")).result(20) == "now"
 
 
 def test_a_scheduler_that_runs_already_says_so(scheduler: Scheduler) -> None:
