@@ -149,10 +149,6 @@ class Running:
 
 def _with_own_socket(store: Store, incarnation: str, options: NodeOptions) -> NodeOptions:
     """Let a node whose store others of this machine may open be found by them."""
-    import importlib.util
-
-    if importlib.util.find_spec("callsheet.transport.zeromq") is None:
-        return options  # STOPGAP
     path: Path | None = getattr(store, "path", None)
     if path is None or not store.capabilities.many_processes:
         return options

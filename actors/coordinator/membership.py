@@ -94,6 +94,7 @@ class Membership:
             if place.incarnation != self._me.incarnation and place.incarnation not in self._peers:
                 self._suspect(self._enter(place.node, place.incarnation, "", turn), turn)
         if self._peers:
+            self._rescue.inspect(self._peers, turn)  # the one that led before is dead more often than not
             self._on_beat_time(turn)
 
     def _enter(self, node: str, incarnation: str, address: str, turn: Turn) -> Peer:
@@ -196,7 +197,7 @@ class Membership:
     def on_peer_lost(self, incarnation: str, turn: Turn) -> None:
         """The line to a node is lost: has it died?"""
         if incarnation in self._peers:
-            self._rescue.inspect(incarnation, turn)
+            self._rescue.inspect((incarnation,), turn)
 
     def on_peer_found(self, incarnation: str, turn: Turn) -> None:
         """There is a line to a node again: what was sent meanwhile may be lost."""
@@ -221,7 +222,9 @@ class Membership:
         peer = self._peers.pop(incarnation, None)
         if peer is not None:
             peer.place.closed = True
-            turn.emit(Happened(Event(turn.now, "node_gone", text=f"{peer.node} ({peer.incarnation})"), "warning"))
+            went = peer.state == "draining"
+            event = Event(turn.now, "node_left" if went else "node_gone", text=f"{peer.node} ({peer.incarnation})")
+            turn.emit(Happened(event, "info" if went else "warning"))
 
     # ---- questions ------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,8 @@ An attempt that goes on after its node was given up changes nothing by its outco
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..actor import EXECUTOR, Turn
 from ..executor.runner import Outcome
 from ..messages import ClearMarks, MarksRead, StockTaken, StopAttempts, TakeStock, Withdraw
@@ -36,9 +38,9 @@ class Rescue:
 
     # ---- asking ---------------------------------------------------------------------------------------------------------
 
-    def inspect(self, incarnation: str, turn: Turn) -> None:
-        """Find out whether this life of a node is over, by its marks; the own executor reads them."""
-        turn.send(EXECUTOR, TakeStock(self._reign.epoch, (incarnation,)))
+    def inspect(self, incarnations: Iterable[str], turn: Turn) -> None:
+        """Find out which of these lives of nodes are over, by their marks; the own executor reads them."""
+        turn.send(EXECUTOR, TakeStock(self._reign.epoch, tuple(incarnations)))
 
     def take_back(self, place: Place, turn: Turn) -> None:
         """Take back what was not begun there: by revoking it, and by asking the node."""
