@@ -383,14 +383,28 @@ def test_a_flood_of_refusals_is_counted_and_not_all_logged(caplog: pytest.LogCap
     refusals = Refusals(clock)
 
     with caplog.at_level(logging.WARNING, "callsheet.audit"):
-        for _ in range(MAX_LINES_A_SECOND + 100):
-            refusals.note(Refusal("role", "no"), who="eve", message="AddJobs")
+        for number in range(MAX_LINES_A_SECOND + 100):
+            refusals.note(Refusal("role", "no"), who=f"eve{number}", message="AddJobs")
         clock.now += 1
         refusals.note(Refusal("role", "no"), who="eve", message="AddJobs")
 
     assert refusals.counts() == {"role": MAX_LINES_A_SECOND + 101}
     assert len(caplog.records) == MAX_LINES_A_SECOND + 1
     assert caplog.records[-1].getMessage().endswith("unlogged=100")
+
+
+def test_who_tries_the_same_again_and_again_is_logged_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    refusals = Refusals(clock)
+
+    for _ in range(25):
+        refusals.note(Refusal("revoked", "no"), who="worker-3", message="Beat")
+        clock.now += 1
+    refusals.note(Refusal("revoked", "no"), who="worker-4", message="Beat")
+
+    texts = [record.getMessage() for record in caplog.records]
+    assert [text.partition(" repeated=")[2] for text in texts] == ["", "9", "9", ""]
+    assert refusals.counts() == {"revoked": 26}
 
 
 def test_what_a_peer_chose_cannot_make_a_line_of_its_own(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from callsheet.errors import SecurityError
-from callsheet.transport.security import DialGuard, KeyFolder, KeyGuard, OpenGuard, check_bind, make_guard, read_pair
+from callsheet.transport.security import (
+    DialGuard,
+    KeyFolder,
+    KeyGuard,
+    OpenGuard,
+    Permit,
+    check_bind,
+    make_guard,
+    read_pair,
+)
 from callsheet.transport.security.allowed import LOOK_AGAIN_S, Allowed
 from callsheet.transport.security.curve import is_key, new_pair, public_of
 from callsheet.transport.security.key_file import MAX_KEY_FILE_BYTES
@@ -162,6 +171,30 @@ def test_nothing_is_read_again_while_nothing_has_changed(folder: KeyFolder, monk
         allowed.find("0" * 40)
 
     assert read == []
+
+
+def test_only_what_has_changed_is_read(folder: KeyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    publics = [folder.new(f"key{number}", "viewer", "default", AT)[0].public for number in range(5)]
+    allowed = Allowed(folder, clock)
+    allowed.find("0" * 40)
+    read: list[str] = []
+    permit = folder.permit
+
+    def noting(name: str) -> Permit:
+        read.append(name)
+        return permit(name)
+
+    monkeypatch.setattr(folder, "permit", noting)
+
+    (folder.path / "key1.public").unlink()
+    folder.revoke("key3", LATER)
+    read.clear()
+    clock.now += LOOK_AGAIN_S
+    found = [allowed.find(public) for public in publics]
+
+    assert read == ["key3"]
+    assert [each and each.revoked for each in found] == ["", None, "", LATER, ""]
 
 
 def test_a_file_that_is_open_to_others_lets_nobody_in_and_the_others_count(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Final
 
@@ -35,6 +35,7 @@ class Allowed:
         self._lock = Lock()
         self._looked_at = -LOOK_AGAIN_S
         self._mark: Mark | None = None
+        self._read: dict[str, Permit] = {}
         self._by_key: dict[str, Permit] = {}
         self._told = ""
 
@@ -52,20 +53,25 @@ class Allowed:
             mark = self._folder.mark()
             if mark == self._mark:
                 return
-            names = self._folder.names()
         except SecurityError as error:
             self._tell(str(error))
-            self._mark, self._by_key = None, {}
+            self._mark, self._read, self._by_key = None, {}, {}
             return
         # the mark was taken before the files are read: what changes meanwhile is seen at the next look
-        self._mark, self._by_key = mark, _by_key(self._read(names))
+        self._read = self._read_changed(mark, self._mark or {})
+        self._mark, self._by_key = mark, _by_key(self._read.values())
 
-    def _read(self, names: list[str]) -> list[Permit]:
-        permits: list[Permit] = []
+    def _read_changed(self, mark: Mark, before: Mark) -> dict[str, Permit]:
+        """The permits by name. Only what has changed is read, because whoever asks is the thread of all lines."""
+        permits: dict[str, Permit] = {}
         trouble = ""
-        for name in names:
+        for name, row in mark.items():
+            known = self._read.get(name)
+            if known is not None and before.get(name) == row:
+                permits[name] = known
+                continue
             try:
-                permits.append(self._folder.permit(name))
+                permits[name] = self._folder.permit(name)
             except SecurityError as error:
                 trouble = str(error)
                 self._tell(trouble)
@@ -79,7 +85,7 @@ class Allowed:
         self._told = text
 
 
-def _by_key(permits: list[Permit]) -> dict[str, Permit]:
+def _by_key(permits: Iterable[Permit]) -> dict[str, Permit]:
     """The permits by key; where two claim one, a revoked one counts, else none of them."""
     found: dict[str, Permit] = {}
     doubled: set[str] = set()

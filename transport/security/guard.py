@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from os import PathLike
 from threading import Lock
@@ -26,6 +26,7 @@ from typing import Any, Final
 import msgspec
 
 from ...actors.messages import Envelope, RequestRejected
+from ...actors.records import MAX_NAME_LENGTH
 from ...errors import SecurityError
 from ..contract import Greeting, split_address
 from .allowed import Allowed
@@ -37,6 +38,12 @@ AUDIT: Final = logging.getLogger("callsheet.audit")
 
 MAX_LINES_A_SECOND: Final = 50
 """Lines of the log about refusals; the others are counted, and how many there were is said with the next line."""
+
+QUIET_S: Final = 10.0
+"""The same refusal of the same peer is logged again after this time, with how often there was another meanwhile."""
+
+MAX_REMEMBERED: Final = 1_024
+"""Refusals that are remembered for that; of more the earliest are forgotten."""
 
 MAX_ANSWER_LENGTH: Final = 1_000
 """Characters of an answer to who was refused, in which names of his own may be repeated."""
@@ -53,30 +60,49 @@ class Refusals:
         self._counts: Counter[Reason] = Counter()
         self._second = 0
         self._lines = 0
-        self._silent = 0
+        self._unlogged = 0
+        self._told: OrderedDict[tuple[str, str, str, str], tuple[float, int]] = OrderedDict()
 
     def note(self, refusal: Refusal, *, who: str, message: str) -> None:
         """Note that somebody was refused: `message` is the type of what he sent, or what he tried."""
+        tenant = refusal.tenant[:MAX_NAME_LENGTH]
         with self._lock:
             self._counts[refusal.reason] += 1
-            second = int(self._monotonic())
-            if second != self._second:
-                self._second, self._lines = second, 0
-            self._lines += 1
-            if self._lines > MAX_LINES_A_SECOND:
-                self._silent += 1
+            now = self._monotonic()
+            repeated = self._repeated((who, message, tenant, refusal.reason), now)
+            if repeated is None or not self._has_room(now):
                 return
-            silent, self._silent = self._silent, 0
+            unlogged, self._unlogged = self._unlogged, 0
         # what a peer has chosen is quoted, so that no line can be forged
         AUDIT.warning(
-            "refused who=%r message=%s tenant=%r reason=%s why=%r%s",
+            "refused who=%r message=%s tenant=%r reason=%s why=%r%s%s",
             who,
             message,
-            refusal.tenant,
+            tenant,
             refusal.reason,
             refusal.text[:MAX_ANSWER_LENGTH],
-            f" unlogged={silent}" if silent else "",
+            f" repeated={repeated}" if repeated else "",
+            f" unlogged={unlogged}" if unlogged else "",
         )
+
+    def _repeated(self, what: tuple[str, str, str, str], now: float) -> int | None:
+        """How often this was refused since it was logged last; None when that is not long ago, and it is only counted."""
+        logged_at, count = self._told.pop(what, (now - QUIET_S, 0))
+        is_quiet = now - logged_at < QUIET_S
+        self._told[what] = (logged_at, count + 1) if is_quiet else (now, 0)
+        if len(self._told) > MAX_REMEMBERED:
+            self._told.popitem(last=False)
+        return None if is_quiet else count
+
+    def _has_room(self, now: float) -> bool:
+        """Whether another line may be written in this second."""
+        if int(now) != self._second:
+            self._second, self._lines = int(now), 0
+        self._lines += 1
+        if self._lines > MAX_LINES_A_SECOND:
+            self._unlogged += 1
+            return False
+        return True
 
     def counts(self) -> dict[Reason, int]:
         """How many were refused so far, by reason in alphabetical order."""

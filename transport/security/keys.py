@@ -69,8 +69,8 @@ class KeyPair(Struct, frozen=True, forbid_unknown_fields=True):
         return f"KeyPair(name={self.name!r}, public={self.public!r})"
 
 
-Mark = tuple[tuple[str, int, int, int], ...]
-"""What tells whether the allow-list has changed: of each file its name, inode, size and when it was touched (ns)."""
+Mark = dict[str, tuple[int, int, int]]
+"""What tells whether the allow-list has changed: by name the file's inode, its size and when it was touched (ns)."""
 
 
 def default_folder() -> Path:
@@ -150,14 +150,14 @@ class KeyFolder:
             SecurityError: the folder is not there, or open to others.
         """
         self.check()
-        found: list[tuple[str, int, int, int]] = []
+        found: Mark = {}
         try:
             for name in self.names():
                 status = self._public(name).stat()
-                found.append((name, status.st_ino, status.st_size, status.st_ctime_ns))
+                found[name] = (status.st_ino, status.st_size, status.st_ctime_ns)
         except OSError as error:
             raise SecurityError(f"the keys in {self.path} cannot be read: {error}") from None
-        return tuple(found)
+        return found
 
     def check(self) -> None:
         """Check that nobody else can read or change what is in the folder.
