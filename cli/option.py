@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from ..client.scheduler import DEFAULT_STORE
+from ..client.setup import DEFAULT_STORE
 
 STORE_VARIABLE: Final = "CALLSHEET_STORE"
 

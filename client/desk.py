@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from ..actors.persistence.store import Store
 from ..actors.records import DEFAULT_TENANT
 from ..node import Node, NodeOptions
@@ -19,7 +21,7 @@ class Desk(Scheduler):
 
     def __init__(self, store: str | Store, *, tenant: str = DEFAULT_TENANT) -> None:
         super().__init__(store, threads=0, processes=0, asynchronous=0, commands=0, tenant=tenant, drain_timeout=0)
-        self._options = NodeOptions(fires=False)
+        self._setup = replace(self._setup, node=NodeOptions(fires=False))
 
     def _listen(self, node: Node, incarnation: str) -> ControlServer | None:
         return None

@@ -26,25 +26,22 @@ from ..actors.executor.functions import Function, Functions
 from ..actors.executor.local_runner import DEFAULT_COMMANDS, DEFAULT_THREADS, LocalRunner
 from ..actors.executor.processes.inside import WorkerReachedRun, in_worker
 from ..actors.messages import MAX_BATCH
-from ..actors.persistence.absent import AbsentStore
 from ..actors.persistence.store import Store
-from ..actors.persistence.urls import open_store
 from ..actors.records import DEFAULT_TENANT, Command, Hook, HookMoment, Job
 from ..errors import CallsheetError, DefinitionError, NotRunning
-from ..node import LOGGER, Node, NodeOptions, marks_folder, new_incarnation
+from ..node import LOGGER, Node, marks_folder, new_incarnation
 from ..triggers import Trigger
 from .control_path import control_path
 from .control_server import ControlServer
 from .gateway import Gateway
 from .launch import end_loading
 from .naming import Names
-from .option import JobOptions, check_name, define, duration_us, upstreams_of
+from .option import JobOptions, check_name, define, upstreams_of
 from .questions import Target
-from .requirement import check_labels, check_resources
-from .running import Doors, Running, endpoints_of
+from .running import Running
+from .setup import SetupOptions, set_up
 from .vocabulary import Vocabulary
 
-DEFAULT_STORE: Final = "sqlite:///callsheet.db"
 DRAIN_S: Final = 10.0
 STOP_S: Final = 25.0
 MOMENTS: Final[tuple[HookMoment, ...]] = ("before", "after", "on_success", "on_failure", "on_retry", "on_skip")
@@ -102,35 +99,28 @@ class Scheduler(Vocabulary):
         stop_timeout: float = STOP_S,
     ) -> None:
         self.tenant = check_name(tenant, "a tenant's name")
-        numbers = {"threads": threads, "processes": processes or 0, "asynchronous": asynchronous, "commands": commands}
-        for word, number in numbers.items():
-            if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-                raise DefinitionError(f"{word} is a number of places, 0 or more; {number!r} was given")
-        drain_timeout, stop_timeout = (
-            duration_us(given, word) / 1e6
-            for word, given in (("drain_timeout", drain_timeout), ("stop_timeout", stop_timeout))
-        )
-        self._store = _store_of(store, worker_only=worker_only)
-        self._options = NodeOptions(
-            name=check_name(name, "a node's name") if name else "",
-            listen=endpoints_of(listen, "listen"),
-            join=endpoints_of(join, "join"),
-            labels=check_labels(labels),
-            resources=check_resources(resources or {}),
-            worker_only=worker_only,
-        )
-        self._doors = Doors(
-            keys=None if keys is None else str(keys), insecure=insecure, http=http, http_token=http_token
-        )
-        self._places: dict[str, Any] = {
+        self._given: SetupOptions = {
+            "store": store,
             "threads": threads,
             "processes": processes,
             "asynchronous": asynchronous,
-            "commands": commands if allow_shell else 0,  # what may not run here waits for a scheduler where it may
-            "allow_commands": allow_shell,
+            "commands": commands,
+            "allow_shell": allow_shell,
+            "name": name,
+            "listen": listen,
+            "join": join,
+            "worker_only": worker_only,
+            "labels": labels,
+            "resources": resources,
+            "keys": keys,
+            "insecure": insecure,
+            "http": http,
+            "http_token": http_token,
+            "drain_timeout": drain_timeout,
+            "stop_timeout": stop_timeout,
         }
-        self._allow_shell = allow_shell
-        self._drain_s, self._stop_s = drain_timeout, stop_timeout
+        self._setup = set_up(self._given)
+        self._given["labels"] = self._setup.node.labels  # what was given may be read only once
         self._functions = Functions()
         self._names = Names(self._functions)
         self._declared: dict[tuple[str, str], Job] = {}
@@ -140,6 +130,22 @@ class Scheduler(Vocabulary):
         self._lock = threading.RLock()
         self._adding = threading.RLock()
         self._ended = threading.Event()
+
+    def configure(self, **changes: Unpack[SetupOptions]) -> None:
+        """Say otherwise what the constructor was told of where and how to run, in the same words, before the start.
+
+        For who runs somebody's program, such as `callsheet node`.
+
+        Raises:
+            DefinitionError: one cannot be, or it contradicts another; nothing has changed then.
+            CallsheetError: it runs already.
+        """
+        with self._lock:
+            if self._running is not None:
+                raise CallsheetError("this scheduler is running already, and cannot be configured any more")
+            given: SetupOptions = {**self._given, **changes}
+            self._setup = set_up(given)
+            self._given = given
 
     # ---- start and stop -------------------------------------------------------------------------------------------------
 
@@ -155,16 +161,16 @@ class Scheduler(Vocabulary):
         with self._lock:
             if self._running is not None:
                 raise CallsheetError("this scheduler is running already")
-            incarnation = new_incarnation()
+            incarnation, setup = new_incarnation(), self._setup
             runner = LocalRunner(
-                self._functions, incarnation=incarnation, marks_folder=marks_folder(self._store), **self._places
+                self._functions, incarnation=incarnation, marks_folder=marks_folder(setup.store), **setup.places
             )
-            running = Running(self._store, runner, incarnation, self._options, self._doors)
+            running = Running(setup.store, runner, incarnation, setup.node, setup.doors)
             running.start()
             self._running = running
             self._control = self._listen(running.node, incarnation)
             self._ended.clear()
-        if self._options.worker_only:
+        if self._setup.node.worker_only:
             return self  # what is to run when is said by those that share the store
         try:
             self._store_jobs(list(self._declared.values()))
@@ -175,7 +181,7 @@ class Scheduler(Vocabulary):
 
     def _listen(self, node: Node, incarnation: str) -> ControlServer | None:
         """Open the door for other processes of this machine; a scheduler without one works all the same."""
-        path = control_path(self._store)
+        path = control_path(self.store)
         if path is None:
             return None
         server = ControlServer(path, node.transport, incarnation)
@@ -198,7 +204,7 @@ class Scheduler(Vocabulary):
             if self._control is not None:
                 self._control.close()
                 self._control = None
-            running.stop(self._drain_s if drain_timeout is None else drain_timeout, self._stop_s)
+            running.stop(self._setup.drain_s if drain_timeout is None else drain_timeout, self._setup.stop_s)
             self._running = None
         self._ended.set()
 
@@ -298,12 +304,12 @@ class Scheduler(Vocabulary):
     @property
     def store(self) -> Store:
         """The store it was made with."""
-        return self._store
+        return self._setup.store
 
     def can_run(self, executor: str) -> bool:
         """Whether there are places here for jobs of a kind: thread, async, process or command."""
         places = {"thread": "threads", "async": "asynchronous", "process": "processes", "command": "commands"}
-        return bool(self._places[places[executor]] != 0)
+        return bool(self._setup.places[places[executor]] != 0)
 
     # ---- jobs -----------------------------------------------------------------------------------------------------------
 
@@ -373,7 +379,7 @@ class Scheduler(Vocabulary):
         tenant = check_name(options.get("tenant", self.tenant), "a tenant's name")
         known: Function | Command
         if isinstance(target, Command):
-            if not self._allow_shell:
+            if not self._setup.allow_shell:
                 raise DefinitionError("commands run only where that is allowed: Scheduler(…, allow_shell=True)")
             known, name = target, name or check_name(target.line or " ".join(target.argv), "a command's name")
         else:
@@ -497,18 +503,6 @@ class Scheduler(Vocabulary):
 def _has_own(options: JobOptions) -> bool:
     """Whether a job has arguments without being given any: its own, or its upstreams' results."""
     return bool(options.get("args") or options.get("kwargs") or options.get("after"))
-
-
-def _store_of(given: str | Store | None, *, worker_only: bool) -> Store:
-    if worker_only:
-        if given is not None:
-            raise DefinitionError(
-                "a node that only works has no store; leave the store out, and say which nodes to join"
-            )
-        return AbsentStore()
-    if given is None:
-        given = DEFAULT_STORE
-    return open_store(given) if isinstance(given, str) else given
 
 
 def _refuse_in_worker() -> None:
