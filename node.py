@@ -54,11 +54,12 @@ from .actors.persistence.persistence import Persistence
 from .actors.persistence.store import Store
 from .actors.registry.registry import Registry
 from .actors.stage import Factory
-from .errors import NotRunning
+from .errors import ListenError, NotRunning
 from .health import NodeHealth
 from .log import EventLog
 from .transport.contract import Transport
 from .transport.in_process import InProcess
+from .transport.local_endpoint import SCHEME, make_folder
 
 if TYPE_CHECKING:
     from .transport.contract import Guard
@@ -182,6 +183,7 @@ class Node:
         self.store.open()
         try:
             if self._lines is not None:
+                self._make_folders()
                 self._lines.open()
         except BaseException:
             self.store.close()
@@ -194,6 +196,14 @@ class Node:
             address=self.endpoints[0] if self.endpoints else "",
             events=self._on_event,
         )
+
+    def _make_folders(self) -> None:
+        for endpoint in self._options.listen:
+            if endpoint.startswith(SCHEME):
+                try:
+                    make_folder(endpoint)
+                except OSError as error:
+                    raise ListenError(f"{endpoint}: its folder cannot be made or used: {error}") from None
 
     def start(self) -> None:
         """Begin. What goes wrong leaves the node closed."""

@@ -22,9 +22,9 @@ from ..actors.actor import COORDINATOR, METRICS
 from ..actors.executor.runner import Runner
 from ..actors.messages import ReportMetrics, Stop
 from ..actors.persistence.store import Store
-from ..errors import DefinitionError, ListenError, NotRunning
+from ..errors import DefinitionError, NotRunning
 from ..node import Node, NodeOptions
-from ..transport.local_endpoint import ipc_endpoint, make_folder
+from ..transport.local_endpoint import ipc_endpoint
 from .gateway import Gateway
 
 if TYPE_CHECKING:
@@ -150,14 +150,9 @@ class Running:
 def _with_own_socket(store: Store, incarnation: str, options: NodeOptions) -> NodeOptions:
     """Let a node whose store others of this machine may open be found by them."""
     path: Path | None = getattr(store, "path", None)
-    if path is None or not store.capabilities.many_processes:
+    if path is None or not options.fires or not store.capabilities.many_processes:
         return options
-    endpoint = ipc_endpoint(path, incarnation)
-    try:
-        make_folder(endpoint)
-    except OSError as error:
-        raise ListenError(f"{endpoint}: its folder cannot be made or used: {error}") from None
-    return replace(options, listen=(*options.listen, endpoint))
+    return replace(options, listen=(*options.listen, ipc_endpoint(path, incarnation)))
 
 
 def endpoints_of(given: Sequence[str] | str, word: str) -> tuple[str, ...]:
