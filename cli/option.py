@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from ..client.setup import DEFAULT_STORE
+from ..log import LogFormat
 
 STORE_VARIABLE: Final = "CALLSHEET_STORE"
 
@@ -25,6 +26,16 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Answer with JSON.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="How many at most.")]
 TagOption = Annotated[str | None, typer.Option("--tag", metavar="TAG", help="Only what bears this tag.")]
+HttpOption = Annotated[
+    str | None,
+    typer.Option(
+        "--http",
+        metavar="HOST:PORT",
+        help="Serve health and metrics there; a token, for other machines, is taken from $CALLSHEET_HTTP_TOKEN.",
+        show_default=False,
+    ),
+]
+LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="How the log is written.")]
 
 
 def store_url(given: str | None) -> str:

@@ -29,12 +29,12 @@ from ..actors.messages import MAX_BATCH
 from ..actors.persistence.store import Store
 from ..actors.records import DEFAULT_TENANT, Command, Hook, HookMoment, Job
 from ..errors import CallsheetError, DefinitionError, NotRunning
-from ..node import LOGGER, Node, marks_folder, new_incarnation
+from ..health import Health
+from ..node import marks_folder, new_incarnation
 from ..triggers import Trigger
-from .control_path import control_path
-from .control_server import ControlServer
 from .gateway import Gateway
 from .launch import end_loading
+from .leadership import Leader
 from .naming import Names
 from .option import JobOptions, check_name, define, upstreams_of
 from .questions import Target
@@ -126,7 +126,6 @@ class Scheduler(Vocabulary):
         self._declared: dict[tuple[str, str], Job] = {}
         self._stored: set[tuple[str, str]] = set()
         self._running: Running | None = None
-        self._control: ControlServer | None = None
         self._lock = threading.RLock()
         self._adding = threading.RLock()
         self._ended = threading.Event()
@@ -168,7 +167,6 @@ class Scheduler(Vocabulary):
             running = Running(setup.store, runner, incarnation, setup.node, setup.doors)
             running.start()
             self._running = running
-            self._control = self._listen(running.node, incarnation)
             self._ended.clear()
         if self._setup.node.worker_only:
             return self  # what is to run when is said by those that share the store
@@ -179,19 +177,6 @@ class Scheduler(Vocabulary):
             raise
         return self
 
-    def _listen(self, node: Node, incarnation: str) -> ControlServer | None:
-        """Open the door for other processes of this machine; a scheduler without one works all the same."""
-        path = control_path(self.store)
-        if path is None:
-            return None
-        server = ControlServer(path, node.transport, incarnation)
-        try:
-            server.open()
-        except OSError as error:
-            LOGGER.warning("control_closed path=%s text=%r", path, f"other processes cannot reach this one: {error}")
-            return None
-        return server
-
     def stop(self, drain_timeout: float | None = None) -> None:
         """Stop: no new runs begin, running ones may end within `drain_timeout` seconds, then they are made to. Twice is harmless.
 
@@ -201,9 +186,6 @@ class Scheduler(Vocabulary):
             running = self._running
             if running is None:
                 return
-            if self._control is not None:
-                self._control.close()
-                self._control = None
             running.stop(self._setup.drain_s if drain_timeout is None else drain_timeout, self._setup.stop_s)
             self._running = None
         self._ended.set()
@@ -300,6 +282,15 @@ class Scheduler(Vocabulary):
     def http_address(self) -> str:
         """Where health and metrics are served, with the port that was found; empty if nowhere."""
         return self._open().http_address
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who leads the cluster, while this runs: the node, its epoch and where it listens; None while nobody is known to."""
+        return self._open_gateway().leader
+
+    def health(self) -> Health:
+        """How this node does, while it runs."""
+        return self._open().node.health.report()
 
     @property
     def store(self) -> Store:
