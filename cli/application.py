@@ -12,6 +12,7 @@ import typer
 from .. import __version__
 from . import change_command, keys_command, query_command
 from .import_command import import_crontab_command
+from .node_command import node_command
 from .outcome import DONE, EXPECTED, INTERRUPTED, REFUSED, USAGE, code_of
 from .preview_command import preview_command
 from .run_command import run_command
@@ -36,6 +37,7 @@ importing = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 application.command("run", epilog=EPILOG)(run_command)
+application.command("node", epilog=EPILOG)(node_command)
 application.command("jobs", epilog=EPILOG)(query_command.jobs_command)
 application.command("runs", epilog=EPILOG)(query_command.runs_command)
 application.command("logs", epilog=EPILOG)(query_command.logs_command)
