@@ -16,6 +16,7 @@ from .node_command import node_command
 from .outcome import DONE, EXPECTED, INTERRUPTED, REFUSED, USAGE, code_of
 from .preview_command import preview_command
 from .run_command import run_command
+from .submit_command import submit_command
 
 EPILOG: Final = (
     "Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 the store cannot be used; 4 not found; "
@@ -42,6 +43,7 @@ application.command("jobs", epilog=EPILOG)(query_command.jobs_command)
 application.command("runs", epilog=EPILOG)(query_command.runs_command)
 application.command("logs", epilog=EPILOG)(query_command.logs_command)
 application.command("explain", epilog=EPILOG)(query_command.explain_command)
+application.command("submit", epilog=EPILOG)(submit_command)
 application.command("trigger", epilog=EPILOG)(change_command.trigger_command)
 application.command("pause", epilog=EPILOG)(change_command.pause_command)
 application.command("resume", epilog=EPILOG)(change_command.resume_command)

@@ -1,6 +1,6 @@
 """How a command reaches what it asks or changes.
 
-    a scheduler runs     by its control socket, the same words as in its own process
+    a scheduler runs     as a client of it: the lease in the store says where its cluster's leader listens
     none runs            to ask: the store's file, only read        to change: a scheduler that runs nothing, for a moment
 
 Which it is can change under our hands: a scheduler starts or stops, or another command has the store for a moment. So a store
@@ -10,25 +10,28 @@ that is in use by somebody who does not answer is tried again for a while.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from ..actors.persistence.store import Store
 from ..actors.persistence.urls import open_store
-from ..client.control import Control
 from ..client.desk import Desk
+from ..client.endpoint import addresses_of, is_listening
 from ..client.questions import Questions
 from ..client.reading import StoreReading
+from ..client.remote import Client
 from ..client.vocabulary import Vocabulary
-from ..errors import NotRunning, StoreError, StoreInUse
+from ..errors import StoreError, StoreInUse
 from .option import store_url
 from .outcome import STORE, CommandError, WrongUsage
 
 PATIENCE_S: Final = 10.0
 """How long a store that is in use is tried again."""
 PAUSE_S: Final = 0.1
+LISTENING_S: Final = 1.0
+"""How long it may take until a connection stands."""
 
 
 @contextmanager
@@ -39,14 +42,13 @@ def asking(url: str | None, tenant: str) -> Iterator[Questions]:
         StoreError: there is no such file, or it is none of ours.
     """
     store = find_store(url)
-    try:
-        line = Control.of(store, tenant=tenant)
-    except NotRunning:
+    client = _client_of(store, url, tenant)
+    if client is None:
         with _reading(store, tenant) as reading:
             yield reading
         return
-    with line:
-        yield line
+    with client:
+        yield client
 
 
 @contextmanager
@@ -70,11 +72,31 @@ def changing(url: str | None, tenant: str, *, make: bool = False) -> Iterator[Vo
     store = find_store(url)
     if not make:
         _check_there(store)
-    reached = _reach(store, tenant)
+    reached = _reach(store, url, tenant)
     try:
         yield reached
     finally:
-        reached.close() if isinstance(reached, Control) else reached.stop()
+        reached.close() if isinstance(reached, Client) else reached.stop()
+
+
+@contextmanager
+def submitting(to: Sequence[str], url: str | None, key: Path | None, tenant: str) -> Iterator[Vocabulary]:
+    """Reach who takes submissions: the cluster at these endpoints, or else who changes things in a store.
+
+    Raises:
+        StoreError: the store cannot be used.
+        TimeoutError: nobody at the endpoints says who leads.
+    """
+    if not to:
+        if key is not None:
+            raise WrongUsage("--key is for a cluster that is reached by --to ENDPOINT")
+        with changing(url, tenant) as found:
+            yield found
+        return
+    if url is not None:
+        raise WrongUsage("say --to ENDPOINT or --store URL, not both")
+    with Client(to, key=key, tenant=tenant) as client:
+        yield client
 
 
 def find_store(url: str | None) -> Store:
@@ -92,24 +114,33 @@ def find_store(url: str | None) -> Store:
     return store
 
 
+def is_served(store: Store) -> bool:
+    """Whether a scheduler runs on a store, and takes connections."""
+    return any(is_listening(address, LISTENING_S) for address in addresses_of(_path(store)))
+
+
 def is_running(vocabulary: Vocabulary) -> bool:
     """Whether what was reached runs jobs."""
-    return isinstance(vocabulary, Control)
+    return isinstance(vocabulary, Client)
 
 
-def _reach(store: Store, tenant: str) -> Control | Desk:
+def _client_of(store: Store, url: str | None, tenant: str) -> Client | None:
+    """Return a client of the scheduler that runs on a store, not opened; None when none does."""
+    return Client(store_url(url), tenant=tenant) if is_served(store) else None
+
+
+def _reach(store: Store, url: str | None, tenant: str) -> Client | Desk:
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        try:
-            return Control.of(store, tenant=tenant)
-        except NotRunning:
-            pass
+        client = _client_of(store, url, tenant)
+        if client is not None:
+            return client.open()
         desk = Desk(store, tenant=tenant)
         try:
             desk.start()
         except StoreInUse as error:
             if time.monotonic() > deadline:
-                raise CommandError(f"{error}; it does not answer on its control socket", STORE) from None
+                raise CommandError(f"{error}; nobody listens for it", STORE) from None
             time.sleep(PAUSE_S)
         else:
             return desk

@@ -15,15 +15,15 @@ from rich.logging import RichHandler
 
 from ..actors.executor.local_runner import DEFAULT_COMMANDS
 from ..actors.records import DEFAULT_TENANT
-from ..client.control import Control
 from ..client.scheduler import Scheduler
-from ..errors import NotRunning, StoreInUse
+from ..errors import StoreInUse
 from .crontab_job import REBOOT_TAG
 from .live import live
 from .option import DebugOption, JsonOption, StoreOption, TenantOption, store_url
 from .outcome import WrongUsage
 from .output import is_terminal, show_json_line
 from .program import load_scheduler
+from .reach import is_served
 
 PATIENCE_S: Final = 10.0
 """How long a store is tried again that a command has for a moment."""
@@ -93,17 +93,9 @@ def _run(scheduler: Scheduler, started: Any) -> None:
             scheduler.run(started=started)
             return
         except StoreInUse:
-            if time.monotonic() > deadline or _is_served(scheduler):
+            if time.monotonic() > deadline or is_served(scheduler.store):
                 raise
         time.sleep(PAUSE_S)
-
-
-def _is_served(scheduler: Scheduler) -> bool:
-    try:
-        Control.of(scheduler.store).close()
-    except NotRunning:
-        return False
-    return True
 
 
 @contextmanager

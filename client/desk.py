@@ -6,8 +6,7 @@ from msgspec.structs import replace
 
 from ..actors.persistence.store import Store
 from ..actors.records import DEFAULT_TENANT
-from ..node import Node, NodeOptions
-from .control_server import ControlServer
+from ..node import NodeOptions
 from .questions import Target
 from .scheduler import Scheduler
 from .vocabulary import plain_name
@@ -16,15 +15,13 @@ from .vocabulary import plain_name
 class Desk(Scheduler):
     """A scheduler without places and with a clock that stands still: it takes requests, and what they ask for waits.
 
-    No slot is decided and no run begins; nobody can connect to it. Use it by `with`, while no scheduler runs on the store.
+    No slot is decided and no run begins. It does not listen, so that nobody takes it for a scheduler that stays. Use it by
+    `with`, while no scheduler runs on the store.
     """
 
     def __init__(self, store: str | Store, *, tenant: str = DEFAULT_TENANT) -> None:
         super().__init__(store, threads=0, processes=0, asynchronous=0, commands=0, tenant=tenant, drain_timeout=0)
         self._setup = replace(self._setup, node=NodeOptions(fires=False))
-
-    def _listen(self, node: Node, incarnation: str) -> ControlServer | None:
-        return None
 
     def _name_of(self, job: Target) -> str:
         return plain_name(job)

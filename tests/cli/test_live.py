@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from callsheet import Scheduler, every
+from callsheet import Client, Scheduler, every
 from callsheet.cli.live import live, render, take
-from callsheet.client.control import Control
 from callsheet.client.reading import StoreReading
 
 
@@ -47,8 +46,8 @@ def test_the_view_is_the_same_from_another_process_and_little_less_from_the_stor
     path = getattr(scheduler.store, "path", None)
     assert isinstance(path, Path)
 
-    with Control.of(scheduler.store) as control:
-        assert "1 succeeded" in drawn(control)
+    with Client(f"sqlite:///{path}") as client:
+        assert "1 succeeded" in drawn(client)
     scheduler.stop()
     with StoreReading(path) as reading:
         assert "1 succeeded" in drawn(reading)

@@ -16,7 +16,7 @@ from ...errors import DataError, DefinitionError, NotRunning
 from ..codec import encode_all
 from ..contract import DropReason, Drops, Envelope, Guard, Receive, split_address
 from .hub import LOGGER, Found, Hub
-from .listening import Listening, listen
+from .listening import Listening, listen, remove_sockets
 from .loop import Loop, Wanted
 from .peer import Contact, Directory, Peer
 from .post import Post
@@ -213,6 +213,7 @@ class ZeroMQ:
         self._receivers = {}
         if self._loop is not None and os.getpid() == self._pid:
             self._loop.stop(CLOSE_S)
+            remove_sockets(self._endpoints)
         for peer in self._everybody():
             self._drops.count("closed", peer.outbox.clear())
 

@@ -76,6 +76,15 @@ def listen(endpoints: Sequence[str], guard: Guard | None) -> Listening:
         raise
 
 
+def remove_sockets(endpoints: Sequence[str]) -> None:
+    """Remove the files of ipc endpoints that were let go of: ZeroMQ leaves them."""
+    for endpoint in endpoints:
+        path = endpoint.removeprefix(_IPC)
+        if endpoint.startswith(_IPC) and not _is_heard(path):
+            with suppress(OSError):
+                Path(path).unlink()
+
+
 def _bind(router: zmq.Socket[bytes], endpoint: str) -> str:
     """Bind, and answer what was really bound."""
     if endpoint.startswith(_IPC) and _is_heard(endpoint.removeprefix(_IPC)):
