@@ -19,7 +19,8 @@ Promises
                  sent, one that is too large for a frame goes as several, each of which arrives or does not
     checked      what arrives is made of known message types with fields of the declared types
     never waits  `send` and `attach` return at once, whatever the recipient does
-    counted      each envelope that is given up is counted under one reason
+    counted      each envelope that is given up is counted under one reason, at the end that gives it up; of what was under way
+                 when a connection broke, nobody knows
 
 What is not promised: an envelope may be lost, late, doubled, or overtaken by another. The contract is the weakest of all
 carriers, so whoever relies on an arrival sends again until it is answered, and names what makes that harmless (an

@@ -1,17 +1,22 @@
-"""What every transport promises. A carrier joins by a line in `CARRIERS`."""
+"""What every transport promises: within a node by a line in `CARRIERS`, and between two by one in `WAYS`."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 import pytest
 
 from callsheet.actors.messages import Assign, Found, Noted, Recorded
 from callsheet.actors.records import Event
-from callsheet.transport.contract import Envelope, Transport
+from callsheet.errors import DataError
+from callsheet.transport.contract import DropReason, Envelope, Transport
 from callsheet.transport.in_process import InProcess
 from callsheet.transport.simulated import SimulatedNetwork
+from callsheet.transport.zeromq import ZeroMQ
+from support.carrying import LOCAL, Mailbox, ipc_in, join, mailbox
 from support.virtual_time import VirtualTime
 from support.waiting import eventually
 
@@ -26,45 +31,41 @@ class Carrier:
     pump: Callable[[], object]
 
 
-def in_process() -> Carrier:
+def in_process(folder: Path) -> Carrier:
     return Carrier(InProcess(NODE), lambda: None)
 
 
-def in_process_through_codec() -> Carrier:
+def in_process_through_codec(folder: Path) -> Carrier:
     return Carrier(InProcess(NODE, through_codec=True), lambda: None)
 
 
-def simulated() -> Carrier:
+def simulated(folder: Path) -> Carrier:
     time = VirtualTime()
     return Carrier(SimulatedNetwork(time, Random(1)).transport(NODE), time.run)
 
 
-CARRIERS = (in_process, in_process_through_codec, simulated)
+def opened(name: str, endpoint: str) -> ZeroMQ:
+    transport = ZeroMQ(name, "1", listen=[endpoint])
+    transport.open()
+    return transport
+
+
+def zeromq_tcp(folder: Path) -> Carrier:
+    return Carrier(opened(NODE, LOCAL), lambda: None)
+
+
+def zeromq_ipc(folder: Path) -> Carrier:
+    return Carrier(opened(NODE, ipc_in(folder, NODE)), lambda: None)
+
+
+CARRIERS = (in_process, in_process_through_codec, simulated, zeromq_tcp, zeromq_ipc)
 
 
 @pytest.fixture(params=CARRIERS, ids=lambda make: make.__name__)
-def carrier(request: pytest.FixtureRequest) -> Iterator[Carrier]:
-    made: Carrier = request.param()
+def carrier(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Carrier]:
+    made: Carrier = request.param(tmp_path)
     yield made
     made.transport.close()
-
-
-class Mailbox:
-    """Keeps what arrives, up to its room."""
-
-    def __init__(self, room: int = 1_000_000) -> None:
-        self.envelopes: list[Envelope] = []
-        self.room = room
-
-    def receive(self, envelope: Envelope) -> bool:
-        if len(self.envelopes) >= self.room:
-            return False
-        self.envelopes.append(envelope)
-        return True
-
-    @property
-    def messages(self) -> list[object]:
-        return [message for envelope in self.envelopes for message in envelope.messages]
 
 
 def noted(key: object, to: str = "clock") -> Envelope:
@@ -250,9 +251,9 @@ def test_what_has_arrived_cannot_be_changed(carrier: Carrier) -> None:
     assert isinstance(envelope.messages, tuple)
 
 
-@pytest.mark.parametrize("make", [in_process, in_process_through_codec])
-def test_many_threads_may_send_at_once(make: Callable[[], Carrier]) -> None:
-    carrier, mailbox = make(), Mailbox()
+@pytest.mark.parametrize("make", [each for each in CARRIERS if each is not simulated])
+def test_many_threads_may_send_at_once(make: Callable[[Path], Carrier], tmp_path: Path) -> None:
+    carrier, mailbox = make(tmp_path), Mailbox()
     carrier.transport.attach("clock", mailbox.receive)
 
     def send(sender: str) -> None:
@@ -271,3 +272,155 @@ def test_many_threads_may_send_at_once(make: Callable[[], Carrier]) -> None:
     for number in range(4):
         sent = [each.messages[0].key for each in mailbox.envelopes if each.sender == f"client-{number}"]
         assert sent == [str(each) for each in range(200)]
+    carrier.transport.close()
+
+
+# ---- between two nodes ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Way:
+    """A way without faults from node n1 to node n2 and back."""
+
+    near: Transport
+    far: Transport
+    pump: Callable[[], object]
+
+    def dropped(self) -> Mapping[DropReason, int]:
+        """What was dropped at both ends; where it is counted is the carrier's affair."""
+        return Counter(self.near.dropped()) + Counter(self.far.dropped())
+
+
+def between_simulated(folder: Path) -> Way:
+    time = VirtualTime()
+    network = SimulatedNetwork(time, Random(1))
+    return Way(network.transport("n1"), network.transport("n2"), time.run)
+
+
+def _between(near: str, far: str) -> Way:
+    one, other = opened("n1", near), opened("n2", far)
+    join(one, other)
+    return Way(one, other, lambda: None)
+
+
+def between_zeromq_tcp(folder: Path) -> Way:
+    return _between(LOCAL, LOCAL)
+
+
+def between_zeromq_ipc(folder: Path) -> Way:
+    return _between(ipc_in(folder, "n1"), ipc_in(folder, "n2"))
+
+
+WAYS = (between_simulated, between_zeromq_tcp, between_zeromq_ipc)
+
+
+@pytest.fixture(params=WAYS, ids=lambda make: make.__name__.removeprefix("between_"))
+def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Way]:
+    made: Way = request.param(tmp_path)
+    yield made
+    made.near.close()
+    made.far.close()
+
+
+def away(key: object, to: str = "clock@n2") -> Envelope:
+    return Envelope("registry@n1", to, 3, (Noted(str(key)),))
+
+
+def test_an_envelope_arrives_at_another_node_as_it_was_sent(way: Way) -> None:
+    clock = mailbox(way.far, "clock")
+    envelope = Envelope(
+        "persistence@n1",
+        "clock@n2",
+        2**40,
+        (Recorded((1, 2**63)), Found("k", (Event(5, "paused", text="ünï"),)), Assign(1, ())),
+    )
+
+    way.near.send(envelope)
+    way.pump()
+
+    eventually(lambda: clock.envelopes == [envelope])
+
+
+def test_envelopes_arrive_at_another_node_once_and_in_order(way: Way) -> None:
+    clock = mailbox(way.far, "clock")
+
+    for number in range(2_000):
+        way.near.send(away(number))
+    way.pump()
+
+    eventually(lambda: len(clock.envelopes) == 2_000)
+    assert clock.keys == [str(number) for number in range(2_000)]
+    assert way.dropped() == {}
+
+
+def test_an_answer_goes_where_the_sender_says(way: Way) -> None:
+    registry = mailbox(way.near, "registry")
+
+    def answer(envelope: Envelope) -> bool:
+        way.far.send(Envelope("clock@n2", envelope.sender, 0, envelope.messages))
+        return True
+
+    way.far.attach("clock", answer)
+    way.near.send(away("a"))
+    way.pump()
+
+    eventually(lambda: registry.envelopes == [Envelope("clock@n2", "registry@n1", 0, (Noted("a"),))])
+
+
+def test_what_is_sent_to_nobody_at_another_node_is_dropped_and_counted(way: Way) -> None:
+    clock = mailbox(way.far, "clock")
+
+    way.near.send(away("a", "nobody@n2"))
+    way.near.send(away("b"))
+    way.pump()
+
+    eventually(lambda: clock.keys == ["b"])
+    eventually(lambda: way.dropped() == {"absent": 1})
+
+
+def test_a_full_mailbox_at_another_node_holds_up_nobody_else(way: Way) -> None:
+    full = Mailbox(room=2)
+    way.far.attach("clock", full.receive)
+    registry = mailbox(way.far, "registry")
+
+    for number in range(100):
+        way.near.send(away(number))
+        way.near.send(away(number, "registry@n2"))
+    way.pump()
+
+    eventually(lambda: len(registry.envelopes) == 100)
+    eventually(lambda: way.dropped() == {"full": 98})
+    assert full.keys == ["0", "1"]
+
+
+def test_what_is_too_large_for_a_frame_arrives_in_parts(way: Way) -> None:
+    clock = mailbox(way.far, "clock")
+    messages = tuple(Noted(str(number % 10) * 200_000) for number in range(120))
+
+    way.near.send(Envelope("registry@n1", "clock@n2", 3, messages))
+    way.pump()
+
+    eventually(lambda: len(clock.messages) == 120)
+    assert tuple(clock.messages) == messages
+    assert len(clock.envelopes) == 2
+
+
+def test_what_can_never_travel_is_told_to_whoever_sends_it(way: Way) -> None:
+    with pytest.raises(DataError):
+        way.near.send(Envelope("registry@n1", "clock@n2", 3, (object(),)))
+
+    assert way.near.dropped() == {"unsendable": 1}
+
+
+def test_a_node_that_has_closed_is_sent_nothing(way: Way) -> None:
+    clock = mailbox(way.far, "clock")
+    way.far.close()
+
+    def is_told() -> bool:  # not of what was on the line when it was lost
+        way.near.send(away("a"))
+        way.pump()
+        return sum(way.dropped().values()) > 0
+
+    eventually(is_told)
+    assert {*way.dropped()} <= {"absent", "cut", "lost"}
+    assert clock.envelopes == []
