@@ -11,6 +11,7 @@ import typer
 
 from .. import __version__
 from . import change_command, keys_command, query_command
+from .cluster_command import cluster_command, drain_command
 from .import_command import import_crontab_command
 from .node_command import node_command
 from .outcome import DONE, EXPECTED, INTERRUPTED, REFUSED, USAGE, code_of
@@ -39,6 +40,8 @@ keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 application.command("run", epilog=EPILOG)(run_command)
 application.command("node", epilog=EPILOG)(node_command)
+application.command("cluster", epilog=EPILOG)(cluster_command)
+application.command("drain", epilog=EPILOG)(drain_command)
 application.command("jobs", epilog=EPILOG)(query_command.jobs_command)
 application.command("runs", epilog=EPILOG)(query_command.runs_command)
 application.command("logs", epilog=EPILOG)(query_command.logs_command)

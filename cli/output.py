@@ -43,8 +43,13 @@ COLOURS: Final = {
     "added": "green",
     "changed": "yellow",
     "same": "dim",
+    "leader": "bold cyan",
+    "alive": "green",
+    "suspect": "yellow",
+    "draining": "magenta",
+    "gone": "bold red",
 }
-"""How the words of states, decisions and statuses are shown."""
+"""How the words of states, decisions, statuses and nodes are shown."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -17,9 +17,11 @@ from ..actors.executor.local_runner import DEFAULT_COMMANDS
 from ..actors.records import DEFAULT_TENANT
 from ..client.scheduler import Scheduler
 from ..errors import StoreInUse
+from ..log import LogFormat, LogLevel, configure_logging
 from .crontab_job import REBOOT_TAG
 from .live import live
-from .option import DebugOption, JsonOption, StoreOption, TenantOption, store_url
+from .node_command import http_options
+from .option import DebugOption, HttpOption, JsonOption, LogFormatOption, StoreOption, TenantOption, store_url
 from .outcome import WrongUsage
 from .output import is_terminal, show_json_line
 from .program import load_scheduler
@@ -28,8 +30,6 @@ from .reach import is_served
 PATIENCE_S: Final = 10.0
 """How long a store is tried again that a command has for a moment."""
 PAUSE_S: Final = 0.1
-
-Level = Literal["debug", "info", "warning", "error"]
 
 
 def run_command(
@@ -47,7 +47,9 @@ def run_command(
         int, typer.Option("--commands", metavar="N", min=1, help="How many commands run at once; without a program.")
     ] = DEFAULT_COMMANDS,
     show_live: Annotated[bool, typer.Option("--live", help="Show jobs and runs while it runs.")] = False,
-    log_level: Annotated[Level | None, typer.Option("--log-level", help="[default: info; warning with --live]")] = None,
+    http: HttpOption = None,
+    log_format: LogFormatOption = "text",
+    log_level: Annotated[LogLevel, typer.Option("--log-level", help="From where on is logged.")] = "warning",
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -66,8 +68,9 @@ def run_command(
             )
         scheduler = load_scheduler(target)
         title = f"callsheet {target}"
+    scheduler.configure(**http_options(http))
     console = Console() if show_live and is_terminal() and not as_json else None
-    _log(log_level or ("warning" if show_live else "info"), console)
+    _log(log_format, log_level, console)
     with _watching(scheduler, title, show_live, as_json, console) as started:
         _run(scheduler, started)
 
@@ -156,13 +159,10 @@ def _tell_start(scheduler: Scheduler, title: str, rebooted: list[str], *, as_jso
         )
 
 
-def _log(level: Level, console: Console | None) -> None:
-    handler: logging.Handler
+def _log(log_format: LogFormat, level: LogLevel, console: Console | None) -> None:
     if console is None:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    else:
-        handler = RichHandler(console=console, show_path=False)
-    logger = logging.getLogger("callsheet")
-    logger.addHandler(handler)
+        configure_logging(log_format, level)
+        return
+    logger = logging.getLogger("callsheet")  # a line must not tear what is drawn
+    logger.addHandler(RichHandler(console=console, show_path=False))
     logger.setLevel(level.upper())

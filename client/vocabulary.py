@@ -204,14 +204,16 @@ class Vocabulary(Questions):
 
     # ---- nodes ----------------------------------------------------------------------------------------------------------
 
-    def members(self) -> list[MemberView]:
+    def members(self, *, timeout: float | None = None) -> list[MemberView]:
         """The nodes of the cluster by name, as the leader knows them; one that is alone is a cluster of one.
 
+        timeout: how long to wait for the answer, in seconds; 30 unless a client says otherwise.
+
         Raises:
-            TimeoutError: nobody leads.
+            TimeoutError: no answer; maybe nobody leads.
         """
         gateway = self._open_gateway()
-        answer = gateway.request(ListMembers(gateway.key()), to=COORDINATOR)
+        answer = gateway.request(ListMembers(gateway.key()), to=COORDINATOR, timeout_s=timeout)
         assert isinstance(answer, MembersListed)
         return [view_member(status) for status in answer.members]
 
