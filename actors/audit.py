@@ -89,5 +89,5 @@ def _named(jobs: list[Job]) -> str:
 
 def _only(jobs: list[Job]) -> str:
     """The one job it is about, so that the job's own history has the line too."""
-    names = {job.name for job in jobs}
-    return next(iter(names)) if len(names) == 1 else ""
+    names = list(dict.fromkeys(job.name for job in jobs))
+    return names[0] if len(names) == 1 else ""
