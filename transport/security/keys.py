@@ -17,6 +17,7 @@ import hashlib
 import os
 import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -153,8 +154,9 @@ class KeyFolder:
         found: Mark = {}
         try:
             for name in self.names():
-                status = self._public(name).stat()
-                found[name] = (status.st_ino, status.st_size, status.st_ctime_ns)
+                with suppress(FileNotFoundError):  # taken away just now
+                    status = self._public(name).stat()
+                    found[name] = (status.st_ino, status.st_size, status.st_ctime_ns)
         except OSError as error:
             raise SecurityError(f"the keys in {self.path} cannot be read: {error}") from None
         return found
