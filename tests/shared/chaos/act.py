@@ -75,8 +75,9 @@ def play(plan: Plan, folder: Path, tell: Progress) -> Outcome:
             loop.wait()
         cluster.close()
     traces.follow()
-    evidence = gather(folder, traces.lines, blows, cluster.start_us, cluster.ended_us, cluster.names)
-    return Outcome(plan, judge(evidence), blows, measure(blows, traces.lines))
+    verdict = judge(gather(cluster, traces.lines, blows))
+    tell(f"{plan.name}: {'nothing' if verdict.good else 'something, see below,'} was lost or doubled")
+    return Outcome(plan, verdict, blows, measure(blows, traces.lines))
 
 
 def _line(plan: Plan, blows: list[Blow], traces: Traces) -> str:

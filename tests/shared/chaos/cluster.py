@@ -123,7 +123,7 @@ class Cluster:
     def __init__(self, folder: Path, nodes: int, rate: int, seed: int, *, cuttable: bool) -> None:
         self.folder = folder
         self.start_us = utc_us() + START_US
-        self.ended_us = 0
+        self.ready_us = self.ended_us = 0
         self.names = tuple(f"node-{number + 1}" for number in range(nodes))
         for name in (*self.names, "logs"):
             (folder / name).mkdir()
@@ -147,6 +147,7 @@ class Cluster:
         for name in self.names:
             self.start_node(name)
         self.wait_for(lambda: all(node.is_ready for node in self.nodes.values()), "all nodes are ready")
+        self.ready_us = utc_us()
         self._reader = SQLiteReader(self.folder / STORE)
         self._reader.open()
         self._client = Client(f"sqlite:///{self.folder / STORE}", timeout=PATIENCE_S).open()

@@ -19,9 +19,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Final
 
 from msgspec import Struct, field
@@ -30,11 +29,12 @@ from callsheet.actors.persistence.sqlite import SQLiteReader
 from callsheet.actors.persistence.store import MAX_PAGE, ListDecisions, ListRuns
 from callsheet.actors.records import DEFAULT_TENANT, Decision
 from chaos.blow import Blow
+from chaos.cluster import Cluster
 from chaos.load import ACKNOWLEDGED
 from chaos.trace import Line
 from chaos.workload import AT_LEAST_ONCE, AT_MOST_ONCE, PERIOD_US, STORE, TICK_NAMES, first_slot_us
 
-UNRECORDED_US: Final = 1_000_000
+UNRECORDED_US: Final = 500_000
 """For so long after its end an outcome may still be on its way to the store; what ended so shortly before a blow was in flight."""
 QUIET_AFTER_US: Final = 2_500_000
 """From a cut to the last start there: the others notice (0.4 s), take over, and a second without a leader is over; with room."""
@@ -51,7 +51,11 @@ class Row(Struct, frozen=True, gc=False):
 
 
 class Evidence(Struct):
-    """All that is known after an act. `said` are the nodes' logs, `ended_us` is when the ticks were ended (UTC)."""
+    """All that is known after an act.
+
+    `start_us` is the first slot, `ready_us` when all nodes had declared the ticks, `ended_us` when these were ended (UTC).
+    `said` are the nodes' logs.
+    """
 
     lines: Sequence[Line]
     acknowledged: Sequence[tuple[str, int]]
@@ -59,6 +63,7 @@ class Evidence(Struct):
     decisions: Mapping[str, Sequence[Decision]]
     blows: Sequence[Blow]
     start_us: int
+    ready_us: int
     ended_us: int
     said: Mapping[str, str] = {}
 
@@ -85,10 +90,9 @@ class Verdict(Struct):
         return not (self.lost or self.doubled or self.undecided or self.disobeyed)
 
 
-def gather(
-    folder: Path, lines: Sequence[Line], blows: Sequence[Blow], start_us: int, ended_us: int, names: Iterable[str]
-) -> Evidence:
-    """Read what lies in the folder of an act that has ended."""
+def gather(cluster: Cluster, lines: Sequence[Line], blows: Sequence[Blow]) -> Evidence:
+    """Read what a cluster has left that has been stopped."""
+    folder = cluster.folder
     told = (line.split("\t") for line in (folder / ACKNOWLEDGED).read_text().splitlines())
     acknowledged = [(key, int(run_id)) for key, run_id in told]
     reader = SQLiteReader(folder / STORE)
@@ -98,8 +102,9 @@ def gather(
         decisions = {job: _decisions(reader, job) for job in TICK_NAMES}
     finally:
         reader.close()
-    said = {name: (folder / "logs" / name).read_text() for name in names}
-    return Evidence(lines, acknowledged, rows, decisions, blows, start_us, ended_us, said)
+    said = {name: (folder / "logs" / name).read_text() for name in cluster.names}
+    instants = (cluster.start_us, cluster.ready_us, cluster.ended_us)
+    return Evidence(lines, acknowledged, rows, decisions, blows, *instants, said)
 
 
 def _rows(reader: SQLiteReader) -> dict[int, Row]:
@@ -241,7 +246,7 @@ def _judge_decisions(evidence: Evidence, verdict: Verdict) -> None:
             verdict.undecided.append(f"{job}: no slot was decided")
             continue
         verdict.slots += sum(decision.count for decision in decisions)
-        if decisions[0].slot != first_slot_us(number, evidence.start_us):
+        if decisions[0].slot > max(first_slot_us(number, evidence.start_us), evidence.ready_us + PERIOD_US):
             verdict.undecided.append(f"{job}: the first decision is about slot {decisions[0].slot}")
         if decisions[-1].last < evidence.ended_us - UNRECORDED_US:
             verdict.undecided.append(f"{job}: nothing was decided after slot {decisions[-1].last}")
