@@ -15,6 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -92,13 +93,17 @@ class NodeOptions(Struct, frozen=True, kw_only=True):
 
 ALONE: Final = NodeOptions()
 
+_unnamed = count(1)
+"""Nodes of this process that were given no name; a name is not used again, so that no two lives of a node are taken for one."""
+
 
 def node_name(given: str = "") -> str:
-    """Return the given name, or one that no other process of the cluster has: the host's, with the process's number."""
+    """Return the given name, or one that no other node of the cluster has: the host's, with the process's number."""
     if given:
         return given
     host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "node"
-    return f"{host[:60]}-{os.getpid()}"
+    number = next(_unnamed)
+    return f"{host[:60]}-{os.getpid()}" + (f"-{number}" if number > 1 else "")
 
 
 def factories(store: Store, runner: Runner, options: NodeOptions = ALONE) -> Mapping[Address, Factory]:

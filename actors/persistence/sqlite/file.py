@@ -34,13 +34,19 @@ Answer = TypeVar("Answer")
 
 
 class StoreFile:
-    """The file at `path`, opened for writing; any number of processes may have it open."""
+    """The file at `path`, opened for writing; any number of processes may have it open.
 
-    def __init__(self, path: Path, synchronous: Synchronous, migrations: Sequence[Migration]) -> None:
+    `look` is called when others keep the write lock for long.
+    """
+
+    def __init__(
+        self, path: Path, synchronous: Synchronous, migrations: Sequence[Migration], look: Callable[[], None]
+    ) -> None:
         self.path = path
         self.write_lock = WriteLock(path)
         self._synchronous: Synchronous = synchronous
         self._migrations = migrations
+        self._look_who_keeps = look
         self._open: sqlite3.Connection | None = None
         self._checkpoint_pages = 0
         self._suspect = False
@@ -121,16 +127,14 @@ class StoreFile:
         except sqlite3.Error as error:
             raise named(error, self.path) from error
 
-    def transact(self, work: Callable[[sqlite3.Connection], Answer], look: Callable[[], None] | None = None) -> Answer:
+    def transact(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
         """Do all that `work` writes, or nothing, in one transaction.
-
-        `look` is called when others keep the write lock for long.
 
         Raises:
             Fenced, StoreFull, StoreBusy: nothing of it was stored.
             StoreUnknown: the disk failed while it was committed.
         """
-        with self._writing(look) as connection:
+        with self._writing() as connection:
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 answer = work(connection)
@@ -168,11 +172,11 @@ class StoreFile:
             self.read(lambda connection: connection.execute(f"PRAGMA wal_autocheckpoint = {pages}").fetchall())
 
     @contextmanager
-    def _writing(self, look: Callable[[], None] | None = None) -> Iterator[sqlite3.Connection]:
+    def _writing(self) -> Iterator[sqlite3.Connection]:
         """The connection, while nobody else writes; after a failure one that knows what the disk says."""
         if self._open is None:
             raise self._closed()
-        with self.write_lock.held(look):
+        with self.write_lock.held(self._look_who_keeps):
             if self._suspect:
                 self._reconnect()
             yield self._open

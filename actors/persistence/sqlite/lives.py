@@ -98,16 +98,15 @@ class Lives:
         """Whether the process of this name is gone for certain."""
         return self._is_free(self._file(name))
 
-    def life(self, name: str) -> Life | None:
-        """The process of this name, None if it is not known or dead."""
-        file = self._file(name)
-        if self._is_free(file):
-            return None
-        try:
-            process, started, *_ = file.read_text(errors="replace").split()
-            return Life(int(process), int(started))
-        except (OSError, ValueError):
-            return None
+    def others(self) -> list[Life]:
+        """The processes beside this one that have entered and are not dead."""
+        found = []
+        for file in sorted(self._folder.glob(f"*{SUFFIX}")):
+            if (self._own is None or file != self._own.path) and not self._is_free(file):
+                with suppress(OSError, ValueError):  # it is being made, or removed
+                    process, started, *_ = file.read_text(errors="replace").split()
+                    found.append(Life(int(process), int(started)))
+        return found
 
     def sweep(self) -> None:
         """Remove what the dead left behind."""

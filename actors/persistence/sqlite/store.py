@@ -23,9 +23,9 @@ Lock.     Up to SQLite 3.51.2 two connections that write or checkpoint at once i
 Dead.     Each process holds a lock on a file of its own in `<path>.nodes/`, which the kernel frees with the process: so that a
           holder of the lease is dead is known at once, and need not be waited for. See `lives`.
 Frozen.   A process that is stopped in the middle of its transaction keeps the write lock, and no lease could be taken from it
-          ever. So who waits for the lock in order to take the lease looks who keeps it, and ends that process with SIGKILL if
-          it is the holder of this lease, is stopped, and is this user's; else it is left alone. See `process`. What it was
-          writing is rolled back by its death. One that is stopped without the lock is left alone: when it goes on, its next
+          ever. So who waits for the lock for long looks who keeps it, and ends that process with SIGKILL if it is a node of this
+          store, is stopped, and is this user's; else it is left alone. See `process`. What it was writing is rolled back by its
+          death. One that is stopped without the lock is left alone: when it goes on, its next
           write finds another epoch in the lease, and it writes nothing.
 Unknown.  An I/O error during COMMIT leaves the outcome open. The next call of any method opens the file anew, lets SQLite
           recover it, writes what the log holds into the file, syncs that and empties the log, before anything is believed:
@@ -41,7 +41,6 @@ import logging
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -85,7 +84,7 @@ class SQLiteStore:
         *,
         migrations: Sequence[Migration] = MIGRATIONS,
     ) -> None:
-        self._file = StoreFile(Path(path).resolve(), synchronous, migrations)
+        self._file = StoreFile(Path(path).resolve(), synchronous, migrations, self._end_frozen)
         self._lives = Lives(self._file.path)
         self._reign: tuple[str, int] | None = None
         self._untidy = True
@@ -152,18 +151,15 @@ class SQLiteStore:
         """Whether the process of this name is gone for certain; False of who never entered, or was swept."""
         return self._lives.is_dead(holder)
 
-    def _end_frozen(self, holder: str) -> None:
-        """End the holder of the lease if it is stopped and keeps the write lock."""
-        life = self._lives.life(holder)
-        if life is None:
-            return
-        if end_if_frozen(life.process, life.started_at, self._file.write_lock.file.descriptor):
-            logger.warning(
-                "ended process %d with SIGKILL: it is stopped, it holds the lease of %s as %s, and it keeps the write lock",
-                life.process,
-                self.path,
-                holder,
-            )
+    def _end_frozen(self) -> None:
+        """End a node of this store that is stopped and keeps the write lock."""
+        for life in self._lives.others():
+            if end_if_frozen(life.process, life.started_at, self._file.write_lock.file.descriptor):
+                logger.warning(
+                    "ended process %d with SIGKILL: it is stopped, is a node of %s, and keeps its write lock",
+                    life.process,
+                    self.path,
+                )
 
     # ---- the lease ------------------------------------------------------------------------------------------------------
 
@@ -174,19 +170,17 @@ class SQLiteStore:
     def take_lease(self, holder: str, address: str, seen: Lease | None) -> Lease | None:
         """Take over, if the lease still is as it was seen; None: the race is lost.
 
-        A process that holds it, is stopped and keeps the write lock is ended.
-
         Raises:
             StoreFull, StoreBusy: nothing was done.
             StoreUnknown: the disk failed; `lease` tells, once it answers again.
         """
         if seen is None:
-            query, look = _FIRST_REIGN, None
+            query = _FIRST_REIGN
             values: tuple[Any, ...] = (LEASE, holder, address)
         else:
-            query, look = _NEXT_REIGN, partial(self._end_frozen, seen.holder)
+            query = _NEXT_REIGN
             values = (holder, address, LEASE, seen.epoch, seen.beat)
-        rows = self._file.transact(lambda connection: connection.execute(query, values).fetchall(), look)
+        rows = self._file.transact(lambda connection: connection.execute(query, values).fetchall())
         if not rows:
             return None
         [(epoch,)] = rows

@@ -80,6 +80,7 @@ class Leader:
 
     def __init__(self, store: Store, holder: str = "leader") -> None:
         self.store = store
+        store.enter(holder)
         lease = store.take_lease(holder, "", store.lease())
         assert lease is not None
         self.holder, self.epoch, self.seq = holder, lease.epoch, 0
