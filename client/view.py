@@ -70,7 +70,8 @@ class MemberView(Struct, frozen=True, kw_only=True):
     """A node of a cluster, as its leader knows it.
 
     `leads`: it is the leader; `candidate`: it may become it, unlike one that only works. `places` by kind (thread, async,
-    process, command): how many attempts are with it, and how many it takes at once. `silent_s`: how long ago it was last
+    process, command): how many attempts are with it, and how many it runs at once; short work is handed out ahead, so the
+    first may be the greater. `silent_s`: how long ago it was last
     heard. `skew_s`: its UTC clock less the leader's, with the way of a message in it. `address`: where it listens, empty if
     nowhere.
     """

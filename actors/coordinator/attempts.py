@@ -102,6 +102,7 @@ class Attempts:
                 place.take(taken[0].job, len(taken))
             claimed = (Claimed(live, live.fence, live.attempts + live.crashes + 1) for live in taken)
             reign.batch.claimed.setdefault(place, []).extend(claimed)
+            reign.places.end_turn(place)
         return taken
 
     def assign(self, claimed: dict[Place, list[Claimed]], turn: Turn) -> None:

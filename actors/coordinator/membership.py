@@ -26,7 +26,7 @@ from ..messages import (
     PeersKnown,
     TakeStock,
 )
-from ..records import Event
+from ..records import EXECUTOR_KINDS, Event
 from .election import HEARTBEAT_US, LATE_US, SILENT_US, Me
 from .places import Place
 from .reign import Reign
@@ -258,7 +258,7 @@ class Membership:
             member.candidate,
             member.state,
             tuple(sorted(place.labels)),
-            dict(place.room),
+            {kind: place.capacity.of(kind) for kind in EXECUTOR_KINDS},
             {str(kind): count for kind, count in place.out.items()},
             silent_us,
             skew_us,

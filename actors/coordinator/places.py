@@ -1,8 +1,10 @@
 """The places: which executors there are, what each has, and how many attempts it may be given now.
 
 Work goes out by credit. An executor offers `room` for each kind: its places, and a little ahead where its work is short, so
-that it need not wait for the next claim. A run goes to the executor with the most free room among those that have its labels,
-enough of its resources, and have not said that they do not know its function.
+that it need not wait for the next claim. Of those that have a run's labels, enough of its resources, and have not said that they
+do not know its function, the one with the most idle places gets it, in turn where they are even; when none is idle, the one with
+the most room ahead. Ahead comes last, because what was short until now may be long next: it would wait behind another while
+places elsewhere are idle.
 """
 
 from __future__ import annotations
@@ -79,6 +81,10 @@ class Place:
         """How many more attempts of this kind it takes."""
         return 0 if self.closed else self.room.get(kind, 0) - self.out[kind]
 
+    def idle(self, kind: ExecutorKind) -> int:
+        """How many places of this kind have nothing to do."""
+        return max(0, self.capacity.of(kind) - self.out[kind])
+
     def has(self, needs: Needs) -> bool:
         """Tell whether it could run this at all, were it empty."""
         return (
@@ -144,18 +150,28 @@ class Places:
         self._places.pop(incarnation, None)
 
     def best(self, needs: Needs) -> tuple[Place, int] | None:
-        """The executor with the most room for this, and how many attempts it should get; None when none has room."""
+        """The executor that gets this, and how many attempts it should get; None when none has room."""
         found: Place | None = None
-        most = others = 0
+        most = (-1, 0)
+        others = 0
         for place in self._places.values():
             room = place.room_for(needs)
             if room > 0:
                 others += 1
-                if room > most:
-                    found, most = place, room
+                rank = (place.idle(needs.kind), room)
+                if rank > most:
+                    found, most = place, rank
         if found is None:
             return None
-        return found, most if others == 1 else min(most, PORTION)
+        idle, room = most
+        if others == 1:
+            return found, room
+        return found, min(room, idle or room, PORTION)
+
+    def end_turn(self, place: Place) -> None:
+        """An executor got something: where others are as idle, they come next."""
+        if len(self._places) > 1 and place.incarnation in self._places:
+            self._places[place.incarnation] = self._places.pop(place.incarnation)
 
     def needs(self, job: Job) -> Needs:
         """What a run of this job wants."""

@@ -140,9 +140,10 @@ class ListMembers(Struct, frozen=True, tag="list_members"):
 
 
 class MemberStatus(Struct, frozen=True, array_like=True):
-    """A node of the cluster: `room` and `out` are places by kind, offered and taken; `silent_us` since it was last heard.
+    """A node of the cluster. By kind, `room` is how many attempts run there at once, and `out` how many are with it.
 
-    `skew_us` is its UTC clock less the leader's, with the way of a message in it.
+    `out` may be more than `room`: short work is handed out ahead. `silent_us` is since it was last heard, `skew_us` its
+    UTC clock less the leader's, with the way of a message in it.
     """
 
     node: str

@@ -61,7 +61,8 @@ class Cluster(Leader):
 
     def offer(self, node: str = "n2", incarnation: str = "i2", room: int = 4, **more: Any) -> None:
         rooms = {"thread": room, "async": 4, "process": 4, "command": 4}
-        self.tell(Offer(node, incarnation, rooms, Capacity(room, 4, 4, 4), **more), sender=f"executor@{node}")
+        capacity = more.pop("capacity", Capacity(room, 4, 4, 4))
+        self.tell(Offer(node, incarnation, rooms, capacity, **more), sender=f"executor@{node}")
 
     def be_silent(self, seconds: float) -> None:
         """Let only the leader's own clock go on."""
@@ -281,14 +282,38 @@ def _node_of(leader: Leader) -> str:
     return str([write.claim.node for write in leader.writes if isinstance(write, AddClaim)][-1])
 
 
-def test_several_nodes_share_what_is_there() -> None:
-    leader = Cluster(own_room=16, room=16)
-    leader.admit(*(draft() for _ in range(24)))
+def _claims_by_node(leader: Leader) -> dict[str, int]:
     by_node: dict[str, int] = {}
     for write in leader.writes:
         if isinstance(write, AddClaim):
             by_node[write.claim.node] = by_node.get(write.claim.node, 0) + len(write.claim.entries)
-    assert sorted(by_node.values()) == [8, 16]
+    return by_node
+
+
+def test_several_nodes_share_what_is_there() -> None:
+    leader = Cluster(own_room=16, room=16)
+    leader.admit(*(draft() for _ in range(24)))
+    assert sorted(_claims_by_node(leader).values()) == [8, 16]
+
+
+def test_idle_places_elsewhere_come_before_room_ahead() -> None:
+    leader = Cluster(room=110, capacity=Capacity(4, 4, 4, 4))
+    leader.beat("n3", "i3")
+    leader.offer("n3", "i3", room=4)
+    leader.admit(*(draft() for _ in range(8)))
+    assert _claims_by_node(leader) == {"n2": 4, "n3": 4}
+    leader.admit(*(draft() for _ in range(5)), key="2")
+    assert _claims_by_node(leader) == {"n2": 9, "n3": 4}
+
+
+def test_idle_nodes_get_single_runs_in_turn() -> None:
+    leader = Cluster()
+    leader.beat("n3", "i3")
+    leader.offer("n3", "i3", room=4)
+    for number in range(4):
+        leader.admit(draft(), key=str(number))
+        leader.tell(AttemptsEnded(_node_of(leader), (outcome(leader.assigned()[-1]),)), sender=OTHER)
+    assert _claims_by_node(leader) == {"n2": 2, "n3": 2}
 
 
 def test_a_node_that_drains_gets_nothing_new_and_learns_when_it_is_empty() -> None:
@@ -361,6 +386,12 @@ def test_members_are_listed_with_their_places_and_skew() -> None:
     own, other = leader.last(MembersListed).members
     assert (own.node, own.leads, other.node, other.leads) == ("n", True, "n2", False)
     assert (other.labels, other.room["thread"], other.state) == (("gpu",), 4, "alive")
+
+
+def test_listed_are_the_places_of_a_node_not_what_it_takes_ahead() -> None:
+    leader = Cluster(room=110, capacity=Capacity(4, 4, 4, 4))
+    leader.tell(ListMembers("k"), sender="client-1")
+    assert leader.last(MembersListed).members[1].room["thread"] == 4
 
 
 def test_a_line_that_stands_again_makes_the_leader_take_stock() -> None:
