@@ -42,8 +42,10 @@ class Ends:
     def follow(self, handle: Ended) -> None:
         """Tell a handle when its run ends. Twice is harmless."""
         with self._lock:
-            handles = self._waiting.setdefault(handle.run_id, [])
-            if not any(known is handle for known in handles):
+            handles = self._waiting.get(handle.run_id)
+            if handles is None:
+                self._waiting[handle.run_id] = [handle]  # never empty: others look at it without the lock
+            elif not any(known is handle for known in handles):
                 handles.append(handle)
 
     def follow_new(self, handles: Sequence[Ended], run_ids: Sequence[int]) -> None:
