@@ -2,10 +2,11 @@
 
 from .actors.executor.context import Context, Retry, Snooze
 from .client.async_client import AsyncClient, AsyncHandle
+from .client.command import shell
 from .client.handle import Handle
 from .client.option import exponential, fixed, linear
 from .client.remote import Client
-from .client.scheduler import Scheduler, shell
+from .client.scheduler import Scheduler
 from .errors import (
     CallsheetError,
     DataError,

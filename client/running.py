@@ -8,6 +8,7 @@ beside the store, where only its owner may connect; what else they listen at is 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -69,6 +70,7 @@ class Running:
             from ..transport.security import make_guard
 
             guard = make_guard(options.listen, doors.keys, insecure=doors.insecure)
+        self._process = os.getpid()
         self.node = Node(store, runner, incarnation=incarnation, options=options, guard=guard)
         self._incarnation = incarnation
         self._http = self._make_http(doors)
@@ -115,6 +117,19 @@ class Running:
     def failed(self) -> Future[str]:
         """Done with the reason when an actor cannot be kept alive."""
         return self.node.host.failed
+
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether this process was forked from the one that runs it: nothing of it may be used here, or closed."""
+        return os.getpid() != self._process
+
+    def refusal_in_fork(self) -> NotRunning:
+        """What a forked child is told."""
+        return NotRunning(
+            f"this scheduler was started in process {self._process}, from which this one ({os.getpid()}) was forked; its threads, "
+            "sockets and store stay there. Start it after the fork, in each process (with gunicorn: in post_fork), or make "
+            "another one here"
+        )
 
     @property
     def ended(self) -> bool:

@@ -12,8 +12,6 @@ Jobs may be declared before the start; they are stored when it starts. What is s
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -40,6 +38,7 @@ from .option import JobOptions, check_name, define, upstreams_of
 from .questions import Target
 from .running import Running
 from .setup import SetupOptions, set_up
+from .signals import stop_signals
 from .vocabulary import Vocabulary
 
 DRAIN_S: Final = 10.0
@@ -153,10 +152,12 @@ class Scheduler(Vocabulary):
 
         Raises:
             StoreError: the store cannot be used: in use, another program's, newer, broken.
+            NotRunning: it was started already, and this process is a fork of the one where that was.
             DependencyError: the declared jobs' dependencies cannot be.
         """
         _refuse_in_worker()
         end_loading(self, "start")
+        self._refuse_in_fork()
         with self._lock:
             if self._running is not None:
                 raise CallsheetError("this scheduler is running already")
@@ -180,8 +181,10 @@ class Scheduler(Vocabulary):
     def stop(self, drain_timeout: float | None = None) -> None:
         """Stop: no new runs begin, running ones may end within `drain_timeout` seconds, then they are made to. Twice is harmless.
 
-        What waits stays in the store, and goes on with the next start.
+        What waits stays in the store, and goes on with the next start. In a fork of the process that started it this does nothing.
         """
+        if not self.running:
+            return
         with self._lock:
             running = self._running
             if running is None:
@@ -205,31 +208,9 @@ class Scheduler(Vocabulary):
             CallsheetError: an actor failed again and again; the state is in the store.
         """
         end_loading(self, "run")
-        if threading.current_thread() is not threading.main_thread():
-            raise CallsheetError(
-                "run() handles signals and belongs on the main thread; use start() and stop() elsewhere"
-            )
-        asked = threading.Event()
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        count = 0
-
-        def on_signal(number: int, frame: object) -> None:
-            nonlocal count
-            count += 1
-            asked.set()
-            if count == 2:
-                threading.Thread(target=self.hurry, daemon=True).start()
-            elif count > 2:
-                os._exit(128 + number)  # nobody waits any longer; the store knows what ran
-
-        for number in before:
-            signal.signal(number, on_signal)
-        try:
+        with stop_signals(self.hurry) as asked:
             self.start()
             reason = self._stay(asked, started)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
         if reason:
             raise CallsheetError(reason)
 
@@ -265,8 +246,9 @@ class Scheduler(Vocabulary):
 
     @property
     def running(self) -> bool:
-        """Whether it was started and has not stopped."""
-        return self._running is not None
+        """Whether it was started, in this process, and has not stopped."""
+        running = self._running
+        return running is not None and not running.is_of_parent
 
     @property
     def node_name(self) -> str:
@@ -330,7 +312,7 @@ class Scheduler(Vocabulary):
         """
         with self._adding:
             job = self._define(target, trigger, options, keep=False)
-            if self.running:
+            if self._running is not None:
                 self._store_jobs([job])
             self._declared[job.key] = job
         return job.name
@@ -345,13 +327,13 @@ class Scheduler(Vocabulary):
         batch: list[Job] = []
         for target, trigger, options in jobs:
             with self._adding:
-                job = self._define(target, trigger, options, shared, keep=not self.running or _has_own(options))
+                job = self._define(target, trigger, options, shared, keep=self._running is None or _has_own(options))
             names.append(job.name)
             batch.append(job)
-            if self.running and len(batch) >= MAX_BATCH * 4:
+            if self._running is not None and len(batch) >= MAX_BATCH * 4:
                 self._store_jobs(batch)
                 batch = []
-        if self.running and batch:
+        if self._running is not None and batch:
             self._store_jobs(batch)
         return names
 
@@ -450,7 +432,7 @@ class Scheduler(Vocabulary):
         definition = replace(definition, hook=hook)
         known.check_call(({},), {})
         self._names.keep(known)
-        if self.running:
+        if self._running is not None:
             self._store_jobs([definition])
         self._declared[definition.key] = definition
         return definition.name
@@ -485,7 +467,14 @@ class Scheduler(Vocabulary):
         running = self._running
         if running is None:
             raise NotRunning("the scheduler is not running; call start() or use `with scheduler:`")
+        if running.is_of_parent:
+            raise running.refusal_in_fork()
         return running
+
+    def _refuse_in_fork(self) -> None:
+        running = self._running
+        if running is not None and running.is_of_parent:
+            raise running.refusal_in_fork()
 
     def _open_gateway(self) -> Gateway:
         return self._open().gateway
@@ -500,16 +489,3 @@ def _refuse_in_worker() -> None:
     """End the loading of a program by a worker process, which wants its functions and no second scheduler."""
     if in_worker():
         raise WorkerReachedRun
-
-
-def shell(
-    line: str = "", *, argv: Sequence[str] = (), env: dict[str, str] | None = None, folder: str = "", stdin: str = ""
-) -> Command:
-    """A command as a job's target: a line for `/bin/sh -c`, or `argv` to run as it is.
-
-    Raises:
-        DefinitionError: neither or both were given.
-    """
-    if bool(line) == bool(argv):
-        raise DefinitionError("shell(…) takes a line, or argv=[…]; exactly one of them")
-    return Command(line=line, argv=tuple(argv), environment=dict(env or {}), folder=folder, stdin=stdin)
