@@ -136,7 +136,8 @@ class Gateway:
         self._lock = threading.Lock()
         self._bell = threading.Event()
         self._led = threading.Condition(self._lock)
-        self._is_new_leader = False
+        self._watched_by: tuple[int, str] | None = None
+        self._is_watch_missing = False
         transport.attach(self.address, self._receive)
         self._thread = threading.Thread(target=self._attend, name="gateway", daemon=True)
         self._thread.start()
@@ -330,7 +331,9 @@ class Gateway:
 
     def _watch_now(self, tenant: str, run_ids: tuple[int, ...]) -> None:
         leader = self._leadership.leader
-        if leader is not None:
+        if leader is None:
+            self._is_watch_missing = True
+        else:
             self._send(Watch(self.key(), tenant, run_ids), REGISTRY, leader)
 
     # ---- the gateway's thread -------------------------------------------------------------------------------------------
@@ -383,10 +386,13 @@ class Gateway:
 
     def _watch_again(self) -> None:
         """Ask a new leader for the ends that handles wait for, a batch at a time."""
-        if self._is_new_leader:
-            self._is_new_leader = False
+        leader = self._leadership.leader
+        if leader is None:
+            return
+        if self._watched_by != leader[:2] or self._is_watch_missing:
+            self._watched_by, self._is_watch_missing = leader[:2], False
             self._ends.forget_watches()
-        if self._leadership.leader is not None and self._ends.must_watch:
+        if self._ends.must_watch:
             tenant, run_ids = self._ends.next_watch()
             if run_ids:
                 self._watch_now(tenant, run_ids)
@@ -431,6 +437,7 @@ class Gateway:
             if self._node:
                 with self._lock:
                     self._leadership.doubt(sender)
+                    self._is_watch_missing |= message.key not in self._pending
                 self._bell.set()
             return
         pending = self._pending.get(message.key)
@@ -445,7 +452,6 @@ class Gateway:
         with self._led:
             if not self._leadership.hear(message, sender):
                 return
-            self._is_new_leader = self._is_new_leader or self._leadership.leader is not None
             self._led.notify_all()
         self._bell.set()
 

@@ -250,6 +250,22 @@ def test_a_new_leader_is_asked_for_the_ends_of_all_runs_that_handles_wait_for(st
     assert all(waiter.ended.wait(WAIT_S) for waiter in waiters)
 
 
+def test_a_leader_that_is_known_again_is_asked_again_only_for_what_it_has_refused(stage: Stage) -> None:
+    stage.lead("n2", 4)
+    stage.gateway.follow(Waiter(1))
+    stage.lead("n3", 5)
+    watch, _ = stage.registries["n3"].next(Watch)
+    stage.lead("", 5)
+    stage.lead("n3", 5)
+    stage.ask()
+    came = [stage.registries["n3"].came.get(timeout=WAIT_S)[0] for _ in range(2)]  # the second one a second later
+    assert came == [Query("q", QUESTION)] * 2, "it was asked for an end again"
+    stage.registries["n3"].say("client-x@n1", RequestRejected(watch.key, "not_leader", "another leads"))
+    stage.coordinator.next(Follow)
+    stage.lead("n3", 5)
+    assert stage.registries["n3"].next(Watch)[0].run_ids == (1,)
+
+
 def test_metrics_are_those_of_the_own_node(stage: Stage) -> None:
     metrics = Stand(stage.transport, "metrics")
     stage.lead("n2", 4)
