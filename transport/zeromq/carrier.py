@@ -141,6 +141,8 @@ class ZeroMQ:
             self._callees.pop(endpoint, None)
             for node in [node for node, place in self._places.items() if place == endpoint]:
                 del self._places[node]
+                if (peer := self._directory.node(node)) is not None:
+                    peer.is_expected = False
         self._dial()
 
     def learn(self, node: str, endpoint: str) -> None:

@@ -103,9 +103,11 @@ class _Arrived(Struct, eq=False):
 
     @property
     def descriptor(self) -> int:
-        """The connection it came by."""
-        descriptor: int = self.frame.get(zmq.SRCFD)
-        return descriptor
+        """The connection it came by, −1 where ZeroMQ cannot say."""
+        try:
+            return int(self.frame.get(zmq.SRCFD))
+        except zmq.ZMQError:
+            return -1
 
     @property
     def offender(self) -> str:
@@ -221,7 +223,7 @@ class Door:
             self._refuse(arrived, str(mismatch))
             return
         self.notice(now)
-        if arrived.descriptor not in self._connections:
+        if arrived.descriptor not in (-1, *self._connections):
             return  # it has gone again
         admitted = self._admit(arrived, hello)
         if isinstance(admitted, str):
@@ -255,7 +257,9 @@ class Door:
             self._remove(known, now)
         line = AcceptedLine(self, arrived.identity, origin, hello, arrived.user_id, arrived.descriptor)
         earlier = [each for each in origin.peer.lines if isinstance(each, AcceptedLine)]
-        self._lines[line.identity] = self._by_descriptor[line.descriptor] = line
+        self._lines[line.identity] = line
+        if line.descriptor != -1:
+            self._by_descriptor[line.descriptor] = line
         self._hub.stand(line, origin.peer, hello.incarnation, now)
         for each in earlier:  # of a socket that was given up, or of another life
             self._remove(each, now)

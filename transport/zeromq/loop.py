@@ -18,10 +18,13 @@ from ..contract import Guard
 from .bell import Bell
 from .dialer import Dialer
 from .door import Door
-from .hub import Hub
+from .hub import LOGGER, Hub
 from .monitor import Monitor
 from .peer import Peer
 from .post import Post
+
+MAX_FAILURES: Final = 100
+"""Turns in a row that may fail before the transport gives up."""
 
 Wanted = Mapping[str, tuple[str, Peer]]
 """Endpoints to be dialed, each with the node that is expected there, and the peer for whom to dial."""
@@ -89,9 +92,17 @@ class Loop:
             self.thread.join(timeout_s)
 
     def _run(self) -> None:
+        failures = 0
         try:
             while not self._is_stopping:
-                self._turn()
+                try:
+                    self._turn()
+                    failures = 0
+                except Exception:  # whoever takes mail or news may raise; the lines to all others must stand
+                    failures += 1
+                    LOGGER.exception("turn_failed failures=%d", failures)
+                    if failures == MAX_FAILURES:
+                        raise
         finally:
             self._end()
 
