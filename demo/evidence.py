@@ -32,11 +32,12 @@ class Acknowledged:
 
 @dataclass(frozen=True)
 class Life:
-    """One process of the scheduler. `ended` is when it was killed or asked to stop."""
+    """One process of a node. `ended` is when it was killed or asked to stop."""
 
     process: int
     ready: int
     ended: int
+    killed: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,16 @@ class Evidence:
     decisions: Counter[str] = field(default_factory=Counter)
     orders: set[str] = field(default_factory=set)
     warehouse: list[str] = field(default_factory=list)
+
+    @property
+    def ready(self) -> int:
+        """When the first node had declared the jobs."""
+        return min(life.ready for life in self.lives)
+
+    @property
+    def killed(self) -> list[Life]:
+        """The nodes that were killed."""
+        return [life for life in self.lives if life.killed]
 
 
 def gather(folder: Path, lives: list[Life], owed: list[Rhythm], acknowledged: list[Acknowledged]) -> Evidence:
@@ -117,7 +128,7 @@ def read_warehouse(folder: Path) -> list[str]:
 
 
 class Reader:
-    """Reads the store beside the scheduler, also while it is dead."""
+    """Reads the store beside the nodes, also while none of them leads."""
 
     def __init__(self, folder: Path) -> None:
         self._reader = SQLiteReader(folder / STORE)
@@ -126,6 +137,11 @@ class Reader:
     def close(self) -> None:
         """Let go of the file."""
         self._reader.close()
+
+    def leader(self) -> str:
+        """The node that leads, by the lease; empty for nobody."""
+        lease = self._reader.lease()
+        return "" if lease is None else lease.holder.partition("/")[0]
 
     def jobs(self) -> list[JobRecord]:
         """All jobs, by name."""

@@ -1,7 +1,7 @@
-"""The program that the demo kills: a shop's jobs on a schedule, and the shop itself, which submits orders while it is open.
+"""The program of a node: a shop's jobs, those on a schedule and those that the shop submits. Three such nodes share the work.
 
     every quarter of the run                                              all along
-    deliver ─┬─ extract_berlin ─┐                                         tick         at most once, four a second
+    deliver ─┬─ extract_berlin ─┐                                         tick         at most once, twenty a second
              ├─ extract_london ─┼─ clean ──── load ──── report            pulse        a coroutine, at least once
              └─ extract_oslo ───┘ (process)   (retries)                   print_label  at most once, long enough to be cut
                                                 │                         confirm      submitted, at least once
@@ -10,8 +10,7 @@
 `load` needs the exchange rates of its delivery, which come a moment after the orders; until then it fails, and is tried
 again. It writes its rows and the run's idempotency key in one transaction, so an attempt that is repeated loads nothing twice.
 
-It works in the current folder. On standard output it tells its parent, as lines of JSON, when it is ready and which
-submissions were acknowledged: what it has told there must survive whatever happens next.
+It works in the current folder, and tells its parent when it is ready.
 """
 
 from __future__ import annotations
@@ -22,16 +21,15 @@ import json
 import logging
 import sqlite3
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any, Final
 
-from callsheet import Context, NotRunning, Scheduler, every, exponential
-from footprint import MICROSECONDS, leave_footprints, microseconds, now, to_datetime
+from callsheet import Context, Scheduler, every, exponential
+from footprint import MICROSECONDS, leave_footprints, microseconds, to_datetime
 from plan import LABEL_S, ORDERS, PULSE_S, SHOPS, STORE, TICK_S, WAREHOUSE, Plan
+from telling import tell
 
-ORDER_EACH_S: Final = 0.15
 BANK_S: Final = 0.9
 
 TABLES: Final = """
@@ -194,7 +192,7 @@ def gift_card(ctx: Context, order: int) -> str:
 
 
 def close_books(ctx: Context) -> None:
-    """The last work of the day: it runs when the scheduler is asked to stop, and is let finish."""
+    """The last work of the day: it runs when its node is asked to stop, and is let finish."""
     with leave_footprints(ctx, key="close_books-0"):
         time.sleep(1.0)
 
@@ -203,7 +201,7 @@ def close_books(ctx: Context) -> None:
 
 
 def declare(scheduler: Scheduler, plan: Plan) -> None:
-    """Say what runs when. The same words after the restart: what is known already stays as it is."""
+    """Say what runs when. The same words on each node: what is known already stays as it is."""
     opening, closing = to_datetime(plan.opening), to_datetime(plan.closing)
     last = to_datetime(plan.rhythms()[-1].last)
     deliveries = every(plan.delivery_us / MICROSECONDS, start=opening).but(end=last)
@@ -231,55 +229,16 @@ def declare(scheduler: Scheduler, plan: Plan) -> None:
     scheduler.add(close_books, name="close_books", idempotent=True)
 
 
-# ---- the shop -----------------------------------------------------------------------------------------------------------
-
-
-def tell(**line: Any) -> None:
-    """Tell the parent something, at once."""
-    print(json.dumps({"at": now(), **line}), flush=True)
-
-
-def open_shop(scheduler: Scheduler, plan: Plan, order: int) -> None:
-    """What is done once the scheduler runs: the crontab's @reboot lines, as `callsheet run` does it, and the shop."""
-    for job in scheduler.jobs(tag="@reboot"):
-        scheduler.trigger(job.name)
-    tell(kind="ready")
-    threading.Thread(target=keep_shop, args=(scheduler, plan, order), name="shop", daemon=True).start()
-
-
-def keep_shop(scheduler: Scheduler, plan: Plan, order: int) -> None:
-    """Submit orders from opening to closing, and the closing of the books when the parent asks for it."""
-    try:
-        while now() < plan.closing:
-            if now() >= plan.opening:
-                submit(scheduler, gift_card if order % 3 == 0 else confirm, order)
-                order += 1
-            time.sleep(ORDER_EACH_S)
-        tell(kind="closed")
-        if sys.stdin.readline():
-            submit(scheduler, close_books, 0)
-    except NotRunning:
-        return
-
-
-def submit(scheduler: Scheduler, job: Any, order: int) -> None:
-    """Submit one job with a key, so that asking again after a crash is no second order; tell when it is acknowledged."""
-    key = f"{job.__name__}-{order}"
-    arguments = [] if job is close_books else [order]
-    handle = scheduler.options(idempotency_key=key).submit(job, *arguments)
-    tell(kind="acknowledged", key=key, run_id=handle.run_id, order=order)
-
-
-def main(first_order: int) -> None:
-    """Run until SIGTERM."""
+def main(name: str) -> None:
+    """Load, wait until the parent has made the plan, and run until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    tell(kind="loaded")
+    sys.stdin.readline()
     open_warehouse().executescript(TABLES).connection.close()
-    plan = Plan.read(Path.cwd())
-    scheduler = Scheduler(f"sqlite:///{STORE}", threads=8, processes=2, allow_shell=True)
-    declare(scheduler, plan)
-    scheduler.run(started=lambda: open_shop(scheduler, plan, first_order))
-    tell(kind="stopped")
+    scheduler = Scheduler(f"sqlite:///{STORE}", name=name, threads=8, processes=1, allow_shell=True)
+    declare(scheduler, Plan.read(Path.cwd()))
+    scheduler.run(started=lambda: tell(kind="ready"))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(sys.argv[1])

@@ -20,7 +20,7 @@ ORDERS: Final = Path(__file__).resolve().parent / "orders"
 
 DELIVERIES: Final = 4
 SHOPS: Final = ("berlin", "london", "oslo")
-TICK_S: Final = 0.25
+TICK_S: Final = 0.05
 PULSE_S: Final = 0.5
 LABEL_S: Final = 1.0
 INTO_DELIVERY_S: Final = 0.35
@@ -62,7 +62,7 @@ class Plan:
 
     @property
     def kill(self) -> int:
-        """When the scheduler is killed: half-way, in the middle of a delivery."""
+        """When the leader is killed: half-way, in the middle of a delivery."""
         return self.opening + DELIVERIES // 2 * self.delivery_us + int(INTO_DELIVERY_S * MICROSECONDS)
 
     def delivery(self, slot: int) -> int:

@@ -17,6 +17,7 @@ from rich.text import Text
 from evidence import Evidence
 from footprint import MICROSECONDS, now, to_datetime
 from monitor import RunRow, Scene
+from plan import TICK_S
 from verdict import Verdict, percentile
 
 PLAIN_WIDTH: Final = 100
@@ -24,7 +25,7 @@ WIDE: Final = 130
 """Columns from which two tables stand side by side."""
 PLAIN_EACH_S: Final = 2.0
 FEWEST_ROWS: Final = 6
-FRAME_ROWS: Final = 16
+FRAME_ROWS: Final = 18
 """What stands around the rows of the tables, and above them."""
 SHOWN_FAULTS: Final = 20
 STYLES: Final = {
@@ -76,7 +77,9 @@ class Screen:
             self._live.update(_view(scene, title, share, *self.console.size), refresh=True)
         elif time.monotonic() - self._told_at >= PLAIN_EACH_S:
             self._told_at = time.monotonic()
-            self.say(f"{title}   {_states(scene.states).plain}  lateness {_late(scene)}", "dim")
+            leader = next((node.name for node in scene.nodes if node.leads), "")
+            cluster = f"{leader} leads {len(scene.nodes)} nodes, epoch {scene.epoch}" if leader else "nobody leads"
+            self.say(f"{title}   {cluster}   {_states(scene.states).plain}  lateness {_late(scene)}", "dim")
 
     def conclude(self, evidence: Evidence, verdict: Verdict) -> None:
         """Print the final tables and the verdict."""
@@ -97,6 +100,7 @@ def _view(scene: Scene, title: str, share: float, width: int, height: int) -> Re
     bar = ProgressBar(total=1.0, completed=min(1.0, share), width=28, complete_style="blue", finished_style="blue")
     head = Table.grid(padding=(0, 2, 0, 0))
     head.add_row(Text(title, style="bold"), bar)
+    head.add_row(_nodes(scene), _epoch(scene))
     counts = Table.grid(padding=(0, 4, 0, 0))
     counts.add_row(_states(scene.states), Text(f"lateness {_late(scene)}", style="dim"))
     tables = Table.grid(padding=(0, 4, 0, 0))
@@ -105,6 +109,23 @@ def _view(scene: Scene, title: str, share: float, width: int, height: int) -> Re
     else:
         tables.add_row(_jobs(scene, rows))
     return Panel(Group(head, Text(), counts, Text(), tables), border_style="dim", padding=(1, 2), expand=False)
+
+
+def _nodes(scene: Scene) -> Text:
+    """The nodes, who leads them, and how many attempts each has in hand."""
+    text = Text()
+    for node in scene.nodes:
+        style = "bold green" if node.leads else "yellow" if node.state != "alive" else ""
+        text.append("● " if node.leads else "○ ", style=style).append(node.name, style=style)
+        said = "leads" if node.leads else "" if node.state == "alive" else node.state
+        text.append(f" {said} " if said else " ", style=style).append(
+            f"{node.process}, {node.running} in hand   ", "dim"
+        )
+    return text if scene.nodes else Text("nobody leads", style="bold red")
+
+
+def _epoch(scene: Scene) -> Text:
+    return Text(f"epoch {scene.epoch}" if scene.epoch else "", style="dim")
 
 
 def _jobs(scene: Scene, rows: int) -> Table:
@@ -185,7 +206,8 @@ def _rows(evidence: Evidence, verdict: Verdict) -> list[tuple[str, RenderableTyp
             "lateness",
             f"p50 {ms[0]}, p99 {ms[1]} over {len(verdict.lateness)} slots, from slot to the function's first line",
         ),
-        ("slots of the outage", missed),
+        ("fail-over", _failover(verdict)),
+        ("slots in between", missed),
         (
             "attempts repeated",
             f"{verdict.repeated_after_error} after an error, {verdict.repeated_after_kill} after the kill",
@@ -197,6 +219,13 @@ def _rows(evidence: Evidence, verdict: Verdict) -> list[tuple[str, RenderableTyp
         ("submissions acknowledged", f"{verdict.submissions:,}"),
         ("orders in the warehouse", f"{orders:,} of {len(evidence.orders):,}"),
     ]
+
+
+def _failover(verdict: Verdict) -> str:
+    took = ", ".join(_milliseconds(each) for each in verdict.failovers) or "none"
+    return (
+        f"{took}, from SIGKILL to the first line of the next slot's function; slots are due each {TICK_S * 1e3:.0f} ms"
+    )
 
 
 def _cut(verdict: Verdict) -> str:
@@ -219,7 +248,7 @@ def _crontab(evidence: Evidence) -> str:
     minutes = sorted({slot for slot in begun if slot is not None})
     starts = begun.count(None)
     told = [f"{begun.count(slot)} lines at {to_datetime(slot):%H:%M:%S}" for slot in minutes]
-    return ", ".join([*told, f"@reboot at {'both' if starts == len(evidence.lives) else starts} starts"])
+    return ", ".join([*told, f"{starts} @reboot line{'' if starts == 1 else 's'} at the start"])
 
 
 def _word(reason: str) -> str:

@@ -4,7 +4,7 @@
 acknowledged, and every order in the files. A thing that is owed is *lost* if
 
 - a slot or an acknowledged submission has no footprint, and the store shows no reason for that: a decision other than FIRED
-  (such as COALESCED_INTO, for slots that passed while it was dead), or a final state other than SUCCEEDED;
+  (such as COALESCED_INTO, for slots that passed while nobody led), or a final state other than SUCCEEDED;
 - a run of which the store says SUCCEEDED never began, or an attempt that ended has no beginning: a trace is missing;
 - a run began and never reached its end, and the store shows no reason for that: an at-most-once run that the kill cut must
   stand there as LOST, visibly; an at-least-once run must have been repeated, so only FAILED and the like would do;
@@ -45,7 +45,7 @@ FEW: Final = 3
 
 @dataclass
 class Verdict:
-    """The outcome, with a line for each thing that was lost or doubled. Lateness is in microseconds."""
+    """The outcome, with a line for each thing that was lost or doubled. Lateness and fail-over times are in microseconds."""
 
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
@@ -61,6 +61,7 @@ class Verdict:
     never_reached: int = 0
     repeated_after_error: int = 0
     repeated_after_kill: int = 0
+    failovers: list[int] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
@@ -107,7 +108,7 @@ class Trail:
 
 def _judge_slots(evidence: Evidence, trail: Trail, verdict: Verdict) -> None:
     """Each owed slot has left a footprint, or the store says why not."""
-    ready = evidence.lives[0].ready
+    ready = evidence.ready
     runs = {(book.job, book.slot): book.state for book in evidence.books.values() if book.slot is not None}
     for rhythm in evidence.owed:
         for slot in (slot for slot in rhythm.slots() if slot > ready):
@@ -145,11 +146,16 @@ def _judge_ends(evidence: Evidence, trail: Trail, verdict: Verdict) -> None:
         book = evidence.books.get(run_id)
         reason = _reason(None if book is None else book.state)
         fragile = book is not None and book.at_most_once
-        if reason == "LOST" and fragile and any(begins[0].at <= life.ended for life in evidence.lives[:-1]):
+        if reason == "LOST" and fragile and _was_killed(begins[0], evidence):
             verdict.cut += 1
         elif not reason or reason == "LOST":
             said = "the store does not know it" if book is None else f"the store says {book.state}"
             verdict.lost.append(f"run {run_id} of {begins[0].job} began at {_clock(begins[0].at)}, no end; {said}")
+
+
+def _was_killed(begin: Footprint, evidence: Evidence) -> bool:
+    """Whether the node where this began was killed afterwards; of a command it is not known on which node it ran."""
+    return any(begin.process in (life.process, 0) and begin.at <= life.ended for life in evidence.killed)
 
 
 def _judge_missing(evidence: Evidence, trail: Trail, verdict: Verdict) -> None:
@@ -212,16 +218,16 @@ def _judge_orders(evidence: Evidence, verdict: Verdict) -> None:
 
 
 def _measure(evidence: Evidence, trail: Trail, verdict: Verdict) -> None:
-    """How late functions began after their slots; apart, those whose slot passed while no scheduler was there."""
+    """How late functions began after their slots; apart, those whose slot passed while nobody led."""
     gaps = outages(evidence)
-    ready = evidence.lives[0].ready
+    verdict.failovers = [back - gone for gone, back in gaps]
     for begins in trail.begins.values():
         first = begins[0]
-        if first.slot is None or first.job not in ROOTS or first.slot <= ready:
+        if first.slot is None or first.job not in ROOTS or first.slot <= evidence.ready:
             continue
         late = first.at - first.slot
-        if any(first.slot <= back and first.at >= gone for gone, back in gaps):
-            verdict.missed["begun after the restart"] += 1
+        if any(gone <= first.slot <= back for gone, back in gaps):
+            verdict.missed["begun under the next leader"] += 1
             verdict.missed_lateness.append(late)
         else:
             verdict.lateness.append(late)
@@ -233,11 +239,14 @@ def _measure(evidence: Evidence, trail: Trail, verdict: Verdict) -> None:
 
 
 def outages(evidence: Evidence) -> list[tuple[int, int]]:
-    """From each kill to the first footprint after it."""
-    begins = sorted(each.at for each in evidence.footprints if each.kind == "begin" and each.process)
+    """From each kill to the next firing: the first line of a function whose slot was due after the kill."""
+    fired = sorted(
+        (it.at, it.slot) for it in evidence.footprints if it.kind == "begin" and it.slot is not None and it.job in ROOTS
+    )
+    last = max((at for at, _ in fired), default=0)
     return [
-        (life.ended, next((at for at in begins if at > life.ended), other.ready))
-        for life, other in zip(evidence.lives, evidence.lives[1:], strict=False)
+        (life.ended, next((at for at, slot in fired if slot > life.ended), max(last, life.ended)))
+        for life in evidence.killed
     ]
 
 
