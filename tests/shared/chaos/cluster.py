@@ -130,7 +130,7 @@ class Cluster:
             (folder / name / "door").mkdir(mode=0o700)
         self.links = Links(folder, self.names) if cuttable else None
         self.nodes: dict[str, Process] = {}
-        self.all: list[Process] = []
+        self._all: list[Process] = []
         self._rate, self._seed = rate, seed
         self._load: Process | None = None
         self._reader: SQLiteReader | None = None
@@ -153,6 +153,7 @@ class Cluster:
         self._client = Client(f"sqlite:///{self.folder / STORE}", timeout=PATIENCE_S).open()
         arguments = (str(self.folder), str(self._rate), str(self._seed))
         self._load = Process("client", "chaos.load", self.folder, self.folder / "logs" / "client", *arguments)
+        self._all.append(self._load)
         self.wait_for(lambda: self._load is not None and self._load.is_ready, "the client is ready")
         self.wait_until_whole()
         self.wait_for(lambda: utc_us() > self.start_us, "the first slot is due")
@@ -163,7 +164,7 @@ class Cluster:
         arguments = (str(self.folder), name, str(self.start_us), *listen)
         log = self.folder / "logs" / name
         self.nodes[name] = Process(name, "chaos.node", self.folder / name, log, *arguments)
-        self.all.append(self.nodes[name])
+        self._all.append(self.nodes[name])
 
     def finish(self) -> None:
         """End the load and the ticks, wait until every run has ended, and stop all nodes in order.
@@ -178,6 +179,7 @@ class Cluster:
         for tick in TICK_NAMES:
             self._client.reschedule(tick, manual())
         self.ended_us = utc_us()
+        self._load = None
         self.wait_for(lambda: not self._has_live_runs(), "every run has ended", each_s=0.2)
         self._client.close()
         for node in self.nodes.values():
@@ -186,7 +188,7 @@ class Cluster:
 
     def close(self) -> None:
         """End what is there still."""
-        for process in (*self.all, *filter(None, [self._load])):
+        for process in self._all:
             if process.lives:
                 process.end(signal.SIGKILL)
             process.close()
