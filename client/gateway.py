@@ -223,7 +223,7 @@ class Gateway:
         if leader is not None:
             try:
                 self._send_pending(pending, leader)
-            except DataError:
+            except (DataError, NotRunning):  # it can never travel; this is the child of who has opened the transport
                 self.forget(pending)
                 raise
         return pending

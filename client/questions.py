@@ -59,6 +59,7 @@ class Questions(ABC):
 
     tenant: str
     _runs_a_page = MAX_PAGE
+    _jobs_a_page = JOBS_A_PAGE
 
     @abstractmethod
     def _ask(self, question: Question) -> tuple[Any, ...]:
@@ -73,7 +74,7 @@ class Questions(ABC):
         found: list[JobView] = []
         after = ""
         while len(found) < limit:
-            page = ListJobs(tenant=self.tenant, tag=tag, after=after, limit=min(limit, JOBS_A_PAGE))
+            page = ListJobs(tenant=self.tenant, tag=tag, after=after, limit=min(limit, self._jobs_a_page))
             rows: tuple[JobRecord, ...] = self._ask(page)
             found.extend(view_job(row) for row in rows if hooks or row.job.hook is None)
             if len(rows) < page.limit:

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from ..actors.records import DEFAULT_TENANT
-from ..errors import NotRunning
+from ..errors import CallsheetError, NotRunning
 from ..transport.contract import Guard
 from .endpoint import Endpoints
 from .gateway import REQUEST_S, Gateway
@@ -39,6 +39,9 @@ MAX_LEARNED: Final = 16
 
 RUNS_A_PAGE: Final = 12
 """Runs that fit into one frame for certain: each may hold a result of 1 MiB and 64 KiB of logs."""
+
+JOBS_A_PAGE: Final = 30
+"""Likewise jobs: each may hold 256 KiB of arguments, or a command with as much for its input."""
 
 
 class Client(Vocabulary):
@@ -57,6 +60,7 @@ class Client(Vocabulary):
     """
 
     _runs_a_page = RUNS_A_PAGE
+    _jobs_a_page = JOBS_A_PAGE
 
     def __init__(
         self,
@@ -154,7 +158,7 @@ class Client(Vocabulary):
                 transport.connect(address)
 
     def _seek(self) -> None:
-        with suppress(OSError):  # a folder that is open to others now; what is connected stays so
+        with suppress(OSError, CallsheetError):  # what is connected stays so, whatever stands in the lease now
             self._connect()
 
     def _on_leader(self, leader: Leader) -> None:

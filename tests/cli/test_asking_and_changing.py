@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from callsheet import Scheduler
 from support.waiting import eventually
 
 STORE = {"CALLSHEET_STORE": "sqlite:///jobs.db"}
@@ -102,6 +103,17 @@ def test_explain_tells_what_became_of_slots_and_why(shell: Any, program: Any, st
     assert whys["FIRED"].startswith("run ")
     shown = shell.on_terminal("explain", "greet", "-n", "2")
     assert "greet is active. Every 200 milliseconds." in shown.out
+
+
+def test_explain_tells_what_a_job_needs_of_its_node(shell: Any) -> None:
+    shell.environment |= STORE
+    with Scheduler(f"sqlite:///{shell.folder / 'jobs.db'}", processes=0) as scheduler:
+        scheduler.add(len, name="train", labels=["gpu", "zone=eu-1"], resources={"memory_gb": 4})
+
+    shown = shell.on_terminal("explain", "train")
+    assert "It needs a node with gpu, zone=eu-1, 4 memory_gb." in shown.out
+    told = shell("explain", "train", "--json").json["job"]
+    assert (told["labels"], told["resources"]) == (["gpu", "zone=eu-1"], {"memory_gb": 4})
 
 
 def test_without_a_scheduler_questions_are_answered_by_the_store(shell: Any, stopped: None) -> None:

@@ -121,6 +121,12 @@ def test_results_too_large_for_one_frame_come_page_by_page(client: Client) -> No
     assert len(client.runs(limit=40)) == 40
 
 
+def test_jobs_too_large_for_one_frame_come_page_by_page(node: Scheduler, client: Client) -> None:
+    node.add_many((echo, None, {"name": f"job {number:03}", "args": ["x" * 250_000]}) for number in range(70))
+
+    assert [job.name for job in client.jobs()] == ["echo", "fail", *(f"job {number:03}" for number in range(70))]
+
+
 def test_ten_thousand_runs_go_and_end(client: Client) -> None:
     handles = client.submit_many([("echo", "x")] * 10_000)
 
