@@ -71,8 +71,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
+from ..forks import register
 from .file_lock import FileLock
-from .forks import register
 from .machine import boot_id, machine_id
 from .runner import Begun
 

@@ -4,8 +4,8 @@ It is `flock`, so a kill -9 frees it at once and nothing is ever stale. It belon
 locks on one file exclude each other within one process as between two.
 
 A forked child shares its parent's open file, and with it the lock: it would keep it when the parent dies. So the child's copy
-is closed at the fork, which waits for a file that is just being opened; and a child that executes another program loses it by
-itself. What a parent frees is free for all.
+is closed at the fork (`forks.py`); and a child that executes another program loses it by itself. What a parent frees is free
+for all.
 """
 
 from __future__ import annotations
@@ -13,16 +13,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import threading
-import weakref
 from pathlib import Path
-from typing import Final
 
 from ...errors import StoreError
-
-_opened: Final[weakref.WeakSet[FileLock]] = weakref.WeakSet()
-_forking: Final = threading.Lock()
-"""Held while this process forks, and while a file is opened or closed: a fork sees all files that are open, and no other."""
+from ..forks import forking, register
 
 
 class FileLock:
@@ -45,14 +39,14 @@ class FileLock:
             StoreError: the file cannot be made.
         """
         assert self._descriptor is None, f"{self.path} is open already"
-        with _forking:
+        with forking:
             try:
                 self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except OSError as error:
                 raise StoreError(
                     f"{self.path}: cannot be made ({error.strerror}); is the folder there and writable?"
                 ) from None
-            _opened.add(self)
+            register(self)
 
     def take(self) -> bool:
         """Take the lock if it is free; answers whether it is ours now.
@@ -76,8 +70,8 @@ class FileLock:
         """Let go of the lock and of the file. Twice is harmless."""
         if self._descriptor is not None:
             self.free()  # closing alone would leave it with a child that has not come to its own program yet
-            with _forking:
-                self._forget()
+            with forking:
+                self.let_go()
 
     def is_in_place(self) -> bool:
         """Whether the file that is open is still the one of this name: somebody may have removed it before it was locked."""
@@ -86,17 +80,8 @@ class FileLock:
         except FileNotFoundError:
             return False
 
-    def _forget(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-            _opened.discard(self)
-
-
-def _forget_in_child() -> None:
-    _forking.release()
-    for lock in list(_opened):
-        lock._forget()
-
-
-os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_forget_in_child)
+    def let_go(self) -> None:
+        """Close the file; the lock is left to a process that shares it."""
+        file, self._descriptor = self._descriptor, None
+        if file is not None:
+            os.close(file)
