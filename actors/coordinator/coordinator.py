@@ -149,7 +149,7 @@ class Coordinator:
         if self._lead is not None:
             is_stored = self._lead.settle(turn)
             if is_stored:
-                self._shutdown.settle(self._lead.reign, turn)
+                self._shutdown.settle(self._lead.reign, self._lead.membership, turn)
 
     # ---- the lead -------------------------------------------------------------------------------------------------------
 

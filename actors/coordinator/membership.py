@@ -177,10 +177,14 @@ class Membership:
             self._on_beat_time(turn)
 
     def _on_beat_time(self, turn: Turn) -> None:
+        self.tell_all(turn)
+        self._wake(turn)
+
+    def tell_all(self, turn: Turn) -> None:
+        """Tell every member that the leader lives, and how many attempts it has."""
         members = self._members()
         for peer in self._peers.values():
             turn.send(on_node(COORDINATOR, peer.node), self._leader_beat(peer, members))
-        self._wake(turn)
 
     def _leader_beat(self, peer: Peer, members: tuple[Member, ...] | None = None) -> LeaderBeat:
         me = self._me
@@ -237,6 +241,10 @@ class Membership:
         """Who may lead next, by name."""
         found = (it for it in self._peers.values() if it.candidate and it.state == "alive")
         return sorted(found, key=lambda it: it.node)
+
+    def leavers(self) -> list[Peer]:
+        """Who takes no more work, by request, and may be on its way out."""
+        return [it for it in self._peers.values() if it.state == "draining"]
 
     def listed(self, key: str, elapsed: int) -> MembersListed:
         """All nodes, for a person."""

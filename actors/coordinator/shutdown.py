@@ -6,7 +6,8 @@
                                └▶ STOPPED: all is stored; `NodeStopped` to whoever asked
 
 A second `Stop` hurries from draining to releasing. A node that does not lead asks its leader for all this with its heartbeats,
-and learns from the leader's how many attempts it still has; with nobody leading it waits its time out and goes.
+and learns from the leader's how many attempts it still has; with nobody leading it waits its time out and goes. So when all
+nodes stop at once, the leader goes last: it stays until what runs on the others has ended and is recorded, or its time is out.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ HAND_OVER_US: Final = 300 * MILLISECOND
 HAND_OVERS: Final = 3
 """Candidates that are asked before a leader goes without a successor."""
 
+FAREWELL_US: Final = 100 * MILLISECOND
+"""How long a leader stays after it has told those that stop with it that nothing of theirs is open."""
+
 assert RELEASE_US > RELEASE_GRACE_US
 
 
@@ -45,6 +49,7 @@ class Shutdown:
         self._told = False
         self._invited: list[str] = []
         self._held: int | None = None
+        self._farewell_at: int | None = None
 
     def begin(self, message: Stop, turn: Turn) -> None:
         """Go quiet; a second time: hurry."""
@@ -85,13 +90,25 @@ class Shutdown:
             rescue.release(place, turn)
         turn.set_timer("stop", turn.elapsed + RELEASE_US, steady=True)
 
-    def settle(self, reign: Reign, turn: Turn) -> None:
-        """On a leader, when all is stored: tell that the node has stopped, when nothing runs here."""
+    def settle(self, reign: Reign, membership: Membership, turn: Turn) -> None:
+        """On a leader, when all is stored: tell that the node has stopped, when nothing runs here, nor where others stop too."""
         if not self.begun or reign.handing_over:
             return
         place = reign.places.of(self._me.incarnation)
-        if self._over or place is None or not place.busy():
+        is_idle = place is None or not place.busy()
+        if self._over or (is_idle and self._has_parted(membership, turn)):
             self._tell(turn)
+
+    def _has_parted(self, membership: Membership, turn: Turn) -> bool:
+        """Whether those that stop too have ended what they run, and were told so: nobody else will be there to do it."""
+        leavers = membership.leavers()
+        if any(peer.place.busy() for peer in leavers):
+            return False
+        if leavers and self._farewell_at is None:
+            membership.tell_all(turn)
+            self._farewell_at = turn.elapsed + FAREWELL_US
+            turn.set_timer("farewell", self._farewell_at, steady=True)
+        return self._farewell_at is None or turn.elapsed >= self._farewell_at
 
     def on_leader_beat(self, message: LeaderBeat, turn: Turn) -> None:
         """On a member: tell that the node has stopped, when its leader knows that it goes and nothing runs here."""

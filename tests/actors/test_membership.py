@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from callsheet.actors.actor import MILLISECOND
+from callsheet.actors.coordinator.shutdown import FAREWELL_US, RELEASE_US
 from callsheet.actors.executor.runner import Capacity, Outcome
 from callsheet.actors.messages import (
     AttemptsEnded,
@@ -367,6 +368,34 @@ def test_a_leader_whose_successors_do_not_answer_stops_all_the_same() -> None:
     leader = Cluster()
     leader.tell(Stop(10 * SECOND), sender="client-1")
     leader.tell(TimerFired("hand_over"), after=300 * MILLISECOND)
+    assert leader.last(NodeStopped).node == "n"
+
+
+def test_a_leader_that_stops_with_all_others_stays_until_their_work_is_recorded_and_they_know() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.beat(draining=True)
+
+    leader.tell(Stop(10 * SECOND), sender="client-1")
+    assert not [message for message in leader.out if isinstance(message, NodeStopped)]
+
+    leader.tell(AttemptsEnded("n2", (outcome(order),)), sender=OTHER)
+    assert ends(leader) == [(order.run_id, RunState.SUCCEEDED)]
+    assert leader.last(LeaderBeat).held == 0
+    assert not [message for message in leader.out if isinstance(message, NodeStopped)]
+
+    leader.tell(TimerFired("farewell"), after=FAREWELL_US)
+    assert leader.last(NodeStopped).node == "n"
+
+
+def test_a_leader_that_stops_does_not_wait_longer_for_others_than_for_itself() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    leader.beat(draining=True)
+    leader.tell(Stop(10 * SECOND), sender="client-1")
+    leader.tell(TimerFired("stop"), after=10 * SECOND)
+    leader.tell(TimerFired("stop"), after=RELEASE_US)
     assert leader.last(NodeStopped).node == "n"
 
 
