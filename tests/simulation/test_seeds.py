@@ -65,7 +65,7 @@ def test_without_faults_exactly_the_slots_of_the_calendar_are_decided(seed: int)
     world.run()
 
     seen = 0
-    now = world.clocks.now()
+    now = world.wall()
     for key, record in world.disk.tables.jobs.items():
         job, state = record.job, record.state
         expected = brute_force(job.trigger, job.anchor, job.anchor - 1, state.mark)

@@ -26,7 +26,7 @@ from callsheet.actors.messages import (
     Envelope,
     JobChanged,
     JobsAdded,
-    NodeStopped,
+    LeaderIs,
     Query,
     RequestRejected,
     RunsEnded,
@@ -36,6 +36,7 @@ from callsheet.actors.messages import (
 )
 from callsheet.actors.persistence.store import GetRuns, ListDecisions, ListJobs, ListRuns
 from callsheet.data import pack_call
+from simulation.route import Route
 from simulation.virtual import MILLION, stream
 from simulation.workload import Work
 
@@ -47,7 +48,7 @@ ASK_AGAIN_US: Final = MILLION
 REQUEST_US: Final = 30 * MILLION
 WATCH_AGAIN_US: Final = 5 * MILLION
 BETWEEN_WORDS_US: Final = MILLION
-EXPECTED: Final = {"store_full": "store", "store_busy": "store", "stopping": "stop"}
+EXPECTED: Final = {"store_full": {"store"}, "store_busy": {"store"}, "stopping": {"stop", "leave", "roll"}}
 """Refusals that only a fault explains."""
 
 
@@ -75,6 +76,7 @@ class Client:
         self._busy: set[int] = set()
         self.is_quiet = False
         self.answers: dict[str, int] = {}
+        self.route = Route(world, f"{self.name}@{OUTSIDE}", self._send_all)
         world.outside.attach(self.name, self._receive)
 
     def begin(self, until: int) -> None:
@@ -123,13 +125,21 @@ class Client:
                     "20", f"{type(request.message).__name__} {key} got no answer for 30 s after healing"
                 )
             return
-        message = request.message
-        self._send(structs.replace(message, repeated=True) if isinstance(message, Submit) else message)
+        self._send_again(request.message)
         self._world.time.call_in(ASK_AGAIN_US, partial(self._ask_again, key))
 
     def _send(self, message: Any) -> None:
-        envelope = Envelope(f"{self.name}@{OUTSIDE}", on_node(REGISTRY, self._world.node.name), 0, (message,))
-        self._world.outside.send(envelope)
+        node = self.route.node
+        if node is not None:
+            self._world.outside.send(Envelope(f"{self.name}@{OUTSIDE}", on_node(REGISTRY, node), 0, (message,)))
+
+    def _send_all(self) -> None:
+        """There is another leader: what was asked of the last one may be lost."""
+        for request in self._requests.values():
+            self._send_again(request.message)
+
+    def _send_again(self, message: Any) -> None:
+        self._send(structs.replace(message, repeated=True) if isinstance(message, Submit) else message)
 
     def _receive(self, envelope: Envelope) -> bool:
         for message in envelope.messages:
@@ -138,8 +148,10 @@ class Client:
                     for end in ends:
                         self._world.promises.on_end(end)
                         self._waits.discard(end.run_id)
-                case NodeStopped():
-                    self._world.faults.on_stopped()
+                case LeaderIs():
+                    self.route.hear(message, envelope.sender)
+                case RequestRejected(code="not_leader"):
+                    self.route.doubt(envelope.sender)
                 case _:
                     request = self._requests.pop(message.key, None)
                     if request is not None:
@@ -151,7 +163,7 @@ class Client:
         name = message.code if isinstance(message, RequestRejected) else type(message).__name__
         self._world.count(f"answer {name}")
         expected = EXPECTED.get(message.code) if isinstance(message, RequestRejected) else None
-        if expected is not None and expected not in self._world.options.faults:
+        if expected is not None and expected.isdisjoint(self._world.options.faults):
             self._world.referee.fail("15", f"{message.key} was refused without cause: {message.code}: {message.text}")
 
     # ---- acting ---------------------------------------------------------------------------------------------------------
@@ -200,7 +212,7 @@ class Client:
             arguments,
             f"token-{work.number}-{number}" if token else None,
             random.choice((None, None, -100, 0, 100)),
-            self._world.clocks.now() + wait if later else 0,
+            self._world.wall() + wait if later else 0,
         )
 
     def _judge_unknown(self, tenant: str, name: str, asked_at: int, message: Any) -> None:

@@ -3,6 +3,7 @@
 scripts/simulate --seeds 300                 seeds 0 … 299 on two processors; exit 1 when one fails
 scripts/simulate --seeds 50 --first 1000     seeds 1000 … 1049
 scripts/simulate --minutes 10                as many as fit into ten minutes
+scripts/simulate --nodes 3 --seeds 100       clusters of three nodes
 scripts/simulate --seed 7 --trace            one seed, with every envelope
 scripts/simulate --seed 7 --options faults=kill+store,jobs=0+3
 scripts/simulate --seeds 100 --no-faults network,store
@@ -21,7 +22,7 @@ from itertools import count
 
 from msgspec import structs
 
-from simulation.option import FAULTS, Options, read_options
+from simulation.option import CLUSTER_FAULTS, FAULTS, NODES, Options, read_options
 from simulation.plant import PLANTS, planted
 from simulation.trial import Result, replay_command, run_trial, shrink
 from simulation.world import World
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--minutes", type=float, default=0.0, help="go on for so long instead of a number of seeds")
     parser.add_argument("--seed", type=int, default=None, help="one seed alone")
+    parser.add_argument("--nodes", type=int, default=1, choices=NODES, help="how many nodes share the store")
     parser.add_argument("--options", default="", help="name=value,… in place of what a seed draws; lists with +")
     parser.add_argument("--no-faults", default="", help=f"classes of faults to leave out: {', '.join(FAULTS)}")
     parser.add_argument("--plant", default="", choices=["", *PLANTS], help="a bug to plant")
@@ -61,10 +63,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(seed: int, asked: argparse.Namespace) -> Options:
-    options = read_options(seed, asked.options)
+    options = read_options(seed, asked.options, asked.nodes)
     left_out = set(filter(None, asked.no_faults.split(",")))
-    if unknown := left_out - set(FAULTS):
-        raise ValueError(f"no class of faults is named {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}")
+    if unknown := left_out.difference(FAULTS, CLUSTER_FAULTS):
+        there = ", ".join((*FAULTS, *CLUSTER_FAULTS))
+        raise ValueError(f"no class of faults is named {', '.join(sorted(unknown))}; there are {there}")
     return structs.replace(options, faults=tuple(name for name in options.faults if name not in left_out))
 
 
@@ -124,7 +127,11 @@ def _run_many(asked: argparse.Namespace) -> int:
     seeds = count(asked.first) if asked.minutes else iter(range(asked.first, asked.first + asked.seeds))
     ends_at = time.monotonic() + asked.minutes * 60 if asked.minutes else float("inf")
     what = f"{asked.minutes:g} minutes of seeds" if asked.minutes else f"{asked.seeds} seeds"
-    _say(f"{what} from {asked.first}" + (f", options {asked.options}" if asked.options else ""))
+    _say(
+        f"{what} from {asked.first}"
+        + (f", {asked.nodes} nodes" if asked.nodes > 1 else "")
+        + (f", options {asked.options}" if asked.options else "")
+    )
     tally, failures, began, told_at = Counter[str](), [], time.monotonic(), time.monotonic()
     done = virtual = 0
     for result in _results(seeds, asked, ends_at):

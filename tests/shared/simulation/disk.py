@@ -1,9 +1,13 @@
-"""The disk of a simulated machine: what is left of a store when its process dies, and when its machine does.
+"""The disk of a simulated world: what is left of a store when a process dies, and when the machine does.
 
     commit ─▶ cache (what every reader sees, survives a kill) ──sync──▶ platter (survives the loss of power)
 
 Each step that writes takes a while; until it is over it is *in flight*, and a death in that time may find it done or not.
 Where the store is durable a step is synced when it is over, otherwise only now and then (as SQLite's NORMAL does).
+
+One process writes at a time: it holds the lock until its step is over, and one that stands still meanwhile goes on holding it.
+Others wait, and are told that the store is busy when they waited too long. What is in flight is seen by none of them; but when
+another one queues behind a step, that one's fate is sealed: it will be found done.
 
 The store in memory is the cache and the platter; steps are done on the cache at once and on the platter when they are
 synced. A death puts a new cache together: the platter, and those of the later steps that were lucky.
@@ -13,25 +17,31 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
 from callsheet.actors.persistence.memory import MemoryStore
 from callsheet.actors.persistence.memory.tables import Tables
 from callsheet.actors.persistence.store import Capabilities, Committed, Lease, Question, Write
+from callsheet.errors import StoreBusy
 from simulation.virtual import Timeline
 
-SYNC_EVERY_US = 5_000_000
+SYNC_EVERY_US: Final = 5_000_000
+BUSY_US: Final = 2_000_000
+"""How long a process waits for the lock, as the real store does."""
 
 
 class Done(Struct):
-    """A step that was done on the cache: over at `over_at`, synced at `synced_at`."""
+    """A step that was done on the cache by `owner`: over at `over_at`, synced at `synced_at`. `lease` is how it was before."""
 
     call: Callable[[MemoryStore], Any]
     writes: tuple[Write, ...]
+    owner: object
+    lease: Lease | None
     over_at: int
     synced_at: int
+    sealed: bool = False
 
 
 class Disk:
@@ -43,8 +53,8 @@ class Disk:
         self.cache = MemoryStore()
         self._platter = MemoryStore()
         self._pending: deque[Done] = deque()
-        self.boot = 1
-        self.marks: dict[str, tuple[int, set[int]]] = {}
+        self._lock_owner: object = None
+        self._lock_until = 0
 
     @property
     def tables(self) -> Tables:
@@ -57,23 +67,60 @@ class Disk:
         self._sync()
         return self._platter._tables
 
-    def do(self, call: Callable[[MemoryStore], Any], writes: tuple[Write, ...], takes_us: int) -> Any:
-        """Do a step that writes; it is over in `takes_us`."""
+    def lease(self, reader: object) -> Lease | None:
+        """The lease as this process sees it: what others have in flight it does not."""
+        seen, now = self.cache.lease(), self._timeline.now
+        for done in reversed(self._pending):
+            if done.over_at <= now or done.owner is reader or done.sealed:
+                break
+            seen = done.lease
+        return seen
+
+    def wait_us(self, owner: object, at: int) -> int:
+        """How long this process must wait for the lock, at an instant."""
+        return 0 if self._lock_owner is owner else max(0, self._lock_until - at)
+
+    def do(self, call: Callable[[MemoryStore], Any], writes: tuple[Write, ...], takes_us: int, owner: object) -> Any:
+        """Do a step that writes; it is over in `takes_us`, and until then the owner holds the lock."""
+        lease = self.cache.lease()
+        for done in reversed(self._pending):
+            if done.over_at <= self._timeline.now or done.owner is owner:
+                break
+            done.sealed = True
         answer = call(self.cache)
         self._sync()
         over_at = self._timeline.now + takes_us
-        synced_at = over_at if self.durable else (over_at // SYNC_EVERY_US + 1) * SYNC_EVERY_US
-        self._pending.append(Done(call, writes, over_at, synced_at))
+        self._lock_owner, self._lock_until = owner, over_at
+        self._pending.append(Done(call, writes, owner, lease, over_at, self._synced_at(over_at)))
         return answer
 
-    def die(self, luck: Callable[[], bool]) -> None:
-        """The process is killed: of the steps in flight those stay that luck spares, up to the first that it does not."""
+    def stand_still(self, owner: object, until: int) -> None:
+        """A process stands still until then: what it has in flight is not over before, and as long it holds the lock."""
+        if self._lock_owner is not owner or self._lock_until <= self._timeline.now:
+            return
+        in_flight = [done for done in self._pending if done.over_at > self._timeline.now]
+        if any(done.sealed for done in in_flight):
+            return
+        self._lock_until = max(self._lock_until, until)
+        for done in in_flight:
+            done.over_at = max(done.over_at, until)
+            done.synced_at = self._synced_at(done.over_at)
+
+    def is_locked_by(self, owner: object) -> bool:
+        """Whether this process is in the middle of a step that writes."""
+        return self._lock_owner is owner and self._lock_until > self._timeline.now
+
+    def die(self, luck: Callable[[], bool], owner: object = None) -> None:
+        """A process is killed: of its steps in flight those stay that luck spares, up to the first that it does not."""
         self._sync()
         now = self._timeline.now
-        self._rebuild([done for done in self._pending if done.over_at <= now], luck)
+        at_stake = [done for done in self._pending if done.over_at > now and done.owner is owner and not done.sealed]
+        self._rebuild(list(self._pending)[: len(self._pending) - len(at_stake)], luck)
+        if self._lock_owner is owner:
+            self._lock_owner, self._lock_until = None, 0
 
     def lose_power(self, luck: Callable[[], bool]) -> list[Write]:
-        """The machine dies: answers the writes that were over and are lost all the same. Marks are of another boot now."""
+        """The machine dies: answers the writes that were over and are lost all the same."""
         self._sync()
         now = self._timeline.now
         acknowledged = [done for done in self._pending if done.over_at <= now]
@@ -82,7 +129,7 @@ class Disk:
         for done in self._pending:  # what came back is on the disk for good
             done.call(self._platter)
         self._pending.clear()
-        self.boot += 1
+        self._lock_owner, self._lock_until = None, 0
         return [write for done in acknowledged[kept:] for write in done.writes]
 
     def _rebuild(self, kept: list[Done], luck: Callable[[], bool]) -> None:
@@ -101,23 +148,47 @@ class Disk:
             done.call(self.cache)
         self._pending = deque(kept)
 
+    def _synced_at(self, over_at: int) -> int:
+        return over_at if self.durable else (over_at // SYNC_EVERY_US + 1) * SYNC_EVERY_US
+
     def _sync(self) -> None:
         now = self._timeline.now
         while self._pending and self._pending[0].synced_at <= now:
             self._pending.popleft().call(self._platter)
 
 
+class Watcher(Protocol):
+    """Looks on when a store is written to."""
+
+    def on_commit(self, writes: tuple[Write, ...], epoch: int) -> Callable[[], None]:
+        """A batch is about to be written; what is answered is called when it was."""
+
+    def on_take_over(self, seen: Lease | None, found: Lease | None, taken: Lease | None) -> None:
+        """The lease was `found` when it was to be taken over as `seen`."""
+
+
 class DiskStore:
-    """A store on a disk, for one life of a node. `takes` draws how long a step takes; `slow_us` gathers it for the host."""
+    """A store on a disk, for one life of a node, `owner`.
+
+    `takes` draws how long a step takes; `slow_us` gathers it for the host.
+    """
 
     def __init__(
-        self, disk: Disk, takes: Callable[[], int], watch: Callable[[tuple[Write, ...], int], Callable[[], None]]
+        self,
+        disk: Disk,
+        takes: Callable[[], int],
+        watcher: Watcher,
+        *,
+        owner: object = None,
+        is_dead: Callable[[str], bool] = lambda holder: False,
+        many_hosts: bool = False,
     ) -> None:
-        self.capabilities = Capabilities(durable=True, many_processes=False, many_hosts=False, promise="simulated")
+        self.capabilities = Capabilities(durable=True, many_processes=True, many_hosts=many_hosts, promise="simulated")
         self._disk = disk
         self._takes = takes
-        self._watch = watch
-        self._holder = ""
+        self._watcher = watcher
+        self._owner = owner
+        self._is_dead = is_dead
         self.slow_us = 0
 
     def open(self) -> None:
@@ -127,28 +198,33 @@ class DiskStore:
         """Do nothing."""
 
     def enter(self, holder: str) -> None:
-        """Note the name of this life."""
-        self._holder = holder
+        """Do nothing: the world knows who lives."""
 
     def is_dead(self, holder: str) -> bool:
-        """Whoever is not this life: the disk has one user at a time."""
-        return holder != self._holder
+        """Whether the process that holds the lease is no more, for certain."""
+        return self._is_dead(holder)
 
     def tidy(self) -> bool:
         """Do nothing: there is nothing to put in order."""
         return False
 
     def _write(self, call: Callable[[MemoryStore], Any], writes: tuple[Write, ...] = ()) -> Any:
-        takes_us = self._takes()
-        answer = self._disk.do(call, writes, self.slow_us + takes_us)
+        wait_us = self._disk.wait_us(self._owner, self._disk._timeline.now + self.slow_us)
+        if wait_us > BUSY_US:
+            self.slow_us += BUSY_US
+            raise StoreBusy(f"locked by another process for longer than {BUSY_US // 1000} ms")
+        takes_us = wait_us + self._takes()
+        answer = self._disk.do(call, writes, self.slow_us + takes_us, self._owner)
         self.slow_us += takes_us
         return answer
 
     def lease(self) -> Lease | None:
-        return self._disk.cache.lease()
+        return self._disk.lease(self._owner)
 
     def take_lease(self, holder: str, address: str, seen: Lease | None) -> Lease | None:
+        found = self._disk.cache.lease()
         lease: Lease | None = self._write(lambda store: store.take_lease(holder, address, seen))
+        self._watcher.on_take_over(seen, found, lease)
         return lease
 
     def renew_lease(self, holder: str, epoch: int) -> int:
@@ -159,9 +235,9 @@ class DiskStore:
         return self._disk.cache.last_seq()
 
     def commit(self, writes: Sequence[Write], *, epoch: int, holder: str, seq: int) -> Committed:
-        """Commit, with the referee looking on before and after."""
+        """Commit, with the watcher looking on before and after."""
         batch = tuple(writes)
-        after = self._watch(batch, epoch)
+        after = self._watcher.on_commit(batch, epoch)
         committed: Committed = self._write(
             lambda store: store.commit(batch, epoch=epoch, holder=holder, seq=seq), batch
         )

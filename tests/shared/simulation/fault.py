@@ -9,15 +9,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from callsheet.actors.actor import ACTOR_NAMES, COORDINATOR
-from callsheet.actors.messages import Envelope, Stop
+from callsheet.actors.actor import ACTOR_NAMES
 from callsheet.actors.persistence.faulty import Fault, Step
 from callsheet.transport.simulated import Faults as LineFaults
 from simulation.client import OUTSIDE
-from simulation.option import FAULTS
+from simulation.cluster_fault import ClusterFaults
+from simulation.departure import Departures
+from simulation.option import CLUSTER_FAULTS, FAULTS
 from simulation.virtual import MILLION, stream
 
 if TYPE_CHECKING:
+    from simulation.node import Node
     from simulation.world import World
 
 CRASHES: Final = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.CRASH_AFTER)
@@ -30,16 +32,16 @@ class FaultPlan:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._streams = {name: stream(world.seed, "faults", name) for name in (*FAULTS, "disk")}
+        self._streams = {name: stream(world.seed, "faults", name) for name in (*FAULTS, *CLUSTER_FAULTS, "disk")}
         self._over = False
-        self._until = 0
-        self._slow_until = 0
-        self._bad_until = 0
-        self._bad: Fault = Fault.BUSY
-        self._full_until: dict[str, int] = {}
-        self._stopping = 0
+        self.until = 0
+        self._slow_until: dict[str, int] = {}
+        self._bad: dict[str, tuple[int, Fault]] = {}
+        self._full_until: dict[tuple[str, str], int] = {}
         self._commit_crash = self._streams["commit"].choice((0.002, 0.01, 0.03))
         self._store_odds = self._streams["store"].choice((0.0, 0.01, 0.05))
+        self.departures = Departures(world, self._streams["stop"])
+        self._cluster = ClusterFaults(world, self._streams)
 
     def has(self, name: str) -> bool:
         """Whether a class of faults takes part, now."""
@@ -49,8 +51,8 @@ class FaultPlan:
 
     def begin(self, until: int) -> None:
         """Plan what happens by the calendar."""
-        self._until = until
-        every_s = {
+        self.until = until
+        every_s: dict[str, float] = {
             "kill": 12,
             "power": 20,
             "actor": 8,
@@ -61,25 +63,39 @@ class FaultPlan:
             "stop": 15,
             "network": 15,
         }
-        acts: dict[str, Callable[[], None]] = {
-            "kill": partial(self._world.kill, "kill"),
-            "power": partial(self._world.kill, "power"),
+        acts: dict[str, Callable[[], object]] = {
+            "kill": lambda: self.any_node("kill").kill("kill"),
+            "power": lambda: self._world.cut_power(self.any_node("power").machine),
             "actor": self._fail_actor,
             "pause": self._pause,
             "clock": self._clock,
             "store": self._store,
             "mailbox": self._mailbox,
-            "stop": self._stop,
+            "stop": lambda: self.departures.stop(self.any_node("stop")),
             "network": self._cut,
         }
+        if self._world.options.nodes > 1:
+            every_s |= self._cluster.EVERY_S
+            acts |= self._cluster.acts()
         for name, wait_s in every_s.items():
             at = MILLION
+            wait_s /= (1 + self._world.options.nodes) / 2  # noqa: PLW2901
             while self.has(name) and (at := at + int(self._streams[name].expovariate(1 / wait_s) * MILLION)) < until:
                 self._world.time.call_at(at, partial(self._act, name, acts[name]))
-        if self.has("network") or self.has("local"):
-            self._set_lines()
+        self._set_lines()
+        if self._world.options.nodes > 1:
+            self._cluster.begin(until)
 
-    def _act(self, name: str, act: Callable[[], None]) -> None:
+    def any_node(self, name: str) -> Node:
+        """The node that a fault of a class strikes; often the one that leads."""
+        nodes, random = self._world.nodes, self._streams[name]
+        if len(nodes) == 1:
+            return nodes[0]
+        leader = self._world.leader()
+        part, pick = random.random(), random.choice(nodes)
+        return leader.node if leader is not None and part < 0.3 else pick
+
+    def _act(self, name: str, act: Callable[[], object]) -> None:
         if self.has(name):
             self._world.count(f"fault {name}")
             act()
@@ -101,53 +117,55 @@ class FaultPlan:
             late_us=local.choice((5_000, 500_000)),
             stray_us=local.choice((500, 50_000)),
         )
-        node = self._world.node.name
-        if self.has("network"):
-            for line in ((OUTSIDE, node), (node, OUTSIDE)):
-                self._world.network.set_line(*line, outer)
-        if self.has("local"):
-            self._world.network.set_line(node, node, inner)
+        for node in self._world.nodes:
+            if self.has("network"):
+                for line in ((OUTSIDE, node.name), (node.name, OUTSIDE)):
+                    self._world.network.set_line(*line, outer)
+            if self.has("local"):
+                self._world.network.set_line(node.name, node.name, inner)
 
     def heal(self) -> None:
         """All faults end."""
         self._over = True
         self._world.network.heal()
         self._full_until.clear()
+        self._cluster.heal()
 
     # ---- what the store asks --------------------------------------------------------------------------------------------
 
-    def store_takes(self) -> int:
+    def store_takes(self, node: str) -> int:
         """How long a step of the store takes (µs)."""
         random = self._streams["disk"]
         usual = 100 + int(random.random() ** 4 * 4_000)
-        return usual * 100 if self._slow_until > self._world.time.now and not self._over else usual
+        return usual * 100 if self._slow_until.get(node, 0) > self._world.time.now and not self._over else usual
 
-    def store_fault(self, step: Step) -> Fault:
+    def store_fault(self, node: str, step: Step) -> Fault:
         """What goes wrong with a step of the store."""
         if self.has("commit") and step.kind in ("commit", "take_lease"):
             random = self._streams["commit"]
             if random.random() < self._commit_crash:
                 self._world.count("fault commit")
                 return random.choice(CRASHES)
-        if not self.has("store"):
+        if not self.has("store") or step.kind in ("open", "enter", "is_dead"):
             return Fault.NONE
-        if self._bad_until > self._world.time.now and step.kind != "open":
-            return self._bad if self._bad is Fault.BUSY or step.kind == "commit" else Fault.NONE
+        until, bad = self._bad.get(node, (0, Fault.NONE))
+        if until > self._world.time.now:
+            return bad if bad is Fault.BUSY or step.kind == "commit" else Fault.NONE
         random = self._streams["store"]
         chance, kind = random.random(), random.random()
         if chance >= self._store_odds:
             return Fault.NONE
         if step.kind == "commit":
             return (Fault.BUSY, Fault.FULL, Fault.UNKNOWN_LOST, Fault.UNKNOWN_DONE)[int(kind * 4)]
-        return Fault.NONE if step.kind == "open" else Fault.BUSY
+        return Fault.BUSY
 
     def luck(self) -> bool:
         """Whether a step in flight was done when the process or the machine died."""
         return self._streams["disk"].random() < 0.5
 
-    def is_full(self, name: str) -> bool:
+    def is_full(self, node: str, name: str) -> bool:
         """Whether a mailbox takes nothing now."""
-        return self._full_until.get(name, 0) > self._world.time.now
+        return self._full_until.get((node, name), 0) > self._world.time.now
 
     def start_wait(self) -> int:
         """How long a function with a free place waits for its call (µs)."""
@@ -158,85 +176,51 @@ class FaultPlan:
     # ---- what happens ---------------------------------------------------------------------------------------------------
 
     def _fail_actor(self) -> None:
-        life = self._world.node.life
+        life = self.any_node("actor").life
         name = self._streams["actor"].choice(CRASH_ALONE)
         if life is not None:
             life.fail_actor(name)
 
     def _pause(self) -> None:
-        random, life = self._streams["pause"], self._world.node.life
+        random, life = self._streams["pause"], self.any_node("pause").life
         length = int(random.choice((0.05, 1.0, 4.0, 15.0)) * MILLION * random.random())
         if life is not None:
-            life.hold(min(self._world.time.now + length, self._until))
+            life.hold(min(self._world.time.now + length, self.until))
 
     def _clock(self) -> None:
-        random, life = self._streams["clock"], self._world.node.life
+        random, machine = self._streams["clock"], self.any_node("clock").machine
+        lives = [life for life in self._world.lives() if life.node.machine is machine]
         kind, part = random.choice(("forward", "back", "suspend")), random.random()
         reach = random.choice((2, 30, 90, 600, 10_000)) * MILLION
         if kind == "suspend":
-            length = min(int(part * 20 * MILLION), self._until - self._world.time.now)
-            if life is not None:
+            length = min(int(part * 20 * MILLION), self.until - self._world.time.now)
+            for life in lives:
                 life.hold(self._world.time.now + length)
-            self._world.clocks.halt(length)
+            machine.clocks.halt(length)
         else:
-            self._world.clocks.jump(int(part * reach) if kind == "forward" else -int(part * min(reach, 30 * MILLION)))
-        if life is not None:
+            machine.clocks.jump(int(part * reach) if kind == "forward" else -int(part * min(reach, 30 * MILLION)))
+        for life in lives:
             self._world.time.call_in(1 + int(part * 500_000), life.look_at_timers)
 
     def _store(self) -> None:
         random = self._streams["store"]
         length = int(random.random() * 6 * MILLION)
         kind = random.choice(("slow", "busy", "full"))
-        if kind == "slow":
-            self._slow_until = self._world.time.now + length
-        else:
-            self._bad_until = self._world.time.now + length
-            self._bad = Fault.BUSY if kind == "busy" else Fault.FULL
+        until = self._world.time.now + length
+        is_shared = kind == "full" or len(self._world.nodes) == 1  # a full disk is everybody's
+        for node in self._world.nodes if is_shared else [self.any_node("store")]:
+            if kind == "slow":
+                self._slow_until[node.name] = until
+            else:
+                self._bad[node.name] = (until, Fault.BUSY if kind == "busy" else Fault.FULL)
 
     def _mailbox(self) -> None:
-        random = self._streams["mailbox"]
+        random, node = self._streams["mailbox"], self.any_node("mailbox")
         name = random.choice(ACTOR_NAMES)
-        self._full_until[name] = self._world.time.now + int(random.random() * 2 * MILLION)
+        self._full_until[node.name, name] = self._world.time.now + int(random.random() * 2 * MILLION)
 
     def _cut(self) -> None:
-        random = self._streams["network"]
-        line = random.choice(((OUTSIDE, self._world.node.name), (self._world.node.name, OUTSIDE)))
+        random, node = self._streams["network"], self.any_node("network").name
+        line = random.choice(((OUTSIDE, node), (node, OUTSIDE)))
         self._world.network.cut(*line)
         self._world.time.call_in(int(random.random() * 8 * MILLION), partial(self._world.network.mend, *line))
-
-    # ---- an orderly stop ------------------------------------------------------------------------------------------------
-
-    def _stop(self) -> None:
-        random, node = self._streams["stop"], self._world.node
-        drain, hurry, rest = random.choice((0, 1, 5)) * MILLION, random.random() < 0.3, random.random()
-        if node.life is None or self._stopping:
-            return
-        self._stopping = node.lives
-        self._rest_us = int(rest * 4 * MILLION)
-        self._tell_stop(Stop(drain), node.lives)
-        if hurry:
-            self._world.time.call_in(drain // 2, partial(self._tell_stop, Stop(0, hurry=True), node.lives))
-        self._world.time.call_in(drain + 8 * MILLION, partial(self._end_stop, node.lives))
-
-    def _tell_stop(self, stop: Stop, number: int) -> None:
-        if self._world.node.lives != number or self._stopping != number:
-            return
-        client = self._world.clients[0].name
-        life = self._world.node.life
-        if life is not None:
-            life.tell(Envelope(f"{client}@{OUTSIDE}", COORDINATOR, 0, (stop,)))
-
-    def on_stopped(self) -> None:
-        """The node says that it has stopped."""
-        self._world.count("stopped in order")
-        self._end_stop(self._stopping)
-
-    def _end_stop(self, life: int) -> None:
-        """The program ends: pools, actors, store."""
-        if not self._stopping or self._stopping != life:
-            return
-        self._stopping = 0
-        if self._world.node.lives == life and self._world.node.life is not None:
-            self._world.node.life.runner.close(MILLION)
-            self._world.restart_in = self._rest_us
-            self._world.node.kill()

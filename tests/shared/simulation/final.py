@@ -56,9 +56,9 @@ class Final:
     def judge(self) -> None:
         """All of it."""
         world = self._world
-        life = world.node.life
+        life = world.leader()
         if life is None:
-            world.referee.fail("20", "the node is down at the end")
+            world.referee.fail("20", f"nobody leads at the end; up are {[it.holder for it in world.lives()]}")
             return
         world.promises.check()
         self._judge_probes(life)
@@ -76,9 +76,9 @@ class Final:
 
     def _judge_probes(self, life: Life) -> None:
         world, tables = self._world, self._world.disk.tables
-        coordinator = life.actors[COORDINATOR]
-        if coordinator._reign is None or not coordinator._rebuild.done:
-            self._fail("20", "nobody leads at the end")
+        lead = life.actors[COORDINATOR]._lead
+        if lead is None or not lead.is_ready:
+            self._fail("20", f"{life.holder} holds the lease, and does not lead at the end")
         if not world.probes:
             self._fail("20", f"no probe was accepted within {world.healed_for() / 1e6} s of healing")
         slack = LOST_MESSAGE_US if "local" in world.options.faults else 0
@@ -96,9 +96,9 @@ class Final:
 
     def _judge_runs(self, life: Life) -> None:
         world, tables = self._world, self._world.disk.tables
-        book = life.actors[COORDINATOR]._reign.book
-        coordinator = life.actors[COORDINATOR]
-        batches = [batch for batch in (coordinator._sent, coordinator._reign.batch) if batch is not None]
+        lead = life.actors[COORDINATOR]._lead
+        book = lead.reign.book
+        batches = [batch for batch in (lead._sent, lead.reign.batch) if batch is not None]
         ending = {end.run_id for batch in batches for end in batch.ends}
         for run_id in tables.live:
             live = book.live.get(run_id)
@@ -109,24 +109,25 @@ class Final:
                     "22", f"run {run_id} of {tables.live[run_id].job} has not ended, and the leader does not know it"
                 )
             else:
-                self._judge_live(live, life)
+                self._judge_live(live)
         world.count("live at the end", len(tables.live))
 
-    def _judge_live(self, live: Live, life: Life) -> None:
+    def _judge_live(self, live: Live) -> None:
         name = f"run {live.run.run_id} of {live.run.job} is {live.state}"
-        now, wall = self._world.time.now, self._world.clocks.now()
+        now, wall = self._world.time.now, self._world.wall()
         if not live.reason:
             self._fail("19", f"{name} and has no reason")
         if live.state in WAITING and live.look_at is None:
             self._fail("19", f"{name} and nobody looks at it again")
         begins = self._world.trace.by_run.get(live.run.run_id, [])
         if live.state in (RunState.CLAIMED, RunState.RUNNING, RunState.CANCELLING):
-            if not any(begin.runs for begin in begins) and live.fence not in life.runner._waiting:
+            waits = any(live.fence in life.runner._waiting for life in self._world.lives())
+            if not waits and not any(begin.runs for begin in begins):
                 age = now - begins[-1].at if begins else wall - live.ready_at
                 if age > self._patience():
                     self._fail("19", f"{name} by fence {live.fence}, and nothing of it runs")
         elif live.state is RunState.READY:
-            free = life.runner.capacity.of(live.job.executor)
+            free = sum(life.runner.capacity.of(live.job.executor) for life in self._world.lives())
             busy = sum(begin.order.kind == live.job.executor for begin in self._world.trace.running())
             if wall - live.ready_at > self._patience() and busy < free and live.key not in self._held():
                 self._fail(
@@ -158,9 +159,9 @@ class Final:
             )
 
     def _book(self) -> Any:
-        life = self._world.node.life
+        life = self._world.leader()
         assert life is not None
-        return life.actors[COORDINATOR]._reign.book
+        return life.actors[COORDINATOR]._lead.reign.book
 
     def _held(self) -> set[tuple[str, str]]:
         return {
@@ -184,7 +185,7 @@ class Final:
             for path, size in found.items():
                 if size > most:
                     self._fail("16", f"{address}{path} holds {size} at the end, when all is quiet")
-        reign = life.actors[COORDINATOR]._reign
+        reign = life.actors[COORDINATOR]._lead.reign
         if max(life.mail().values()) > 64:
             self._fail("16", f"letters wait at the end, when all is quiet: {life.mail()}")
         strays = [number for number in reign.book.gated if number not in reign.book.live]
@@ -201,10 +202,10 @@ class Final:
     def _judge_memory(self, life: Life) -> None:
         """What a new leader would know is what this one knows."""
         coordinator = life.actors[COORDINATOR]
-        if coordinator._save is not None or coordinator._reign.batch:
+        if coordinator._lead._save is not None or coordinator._lead.reign.batch:
             return
         self._world.count("memories compared")
-        theirs, ours = rebuilt(self._world, life), coordinator._reign
+        theirs, ours = rebuilt(self._world, life), coordinator._lead.reign
         for run_id in sorted({*ours.book.live, *theirs.book.live}):
             old, new = ours.book.live.get(run_id), theirs.book.live.get(run_id)
             if old is None or new is None:
@@ -230,7 +231,7 @@ class Final:
             name, _, value = line.rpartition(" ")
             if name and not line.startswith("#"):
                 shown[name] = float(value)
-        for name, count in self._world.referee.events.counts.items():
+        for name, count in self._world.referee.events.shown(life).items():
             if shown.get(name, 0.0) != count:
                 self._fail("17", f"metrics show {shown.get(name)} for {name}, the events say {count}")
 
@@ -265,5 +266,9 @@ def _essence(live: Live) -> tuple[object, ...]:
     waits = bool(live.run.group and live.job.after and not live.run.arguments and not live.fence)
     if waits:  # a new leader asks for the upstreams' results again, and lets the run go on when it has them
         state = RunState.BLOCKED if state in (RunState.READY, RunState.DELAYED) else state
-    blocked = (waits, live.gates) if state is RunState.BLOCKED else ()
+    # runs that may overlap are paced only by the leader that caught up with their slots
+    paced = live.gates if live.job.overlap != "allow_all" else 0
+    if state is RunState.BLOCKED and live.gates and not paced and not waits:
+        state = RunState.READY
+    blocked = (waits, paced) if state is RunState.BLOCKED else ()
     return (str(state), live.attempts, live.crashes, live.fence, blocked)

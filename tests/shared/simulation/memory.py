@@ -22,19 +22,19 @@ def rebuilt(world: World, life: Life) -> Any:
     store = MemoryStore()
     store.restore(world.disk.cache.snapshot())
     coordinator, persistence = Coordinator(durable=True), Persistence(store)
-    turn = Turn(world.clocks.now(), world.clocks.elapsed())
-    for offer in life.actors[COORDINATOR]._offers.values():
-        turn.sender = EXECUTOR
-        coordinator.receive(offer, turn)
+    persistence.receive(life.started, Turn(life.time.now(), life.time.elapsed()))
+    turn = Turn(life.time.now(), life.time.elapsed())
     coordinator.receive(life.started, turn)
+    turn.sender = EXECUTOR
+    coordinator.receive(life.actors[COORDINATOR]._offer, turn)
     for _ in range(MOST_STEPS):
         messages = [(it.to, it.message) for it in turn.effects if isinstance(it, Send)]
         turn.effects = []
         for to, message in messages:
             _pass_on(to, message, coordinator, persistence, life, turn)
-        rebuild: Any = coordinator._rebuild
-        if rebuild is not None and rebuild.done:
-            return coordinator._reign
+        lead: Any = coordinator._lead
+        if lead is not None and lead.is_ready:
+            return lead.reign
     raise AssertionError("a new leader never ends its rebuild")
 
 
@@ -52,5 +52,5 @@ def _pass_on(to: str, message: Any, coordinator: Coordinator, persistence: Persi
         turn.sender = EXECUTOR
         held = (*executor._held, *executor._ended)
         read = [life.runner.begun(incarnation) for incarnation in message.incarnations]
-        marks = tuple(MarksRead(it.incarnation, it.readable, tuple(sorted(it.fences))) for it in read)
+        marks = tuple(MarksRead(it.incarnation, it.readable, tuple(sorted(it.fences)), it.dead) for it in read)
         coordinator.receive(StockTaken(message.epoch, life.started.node, life.incarnation, held, marks), turn)

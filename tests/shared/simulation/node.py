@@ -1,6 +1,6 @@
 """A simulated node: the real actors of one process, each on a stage with a mailbox, in virtual time.
 
-    Node    a machine's name; it lives, dies and lives again, on the same disk
+    Node    a name on a machine; it lives, dies and lives again
     Life    one process: stages, mailboxes, timers, a runner, a store's port. When it dies nothing of it acts any more
 
 A stage takes one envelope or alarm at a time; handling it takes a moment, during which others gather in the mailbox. A turn of
@@ -15,53 +15,79 @@ from typing import TYPE_CHECKING, Any, Final
 
 from callsheet.actors.actor import COORDINATOR, EXECUTOR, METRICS, PERSISTENCE, Address, CancelTimer, SetTimer
 from callsheet.actors.executor.runner import Reported
-from callsheet.actors.messages import Envelope, PeerRestarted, RunnerReported, Started
+from callsheet.actors.messages import (
+    Envelope,
+    NodeStopped,
+    PeerRestarted,
+    PeersKnown,
+    RunnerReported,
+    Started,
+)
+from callsheet.actors.persistence.absent import AbsentStore
 from callsheet.actors.persistence.faulty import Crash, FaultyStore
+from callsheet.actors.persistence.store import Lease, Write
 from callsheet.actors.stage import Limits, Stage
 from callsheet.actors.timers import Alarm, Timers
-from callsheet.node import factories
+from callsheet.node import NodeOptions, factories
 from simulation.disk import DiskStore
 from simulation.runner import SimulatedRunner
+from simulation.surroundings import Surroundings
 from simulation.virtual import Interruption
 
 if TYPE_CHECKING:
+    from simulation.machine import Machine
+    from simulation.referee import Referee
     from simulation.world import World
 
 _CRASH: Final = object()
 _Item = Envelope | list[Alarm] | object
 
 
+class Watch:
+    """Lets the referee look on when one process writes to the store."""
+
+    def __init__(self, referee: Referee, life: Life) -> None:
+        self._referee = referee
+        self._life = life
+
+    def on_commit(self, writes: tuple[Write, ...], epoch: int) -> Callable[[], None]:
+        """Pass on that a batch is about to be written."""
+        return self._referee.on_commit(self._life, writes, epoch)
+
+    def on_take_over(self, seen: Lease | None, found: Lease | None, taken: Lease | None) -> None:
+        """Pass on that the lease was to be taken over."""
+        self._referee.leadership.on_take_over(self._life, seen, found, taken)
+
+
 class Node:
     """A name under which one process at a time lives."""
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: World, name: str, machine: Machine, places: dict[str, int]) -> None:
         self._world = world
         self.name = name
+        self.machine = machine
+        self.places = places
+        self.works_only = name.startswith("w")
+        self.is_rolled = "roll" in world.options.faults
+        self.lag_us = 0
         self.lives = 0
         self.life: Life | None = None
-        self.starts_at: int | None = None
 
     def start(self) -> None:
         """Begin a life, unless it lives."""
-        self.starts_at = None
         if self.life is None:
             self.lives += 1
-            self.life = Life(self._world, self, f"{self.name}-{self.lives}")
-            self.life.begin()
+            life = self.life = Life(self._world, self, f"{self.name}-{self.lives}")
+            self._world.on_birth(life)
+            life.begin()
 
-    def start_in(self, wait_us: int) -> None:
-        """Begin a life later."""
-        at = self._world.time.now + wait_us
-        self.starts_at = at
-        self._world.time.call_at(at, lambda: self.start() if self.starts_at == at else None)
-
-    def kill(self, *, power: bool = False) -> bool:
-        """End the life at once; answers False if there was none."""
+    def kill(self, cause: str = "commit", rest_us: int | None = None) -> bool:
+        """End the life at once, and begin another after a rest; answers False if there was none."""
         life, self.life = self.life, None
         if life is None:
             return False
         life.die()
-        self._world.on_death(life, power=power)
+        self._world.on_death(life, cause, rest_us)
         return True
 
 
@@ -70,11 +96,13 @@ class Life:
 
     def __init__(self, world: World, node: Node, incarnation: str) -> None:
         self._world = world
-        self._node = node
+        self.node = node
+        self.holder = f"{node.name}/{incarnation}"
+        self.born_at = world.time.now
         self._random = world.hosts
         self.incarnation = incarnation
         self.alive = True
-        self.time = world.clocks
+        self.time = node.machine.clocks
         self.limits = Limits(
             mailbox=world.constant("mailbox", 10_000),
             settle_after=world.constant("settle_after", 64),
@@ -82,15 +110,24 @@ class Life:
         )
         self.started = Started(node.name, incarnation)
         self.transport = world.network.transport(node.name)
-        self.runner = SimulatedRunner(world, incarnation)
-        self._port = DiskStore(world.disk, world.faults.store_takes, world.referee.on_commit)
-        self._store = FaultyStore(self._port, world.faults.store_fault)
+        self.runner = SimulatedRunner(Surroundings(world, self), incarnation)
+        self._port = DiskStore(
+            world.disk,
+            lambda: world.faults.store_takes(node.name),
+            Watch(world.referee, self),
+            owner=self,
+            is_dead=world.is_surely_dead,
+            many_hosts=world.options.apart,
+        )
+        store = AbsentStore() if node.works_only else self._port
+        self._store = FaultyStore(store, lambda step: world.faults.store_fault(node.name, step))
         self._timers = Timers()
         self._wake = 0
         self._mail: dict[Address, deque[_Item]] = {}
         self._due: set[Address] = set()
         self._free_at: dict[Address, int] = {}
         self._held_until = 0
+        self.heard: dict[str, int] = {}
         self.stages: dict[Address, Stage] = {}
         self.actors: dict[Address, Any] = {}
 
@@ -100,7 +137,8 @@ class Life:
         """As a node starts: the store, the runner, the actors, and `Started` for each."""
         self._store.open()
         self.runner.open(self._report_outcomes)
-        for name, factory in factories(self._store, self.runner).items():
+        options = NodeOptions(name=self.node.name, worker_only=self.node.works_only)
+        for name, factory in factories(self._store, self.runner, options).items():
             build = self._keeping(name, factory)
             self.stages[name] = Stage(self, name, build(), build)
             self._mail[name] = deque()
@@ -126,7 +164,9 @@ class Life:
         self._post(envelope.recipient, envelope)
 
     def hold(self, until: int) -> None:
-        """The process stands still until then."""
+        """The process stands still until then. What it does at a store's server goes on; what it does with a file does not."""
+        if not self._world.options.apart:
+            self._world.disk.stand_still(self, until)
         self._held_until = max(self._held_until, until)
 
     @property
@@ -146,10 +186,12 @@ class Life:
 
     def _acceptor(self, name: Address) -> Callable[[Envelope], bool]:
         def accept(envelope: Envelope) -> bool:
-            if len(self._mail[name]) >= self.limits.mailbox or self._world.faults.is_full(name):
+            if len(self._mail[name]) >= self.limits.mailbox or self._world.faults.is_full(self.node.name, name):
                 return False
             if name == PERSISTENCE:
-                self._world.referee.on_saves(envelope)
+                self._world.referee.on_saves(self, envelope)
+            elif name == COORDINATOR and "@" in envelope.sender:
+                self.heard[envelope.sender.partition("@")[2]] = self._world.time.now
             self._post(name, envelope)
             return True
 
@@ -163,7 +205,7 @@ class Life:
         if name in self._due:
             return
         self._due.add(name)
-        moment = self._world.time.now + 1 + self._random.randrange(40)
+        moment = self._world.time.now + 1 + self._random.randrange(40) + self.node.lag_us
         self._world.time.call_at(max(moment, self._free_at.get(name, 0)), lambda: self._turn(name))
 
     def _turn(self, name: Address) -> None:
@@ -185,7 +227,7 @@ class Life:
                     stage.crash()
             stage.rest(lambda: not mailbox)
         except Crash:
-            self._node.kill()
+            self.node.kill()
             return
         if name == PERSISTENCE:
             self._free_at[name] = self._world.time.now + self._port.slow_us
@@ -220,9 +262,9 @@ class Life:
             self.transport.send(envelope)
 
     def report(self, address: Address, event: Any) -> None:
-        """Hand an event to metrics, and to the referee."""
+        """Hand an event to metrics, as a node does, and to the referee."""
         self._world.referee.on_event(self, address, event)
-        if METRICS in self._mail:
+        if METRICS in self._mail and not isinstance(event, PeersKnown | NodeStopped):
             self._post(METRICS, Envelope("", METRICS, 0, (event,)))
 
     def count_drop(self, reason: str) -> None:

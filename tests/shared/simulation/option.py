@@ -26,6 +26,16 @@ FAULTS: Final = (
     "mailbox",  # a mailbox is full for a while
     "stop",  # an orderly stop and a new start
 )
+CLUSTER_FAULTS: Final = (
+    "lines",  # messages between nodes: lost, late, doubled, overtaken
+    "partition",  # nodes cut off from one another: in full, one way, flapping
+    "rumour",  # the transport says of a peer that it is lost, or found, and is wrong
+    "slow",  # a node thinks slowly, and its lines are long
+    "roll",  # nodes are restarted one by one, and learn functions that no older life has
+    "freeze",  # a node stands still, most likely the one that leads, or is in the middle of a commit
+    "leave",  # a node leaves in order, for a moment or for long
+)
+NODES: Final = (1, 3, 5)
 ACTIONS: Final = (
     "submit",
     "token",
@@ -41,7 +51,11 @@ ACTIONS: Final = (
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """One simulation. `until_s` 0: the whole of it; `jobs` and `actions` say which of the workload take part."""
+    """One simulation. `until_s` 0: the whole of it; `jobs` and `actions` say which of the workload take part.
+
+    `apart`: each of several nodes is on a machine of its own, with its own clock and marks that no other can read, and the
+    store is a server. Otherwise all are on one machine, and the store is a file on its disk. `workers` have no store.
+    """
 
     seed: int
     faulty_s: int
@@ -53,15 +67,18 @@ class Options(Struct, frozen=True, kw_only=True):
     durable: bool = True
     constants: bool = False
     until_s: int = 0
+    nodes: int = 1
+    apart: bool = False
+    workers: int = 0
 
 
-def draw_options(seed: int) -> Options:
-    """What the seed draws."""
+def draw_options(seed: int, nodes: int = 1) -> Options:
+    """What the seed draws for so many nodes."""
     random = stream(seed, "options")
     appetite = random.choice((0.0, 0.25, 0.4, 0.6))
     faults = tuple(name for name in FAULTS if random.random() < appetite)
     jobs = tuple(range(random.randint(4, 10)))
-    return Options(
+    options = Options(
         seed=seed,
         faulty_s=random.choice((10, 15, 20, 30)),
         healed_s=36 if "local" not in faults else 60,
@@ -71,33 +88,58 @@ def draw_options(seed: int) -> Options:
         durable=random.random() < 0.85,
         constants=random.random() < 0.4,
     )
+    return options if nodes == 1 else _in_cluster(options, nodes)
 
 
-def read_options(seed: int, text: str) -> Options:
+def _in_cluster(options: Options, nodes: int) -> Options:
+    """The same with several nodes, and the faults that only they can have."""
+    random = stream(options.seed, "options", "cluster")
+    appetite = random.choice((0.0, 0.25, 0.4, 0.6))
+    faults = tuple(name for name in CLUSTER_FAULTS if random.random() < appetite)
+    apart = random.random() < 0.35
+    return structs.replace(
+        options,
+        nodes=nodes,
+        apart=apart,
+        workers=random.choice((0, 0, 1)),
+        durable=apart or options.durable,
+        faults=(*options.faults, *faults),
+    )
+
+
+def read_options(seed: int, text: str, nodes: int = 1) -> Options:
     """Options of a seed, with those said in `text` (`faults=kill+store,jobs=0+3`) in place of what it draws.
 
     Raises:
-        ValueError: an option that is none.
+        ValueError: an option that is none, or a value that it cannot have.
     """
-    options = draw_options(seed)
-    changes: dict[str, object] = {}
+    said: dict[str, str] = {}
     for part in filter(None, text.split(",")):
         name, _, value = part.partition("=")
         if name not in Options.__struct_fields__ or name == "seed":
             raise ValueError(f"there is no option {name!r}; options are {', '.join(Options.__struct_fields__[1:])}")
-        old = getattr(options, name)
-        if isinstance(old, tuple):
-            words = tuple(filter(None, value.split("+")))
-            changes[name] = tuple(int(word) for word in words) if name == "jobs" else words
-        else:
-            changes[name] = value == "yes" if isinstance(old, bool) else int(value)
+        said[name] = value
+    options = draw_options(seed, int(said.get("nodes", nodes)))
+    changes = {name: _value(name, getattr(options, name), value) for name, value in said.items()}
     return structs.replace(options, **changes)
+
+
+def _value(name: str, old: object, said: str) -> object:
+    if not isinstance(old, tuple):
+        return said == "yes" if isinstance(old, bool) else int(said)
+    words = tuple(filter(None, said.split("+")))
+    known = (*FAULTS, *CLUSTER_FAULTS) if name == "faults" else ACTIONS
+    if name == "jobs":
+        return tuple(int(word) for word in words)
+    if unknown := [word for word in words if word not in known]:
+        raise ValueError(f"{name} has no {', '.join(unknown)}; there are {', '.join(known)}")
+    return words
 
 
 def write_options(options: Options) -> str:
     """What `--options` must be given to get these; only what the seed would not draw by itself."""
-    drawn = draw_options(options.seed)
-    parts = []
+    drawn = draw_options(options.seed, options.nodes)
+    parts = [f"nodes={options.nodes}"] if options.nodes != 1 else []
     for name in Options.__struct_fields__:
         value = getattr(options, name)
         if value == getattr(drawn, name):

@@ -15,7 +15,7 @@ from unittest.mock import patch
 from msgspec import Struct, structs
 
 from callsheet.actors.clock import clock
-from callsheet.actors.coordinator import admission, attempts, coordinator, followup, rebuild, reign, request
+from callsheet.actors.coordinator import admission, attempts, followup, leadership, rebuild, reign, request
 from callsheet.actors.coordinator.batch import Batch
 from callsheet.actors.coordinator.book import Live
 from callsheet.actors.dependencies import dependencies
@@ -45,10 +45,10 @@ def _replaced(owner: Any, name: str, wrap: Callable[[Any], Any]) -> Callable[[],
 
 
 def _ack_before_commit(send_batch: Any) -> Any:
-    def planted(self: Any, reign: Any, turn: Any) -> None:
-        for admitted in reign.batch.admitted:
+    def planted(self: Any, turn: Any) -> None:
+        for admitted in self.reign.batch.admitted:
             turn.send(admitted.client, admission.accepted(admitted, True, {}))
-        send_batch(self, reign, turn)
+        send_batch(self, turn)
 
     return planted
 
@@ -250,7 +250,7 @@ def _pauses_forgotten() -> Iterator[None]:
 
 
 _ALL: Final = (
-    Plant("ack_before_commit", _replaced(coordinator.Coordinator, "_send_batch", _ack_before_commit), ("15",)),
+    Plant("ack_before_commit", _replaced(leadership.Leadership, "_send_batch", _ack_before_commit), ("15",)),
     Plant("answers_before_sync", _replaced(disk.DiskStore, "_write", _never_slow), ("15", "8")),
     Plant(
         "no_fence",

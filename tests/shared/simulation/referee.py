@@ -10,7 +10,7 @@
     7   attempts grow by one, up to the maximum       17   metrics equal the events
     8   a stale fence changes nothing                 18 … 23  at the end, see `simulation.final`
 
-This module judges commits. Starts are judged by the trace, acknowledgements by the promises, the end by `final`.
+This module judges commits; `simulation.leadership` whoever leads. Starts are judged by the trace, acknowledgements by the promises, the end by `final`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 from callsheet.actors.lifecycle import FINAL
 from callsheet.actors.messages import Envelope, Happened
 from callsheet.actors.persistence import store as contract
-from callsheet.actors.persistence.store import Lease, Write
+from callsheet.actors.persistence.store import Write
 from callsheet.actors.records import Attempt, ClaimEntry, Decision, End, Run, RunState
 from simulation.event import Events
+from simulation.leadership import Leadership
 from simulation.virtual import Interruption
 
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ class Referee:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.events = Events(world)
-        self._epochs: dict[int, str] = {}
-        self._origin: dict[int, int] = {}
-        self._saves: list[Any] = []
+        self.events = Events()
+        self.leadership = Leadership(world)
+        self._saves: dict[Life, list[Any]] = {}
+        self._origin: dict[Life, dict[int, int]] = {}
         self._spent: dict[int, int] = {}
         self.spans: dict[tuple[str, str, int], list[tuple[int, int]]] = {}
 
@@ -61,20 +62,21 @@ class Referee:
 
     # ---- messages and events --------------------------------------------------------------------------------------------
 
-    def on_saves(self, envelope: Envelope) -> None:
+    def on_saves(self, life: Life, envelope: Envelope) -> None:
         """Remember in which reign each write was meant."""
+        saves, origin = self._saves.setdefault(life, []), self._origin.setdefault(life, {})
         for message in envelope.messages:
             if type(message).__name__ == "Save":
-                self._saves.append(message)
+                saves.append(message)
                 for write in message.writes:
-                    self._origin[id(write)] = message.epoch
-        if len(self._saves) > 2_000:
-            self.forget_saves()
+                    origin[id(write)] = message.epoch
+        if len(saves) > 2_000:
+            self.forget_saves(life)
 
-    def forget_saves(self) -> None:
-        """Nothing is on its way to the store."""
-        self._saves.clear()
-        self._origin.clear()
+    def forget_saves(self, life: Life) -> None:
+        """Nothing of this process is on its way to the store."""
+        self._saves.pop(life, None)
+        self._origin.pop(life, None)
 
     def on_event(self, life: Life, address: str, event: Any) -> None:
         """An actor reports an event."""
@@ -89,22 +91,15 @@ class Referee:
 
     # ---- commits --------------------------------------------------------------------------------------------------------
 
-    def on_lease(self, lease: Lease) -> None:
-        """A lease was taken."""
-        if lease.epoch in self._epochs and self._epochs[lease.epoch] != lease.holder:
-            self.fail("1", f"epoch {lease.epoch} is held by {self._epochs[lease.epoch]} and {lease.holder}")
-        self._epochs[lease.epoch] = lease.holder
-
-    def on_commit(self, writes: tuple[Write, ...], epoch: int) -> Callable[[], None]:
+    def on_commit(self, life: Life, writes: tuple[Write, ...], epoch: int) -> Callable[[], None]:
         """A batch is about to be committed: judge it by what is stored; answers what judges it afterwards."""
         lease = self._world.disk.tables.lease
-        if lease is not None and lease.epoch != epoch:
-            return self._nothing  # it will be refused
-        if lease is not None:
-            self.on_lease(lease)
+        if lease is None or (lease.holder, lease.epoch) != (life.holder, epoch):
+            return partial(self.fail, "2", f"{life.holder} wrote in epoch {epoch}, the lease is {lease}")
+        origins = self._origin.get(life, {})
         before = {}
         for write in writes:
-            origin = self._origin.get(id(write), epoch)
+            origin = origins.get(id(write), epoch)
             if origin != epoch:
                 self.fail("2", f"{type(write).__name__} of epoch {origin} was written in epoch {epoch}")
             if isinstance(write, contract.AdvanceJob):
@@ -245,8 +240,12 @@ class Referee:
         facts = self._world.disk.tables.facts.get(run_id)
         if facts is None or facts.holder is None:
             return
-        boot, _ = self._world.boots.get(facts.holder.incarnation, (0, 0))
-        if boot == self._world.disk.boot and fence not in self._world.trace.by_fence:
+        born = self._world.born.get(facts.holder.incarnation)
+        if born is None:
+            return
+        self.leadership.judge_loss(born, run_id, fence, word)
+        can_be_read = not self._world.options.apart and born.boot == self._world.machines[0].boot
+        if can_be_read and fence not in self._world.trace.by_fence:
             self.fail(
                 "15", f"run {run_id} is {word} by fence {fence}, whose function was never called; marks can be read"
             )
@@ -258,7 +257,7 @@ class Referee:
         if work is None:
             self.fail("18", f"a decision for {decision.job}, which is not stored")
             return
-        if decision.slot > self._world.clocks.highest:
+        if decision.slot > self._world.highest_wall():
             self.fail("9", f"slot {decision.slot} of {decision.job} was decided {decision.kind} before its time")
 
     def _judge_slots(self, writes: tuple[Write, ...], before: dict[tuple[str, str], Any]) -> None:
@@ -314,9 +313,7 @@ class Referee:
 
     def forget_spans(self) -> None:
         """The store lost commits: what is decided, and who led last, is what it says now."""
-        lease = self._world.disk.tables.lease
-        last = 0 if lease is None else lease.epoch
-        self._epochs = {epoch: holder for epoch, holder in self._epochs.items() if epoch <= last}
+        self.leadership.forget()
         self.spans = {
             (*key, 0): sorted((slot, slot) for slot, it in slots.items() if it.slot == it.last)
             for key, slots in self._world.disk.tables.decisions.items()

@@ -21,10 +21,9 @@ from msgspec import Struct
 from callsheet.actors.executor.runner import Begun, Capacity, Freed, Learned, Order, Outcome, Report, StopReason
 from callsheet.actors.records import AttemptOutcome, ErrorInfo, ExecutorKind
 from callsheet.data import pack
-from simulation.virtual import stream
 
 if TYPE_CHECKING:
-    from simulation.world import World
+    from simulation.surroundings import Surroundings
 
 GRACE_US: Final = 5_000_000
 
@@ -61,7 +60,7 @@ class MarkSet(set[int]):
 class SimulatedRunner:
     """Runs orders in virtual time. Fulfils the contract of `callsheet.actors.executor.runner.Runner`."""
 
-    def __init__(self, world: World, incarnation: str) -> None:
+    def __init__(self, world: Surroundings, incarnation: str) -> None:
         self._world = world
         self._incarnation = incarnation
         self.capacity = Capacity(thread=world.places["thread"], asynchronous=4, process=2, command=1)
@@ -71,7 +70,7 @@ class SimulatedRunner:
         self._waiting: dict[int, Order] = {}
         self._running: dict[int, _Running] = {}
         self._marks = MarkSet()
-        world.disk.marks[incarnation] = (world.disk.boot, self._marks)
+        world.machine.marks[incarnation] = (world.machine.boot, self._marks)
         self._is_held = False
         self._learning: set[int] = set()
 
@@ -88,11 +87,11 @@ class SimulatedRunner:
         for order in orders:
             if self._closed or self._is_held:
                 self._give_back(order)
-            elif not self._world.workload.is_known(order.tenant, order.job, order.target):
+            elif not self._world.is_known(order):
                 self._refuse(order)
             elif order.fence not in self._waiting and order.fence not in self._running:
                 self._waiting[order.fence] = order
-        self._later(self._world.faults.start_wait(), self._fill)
+        self._later(self._world.start_wait(), self._fill)
 
     def stop(self, fence: int, reason: StopReason, grace_us: int) -> None:
         if fence in self._waiting:
@@ -120,8 +119,7 @@ class SimulatedRunner:
 
     @property
     def knows(self) -> int:
-        now = self._world.time.now
-        return sum(work.nature.known_at <= now for work in self._world.workload.all())
+        return self._world.knows()
 
     def forget(self, fences: Sequence[int]) -> None:
         self._marks.difference_update(fences)
@@ -142,11 +140,11 @@ class SimulatedRunner:
         return self.begun(incarnation)
 
     def _readable(self, incarnation: str) -> MarkSet | None:
-        boot, marks = self._world.disk.marks.get(incarnation, (0, None))
-        return marks if boot == self._world.disk.boot and isinstance(marks, MarkSet) else None
+        boot, marks = self._world.machine.marks.get(incarnation, (0, None))
+        return marks if boot == self._world.machine.boot and isinstance(marks, MarkSet) else None
 
     def sweep(self, keep: Sequence[str]) -> None:
-        marks = self._world.disk.marks
+        marks = self._world.machine.marks
         for incarnation in [it for it in marks if it != self._incarnation and it not in keep]:
             readable = self._readable(incarnation)
             if readable is None or not readable.alive:
@@ -180,8 +178,8 @@ class SimulatedRunner:
             self._give_back(order)
             return
         nth = self._world.trace.began(order, self._incarnation)
-        draw = self._world.workload.draw(order, nth, stream(self._world.seed, "runner", order.job, order.run_id, nth))
-        live = _Running(order, draw, self._now(), self._world.time.now)
+        draw = self._world.draw(order, nth)
+        live = _Running(order, draw, self._now(), self._world.now)
         self._running[order.fence] = live
         self._later(draw.takes_us, lambda: self._end(live))
         if order.timeout_us is not None:
@@ -226,7 +224,7 @@ class SimulatedRunner:
             self._report([Freed(fence, live.order.kind)])
         else:
             self._tell(self._outcome(live, ends))
-        self._later(self._world.faults.start_wait(), self._fill)
+        self._later(self._world.start_wait(), self._fill)
 
     def _outcome(self, live: _Running, ends: AttemptOutcome, *, stuck: bool = False) -> Outcome:
         order = live.order
@@ -254,11 +252,10 @@ class SimulatedRunner:
         self._tell(
             Outcome(order.fence, order.run_id, order.attempt, "unknown_target", self._now(), self._now(), error=error)
         )
-        work = self._world.workload.find(order.tenant, order.job)
-        if work is not None and work.nature.known_at not in self._learning:
-            self._learning.add(work.nature.known_at)
-            wait_us = work.nature.known_at - self._world.time.now
-            self._later(wait_us, lambda: self._report([Learned(self.knows)]))
+        known_at = self._world.known_at(order)
+        if known_at is not None and known_at not in self._learning:
+            self._learning.add(known_at)
+            self._later(known_at - self._world.now, lambda: self._report([Learned(self.knows)]))
 
     def _give_back(self, order: Order) -> None:
         self._tell(Outcome(order.fence, order.run_id, order.attempt, "not_started", 0, self._now()))
@@ -273,18 +270,7 @@ class SimulatedRunner:
 
     def _later(self, wait_us: int, call: Callable[[], None]) -> None:
         """Call later, if the process lives; not while it stands still."""
-        world = self._world
-
-        def when_due() -> None:
-            if not self._alive:
-                return
-            held_until = world.held_until()
-            if held_until:
-                world.time.call_at(held_until, when_due)
-            else:
-                call()
-
-        world.time.call_in(wait_us, when_due)
+        self._world.call_in(wait_us, call)
 
 
 def result_of(job: str, run_id: int) -> bytes:

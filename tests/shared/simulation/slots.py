@@ -51,7 +51,7 @@ class Slots:
 
     def judge_end(self) -> None:
         """At the end every past slot of an active job has its decision."""
-        now = self._world.clocks.now()
+        now = self._world.wall()
         for record in self._world.disk.tables.jobs.values():
             job, state = record.job, record.state
             if state.status != "active" or delay_of(job.trigger) or job.hook is not None:

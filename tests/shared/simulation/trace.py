@@ -94,6 +94,10 @@ class Trace:
             return
         if order.fence in self.by_fence and not self.by_fence[order.fence].forgiven:
             fail("4", f"{name} began twice under one fence")
+        if self._is_stray(begin):
+            self._world.count("strays begun")  # its claim counts as begun, and here it does begin
+            self._judge_before(begin, before, name)
+            return
         if order.run_id in tables.ends:
             fail("8", f"{name} began after it had ended {tables.ends[order.run_id].state}")
         self._judge_claim(begin, name)
@@ -102,6 +106,19 @@ class Trace:
         self._judge_words(begin, run, name)
         self._judge_overlap(begin, run, name)
         self._judge_upstreams(begin, run, name)
+
+    def _is_stray(self, begin: Begin) -> bool:
+        """Whether an attempt was given up before it began, on a machine whose marks nobody can revoke."""
+        return self._world.options.apart and self.is_given_up(begin)
+
+    def is_given_up(self, begin: Begin) -> bool:
+        """Whether the store says that the attempt died, and it may go on all the same."""
+        run_id, fence = begin.order.run_id, begin.order.fence
+        end = self._world.disk.tables.ends.get(run_id)
+        if end is not None and end.fence == fence and end.state in (RunState.LOST, RunState.QUARANTINED):
+            return True
+        attempts = self._world.disk.tables.attempts.get(run_id, ())
+        return any(it.fence == fence and it.outcome == "crashed" for it in attempts)
 
     def _judge_claim(self, begin: Begin, name: str) -> None:
         synced = self._world.disk.synced if self._world.disk.durable else self._world.disk.tables
@@ -115,7 +132,7 @@ class Trace:
     def _judge_before(self, begin: Begin, before: list[Begin], name: str) -> None:
         fail = self._world.referee.fail
         for earlier in before:
-            if earlier.runs and not earlier.given_up:
+            if earlier.runs and not earlier.given_up and not self.is_given_up(earlier):
                 fail("5", f"{name} began while fence {earlier.order.fence} runs")
         definition = self._world.definition(begin.order.run_id)
         if definition is None:
@@ -145,7 +162,7 @@ class Trace:
         )
 
     def _judge_time(self, begin: Begin, run: Run, name: str) -> None:
-        highest = self._world.clocks.highest
+        highest = self._world.highest_wall()
         facts = self._world.disk.tables.facts.get(run.run_id)
         waits_for = [run.not_before]
         if facts is not None and facts.progress is not None:
@@ -170,7 +187,9 @@ class Trace:
         for other in self._running_by_job.get((run.tenant, run.job), ()):
             rival = self._world.disk.tables.runs.get(other.order.run_id)
             known = rival is not None and rival.slot is not None and rival.version == run.version
-            if known and not other.given_up and not other.forgiven and other.order.run_id != run.run_id:
+            if not known or other.given_up or other.forgiven or other.order.run_id == run.run_id:
+                continue
+            if not self.is_given_up(other):
                 self._world.referee.fail("11", f"{name} began while run {other.order.run_id} of its job runs")
 
     def _judge_upstreams(self, begin: Begin, run: Run, name: str) -> None:

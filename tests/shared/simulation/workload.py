@@ -25,8 +25,8 @@ TENANTS: Final = ("acme", "acme", "acme", "umbrella")
 MOMENTS: Final = ("before", "after", "on_success", "on_failure", "on_retry", "on_skip")
 
 
-class Nature(Struct, frozen=True):
-    """How the function of a job behaves."""
+class Nature(Struct):
+    """How the function of a job behaves; `known_at` is since when a node has it (true µs)."""
 
     shortest_us: int
     longest_us: int
@@ -72,10 +72,10 @@ class Workload:
         """The work behind a job's name."""
         return self._by_key.get((tenant, job))
 
-    def is_known(self, tenant: str, job: str, target: str) -> bool:
-        """Whether the node has the function of a job by now."""
+    def is_known(self, tenant: str, job: str, at: int) -> bool:
+        """Whether a node has the function of a job at an instant (true µs)."""
         work = self.find(tenant, job)
-        return work is not None and work.nature.known_at <= self._world.time.now
+        return work is not None and work.nature.known_at <= at
 
     def draw(self, order: Order, nth: int, random: Random) -> Draw:
         """What the function does when it is called for the `nth` time for this run."""
@@ -111,7 +111,7 @@ class Workload:
 
     def another_trigger(self, random: Random) -> Trigger:
         """A trigger drawn for now."""
-        return draw_trigger(random, self._world.clocks.now())
+        return draw_trigger(random, self._world.wall())
 
     # ---- drawing --------------------------------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class Workload:
             tenant=tenant,
             name=name,
             target=name,
-            trigger=draw_trigger(random, self._world.clocks.now()) if random.random() < 0.75 else Manual(),
+            trigger=draw_trigger(random, self._world.wall()) if random.random() < 0.75 else Manual(),
             executor=random.choice(("thread", "thread", "async", "process")),
             delivery=random.choice(("at_most_once", "at_least_once")),
             priority=random.randint(-3, 3),

@@ -1,7 +1,7 @@
-"""A world: one node on one disk, its clients, its faults, and a referee; all of it follows from the options.
+"""A world: nodes on a disk, their clients, their faults, and a referee; all of it follows from the options.
 
     begin      clients declare their jobs, and then act; faults strike by their own calendars
-    heal       all faults end, a node that is down comes up
+    heal       all faults end, nodes that are down come up
     quiet      clients ask nothing new, paused jobs go on; what waits can come to its end
     end        the final judgement
 
@@ -10,60 +10,36 @@ There is one queue of events. Nothing reads a real clock or draws from a source 
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from functools import partial
 from typing import Any, Final
 
 from callsheet.actors.messages import Accepted, Submit, SubmitItem
 from callsheet.actors.records import Job
-from callsheet.transport.contract import Envelope
-from callsheet.transport.simulated import SimulatedNetwork, SimulatedTransport
 from simulation.client import OUTSIDE, Client
 from simulation.constant import draw_constants, patched
 from simulation.disk import Disk
 from simulation.fault import FaultPlan
 from simulation.final import Final as FinalJudgement
+from simulation.machine import Born, Machine, draw_machines
+from simulation.network import Network, Peers
 from simulation.node import Life, Node
 from simulation.option import Options
 from simulation.promise import Promises
 from simulation.referee import Referee
 from simulation.slots import Slots
 from simulation.trace import Trace
-from simulation.virtual import MILLION, Clocks, Timeline, stream
+from simulation.virtual import MILLION, Timeline, stream
 from simulation.workload import Nature, Work, Workload
 
 BASE: Final = 1_774_656_000 * MILLION
 """2026-03-28 00:00 UTC, about."""
 
+CAUSES: Final = ("kill", "power", "commit", "stop", "leave", "roll")
+"""Why processes die."""
 MOST_EVENTS: Final = 400_000
 PROBE: Final = "probe"
 QUIET_S: Final = 25
-
-
-class _Network(SimulatedNetwork):
-    """Tells the trace's digest what is carried; what was sent within a process dies with it."""
-
-    def __init__(self, world: World) -> None:
-        has_local = "local" in world.options.faults
-        super().__init__(world.time, stream(world.seed, "network"), local_faults=has_local)
-        self._world = world
-
-    def carry(self, origin: SimulatedTransport, envelope: Envelope, frame: bytes) -> None:
-        world = self._world
-        world.digest = zlib.crc32(frame, zlib.crc32(b"%d" % world.time.now, world.digest))
-        world.carried += 1
-        if world.tell is not None:
-            world.tell(envelope)
-        super().carry(origin, envelope, frame)
-
-    def _arrive(
-        self, origin: SimulatedTransport, line: tuple[str, str], recipient: str, frame: bytes, *, is_full: bool
-    ) -> None:
-        if line[0] == line[1] and origin is not self._transports.get(line[0]):
-            self._in_flight -= 1
-            return
-        super()._arrive(origin, line, recipient, frame, is_full=is_full)
 
 
 class World:
@@ -74,35 +50,33 @@ class World:
         self.seed = options.seed
         self.time = Timeline()
         random = stream(self.seed, "world")
-        drift = random.choice((-300, 0, 200)) if "clock" in options.faults else 0
-        self.clocks = Clocks(self.time, BASE + random.randrange(86_400 * MILLION), drift_ppm=drift)
+        self.machines = draw_machines(self, random, BASE)
         self.hosts = stream(self.seed, "hosts")
-        self.places = {"thread": random.choice((1, 2, 4, 8))}
+        places = random.choice((1, 2, 4, 8))
         self.counts: Counter[str] = Counter()
         self.digest = 0
         self.carried = 0
         self.tell: Any = None
-        self.boots: dict[str, tuple[int, int]] = {}
+        self.born: dict[str, Born] = {}
         self.settled_jobs: set[int] = set()
         self.maybe_removed: set[tuple[str, str]] = set()
         self.last_words: dict[tuple[str, str], int] = {}
         self.is_healing = False
         self.healed_at = 0
-        self.restart_in: int | None = None
         self._constants = draw_constants(stream(self.seed, "constants")) if options.constants else {}
         self.disk = Disk(self.time, durable=options.durable)
-        self.network = _Network(self)
+        self.network = Network(self)
+        self.peers = Peers(self)
         self.outside = self.network.transport(OUTSIDE)
         self.referee = Referee(self)
         self.promises = Promises(self)
         self.trace = Trace(self)
         self.slots = Slots(self)
-        self.node = Node(self, "n1")
+        self.nodes = self._draw_nodes(places)
         self.faults = FaultPlan(self)
         self.workload = Workload(self)
         self.clients = [Client(self, number) for number in range(options.clients)]
-        self._deaths = {name: stream(self.seed, "faults", name, "restart") for name in ("kill", "power", "commit")}
-        self._cause = "commit"
+        self._deaths = {name: stream(self.seed, "faults", name, "restart") for name in CAUSES}
         self.probes: list[tuple[int, int]] = []
 
     # ---- the way of a world ---------------------------------------------------------------------------------------------
@@ -117,7 +91,8 @@ class World:
         heal_at = options.faulty_s * MILLION
         end_at = heal_at + options.healed_s * MILLION
         with patched(self._constants):
-            self.start_node()
+            for node in self.nodes:
+                node.start()
             self.clients[0].declare([self._probe(), *self.workload.works], self._declare_known)
             self.faults.begin(heal_at)
             for client in self.clients:
@@ -125,8 +100,10 @@ class World:
             self.time.call_at(heal_at, self._heal)
             self.time.call_at(end_at - QUIET_S * MILLION, self._go_quiet)
             until = options.until_s * MILLION or end_at
-            if not self.time.run(until, most_events=MOST_EVENTS):
-                self.referee.fail("16", f"more than {MOST_EVENTS:,} events: something goes round in circles")
+            if not self.time.run(until, most_events=MOST_EVENTS * options.nodes):
+                self.referee.fail(
+                    "16", f"more than {MOST_EVENTS * options.nodes:,} events: something goes round in circles"
+                )
             if until >= end_at:
                 FinalJudgement(self).judge()
 
@@ -142,20 +119,14 @@ class World:
             if work.number not in self.settled_jobs:
                 self.clients[0].declare([work])
 
-    def start_node(self) -> None:
-        """Begin a life."""
-        self.node.start()
-        if self.node.life is not None:
-            self.boots[self.node.life.incarnation] = (self.disk.boot, 0)
-
     def _heal(self) -> None:
         self.is_healing = True
         self.healed_at = self.time.now
         self.faults.heal()
-        if self.node.life is None:
-            self.start_node()
-        else:
-            self.node.life.look_at_timers()
+        for node in self.nodes:
+            node.start()
+        for life in self.lives():
+            life.look_at_timers()
         self.time.call_in(4 * MILLION, self._declare_missing)
         self.time.call_in(5 * MILLION, partial(self._send_probe, 0))
 
@@ -192,36 +163,80 @@ class World:
         if not client.is_quiet:
             self.time.call_in(5 * MILLION, partial(self._send_probe, number + 1))
 
-    # ---- deaths ---------------------------------------------------------------------------------------------------------
+    # ---- nodes ----------------------------------------------------------------------------------------------------------
 
-    def kill(self, cause: str) -> None:
-        """End the node's life; it begins another, at once or later."""
-        self._cause = cause
-        self.node.kill(power=cause == "power")
-        self._cause = "commit"
+    def _draw_nodes(self, places: int) -> list[Node]:
+        """The nodes that have a store, and those that only work."""
+        options, nodes = self.options, []
+        names = [
+            *(f"n{number + 1}" for number in range(options.nodes)),
+            *(f"w{it + 1}" for it in range(options.workers)),
+        ]
+        for number, name in enumerate(names):
+            own = stream(self.seed, "places", name).choice((1, 2, 4, 8)) if number else places
+            nodes.append(Node(self, name, self.machines[number % len(self.machines)], {"thread": own}))
+        return nodes
 
-    def on_death(self, life: Life, *, power: bool) -> None:
-        """A process has died: what its disk keeps, and when it comes again."""
-        self.count("deaths")
-        if power:
+    def lives(self) -> list[Life]:
+        """The processes that live, by their nodes."""
+        return [node.life for node in self.nodes if node.life is not None]
+
+    def leader(self) -> Life | None:
+        """The process that holds the lease, None when it is dead or nobody has ever held it."""
+        lease = self.disk.tables.lease
+        return next((life for life in self.lives() if lease is not None and life.holder == lease.holder), None)
+
+    def find_life(self, born: Born) -> Life | None:
+        """The process that was born so, if it lives."""
+        return next((life for life in self.lives() if self.born[life.incarnation] is born), None)
+
+    def is_surely_dead(self, holder: str) -> bool:
+        """Whether a process of this machine is no more; of another machine's nobody can tell."""
+        return not self.options.apart and all(life.holder != holder for life in self.lives())
+
+    def on_birth(self, life: Life) -> None:
+        """A process begins."""
+        machine = life.node.machine
+        self.born[life.incarnation] = Born(life.node.name, machine.name, machine.boot, self.time.now)
+        self.peers.on_begun(life)
+
+    def cut_power(self, machine: Machine) -> None:
+        """A machine loses power: its nodes die, and its marks are another boot's; the disk, too, if it is the machine's."""
+        dying = [node for node in self.nodes if node.machine is machine and node.life is not None]
+        machine.boot += 1
+        if not self.options.apart:
+            for node in dying:
+                life, node.life = node.life, None
+                assert life is not None
+                life.die()
+                self.referee.forget_saves(life)
             lost = self.disk.lose_power(self.faults.luck)
             if lost:
                 self.count("commits lost to power", len(lost))
                 self.promises.forgive(lost)
-        else:
-            self.disk.die(self.faults.luck)
-        self.referee.forget_saves()
+            self.referee.forget_spans()
+            self.promises.check()
+        for node in dying:
+            if node.life is None:
+                self._mourn(node, "power")
+            else:
+                node.kill("power")
+
+    def on_death(self, life: Life, cause: str, rest_us: int | None = None) -> None:
+        """A process has died, and its disk lives on."""
+        self.disk.die(self.faults.luck, life)
+        self.referee.forget_saves(life)
+        self.peers.on_died(life, power=cause == "power")
+        self._mourn(life.node, cause, rest_us)
+
+    def _mourn(self, node: Node, cause: str, rest_us: int | None = None) -> None:
+        self.count("deaths")
         self.referee.forget_spans()
         self.promises.check()
-        random = self._deaths[self._cause]
+        random = self._deaths[cause]
         wait_us = int(random.choice((0.0, 0.1, 3.0, 12.0)) * MILLION * random.random())
-        if self.restart_in is not None:
-            wait_us, self.restart_in = self.restart_in, None
-        self.time.call_in(wait_us + 1, self.start_node)
-
-    def held_until(self) -> int:
-        """Until when the node stands still, 0 if it does not."""
-        return self.node.life.held_until if self.node.life is not None else 0
+        wait_us = wait_us if rest_us is None else rest_us
+        self.time.call_in(1 + (min(wait_us, MILLION) if self.is_healing else wait_us), node.start)
 
     # ---- what all parts ask ---------------------------------------------------------------------------------------------
 
@@ -232,6 +247,15 @@ class World:
     def constant(self, name: str, usual: int) -> int:
         """A constant that is no module's: drawn from extremes in some worlds."""
         return self._constants.get(name, usual)
+
+    def wall(self) -> int:
+        """The wall clock of who leads, or would."""
+        leader = self.leader()
+        return (self.machines[0] if leader is None else leader.node.machine).clocks.now()
+
+    def highest_wall(self) -> int:
+        """The latest that any wall clock has shown."""
+        return max(machine.clocks.highest for machine in self.machines)
 
     def definition(self, run_id: int) -> Job | None:
         """The definition that a run was made by."""

@@ -1,0 +1,147 @@
+"""The network of a simulated world, and what the ends of its lines are told about one another.
+
+a process begins     each end of a new line is told `PeerFound`, a moment later
+a process dies       the others are told `PeerLost`, mostly; where the machine died with it, rarely
+a line is cut        both ends are told `PeerLost`, after a while, or never
+a line is mended     both ends are told `PeerFound`
+a rumour             an end is told `PeerLost` of a peer that is there, and `PeerFound` a moment later
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from callsheet.actors.actor import COORDINATOR
+from callsheet.actors.messages import Envelope, PeerFound, PeerLost
+from callsheet.transport.simulated import SimulatedNetwork, SimulatedTransport
+from simulation.virtual import MILLION, stream
+
+if TYPE_CHECKING:
+    from simulation.node import Life
+    from simulation.route import Route
+    from simulation.world import World
+
+FOUND_IN_US: Final = 50_000
+"""A line is found within this."""
+CUT_TOLD_US: Final = (20_000, 300_000, 3 * MILLION, None)
+"""After how long the ends of a line are told that it is cut, if at all."""
+
+
+class Network(SimulatedNetwork):
+    """Tells the trace's digest what is carried; what was sent within a process dies with it."""
+
+    def __init__(self, world: World) -> None:
+        has_local = "local" in world.options.faults
+        super().__init__(world.time, stream(world.seed, "network"), local_faults=has_local)
+        self._world = world
+
+    def carry(self, origin: SimulatedTransport, envelope: Envelope, frame: bytes) -> None:
+        world = self._world
+        world.digest = zlib.crc32(frame, zlib.crc32(b"%d" % world.time.now, world.digest))
+        world.carried += 1
+        if world.tell is not None:
+            world.tell(envelope)
+        super().carry(origin, envelope, frame)
+
+    def is_cut(self, one: str, other: str) -> bool:
+        """Whether nothing passes between two nodes, in one direction at least."""
+        return (one, other) in self._cut or (other, one) in self._cut
+
+    def _arrive(
+        self, origin: SimulatedTransport, line: tuple[str, str], recipient: str, frame: bytes, *, is_full: bool
+    ) -> None:
+        if line[0] == line[1] and origin is not self._transports.get(line[0]):
+            self._in_flight -= 1
+            return
+        super()._arrive(origin, line, recipient, frame, is_full=is_full)
+
+
+class Peers:
+    """Tells coordinators what their transports would."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._random = stream(world.seed, "peers")
+
+    def on_begun(self, life: Life) -> None:
+        """A process has begun: lines from and to all others come up."""
+        for other in self._others(life):
+            self._find(life, other)
+        for client in self._world.clients:
+            self._world.time.call_in(1 + self._random.randrange(FOUND_IN_US), partial(self._meet, client.route, life))
+
+    def on_died(self, life: Life, *, power: bool) -> None:
+        """A process has died: the others notice by its connections, unless the machine is gone."""
+        told = 0.1 if power else 0.9
+        for client in self._world.clients:
+            if self._random.random() < told:
+                self._world.time.call_in(
+                    int(self._random.random() ** 4 * 20_000), partial(client.route.lose, life.node.name)
+                )
+        for other in self._others(life):
+            if self._random.random() < told:
+                self._world.time.call_in(
+                    int(self._random.random() ** 4 * 20_000), partial(self._tell_lost, other, life)
+                )
+
+    def on_cut(self, one: str, other: str) -> None:
+        """The line between two nodes was cut: they are told later, if it is still cut then."""
+        wait_us = self._random.choice(CUT_TOLD_US)
+        if wait_us is not None:
+            self._world.time.call_in(int(wait_us * self._random.random()), partial(self._on_still_cut, one, other))
+
+    def on_mended(self, one: str, other: str) -> None:
+        """The line between two nodes is there again."""
+        for first, second in self._pairs(one, other):
+            if self._random.random() < 0.9:
+                self._find(first, second)
+
+    def spread_rumour(self, one: str, other: str) -> None:
+        """Tell one node that the other is lost, which is not so."""
+        for first, second in self._pairs(one, other):
+            self._world.count("rumours")
+            self._tell_lost(first, second)
+            if self._random.random() < 0.8:
+                self._world.time.call_in(int(self._random.random() * 300_000), partial(self._tell_found, first, second))
+
+    @staticmethod
+    def _meet(route: Route, life: Life) -> None:
+        if life.alive:
+            route.meet(life.node.name)
+
+    # ---- telling --------------------------------------------------------------------------------------------------------
+
+    def _on_still_cut(self, one: str, other: str) -> None:
+        if self._world.network.is_cut(one, other):
+            for first, second in self._pairs(one, other):
+                self._tell_lost(first, second)
+                self._tell_lost(second, first)
+
+    def _find(self, one: Life, other: Life) -> None:
+        wait_us = 1 + self._random.randrange(FOUND_IN_US)
+        for first, second in ((one, other), (other, one)):
+            self._world.time.call_in(wait_us, partial(self._tell_found, first, second))
+
+    def _tell_found(self, life: Life, of: Life) -> None:
+        names = (life.node.name, of.node.name)
+        if life.alive and of.alive and not self._world.network.is_cut(*names):
+            self._tell(life, PeerFound(of.node.name, of.incarnation))
+
+    def _tell_lost(self, life: Life, of: Life) -> None:
+        if life.alive:
+            self._tell(life, PeerLost(of.node.name, of.incarnation))
+
+    @staticmethod
+    def _tell(life: Life, message: PeerFound | PeerLost) -> None:
+        life.tell(Envelope("", COORDINATOR, 0, (message,)))
+
+    def _others(self, life: Life) -> Iterable[Life]:
+        return [other for other in self._world.lives() if other is not life]
+
+    def _pairs(self, one: str, other: str) -> Iterable[tuple[Life, Life]]:
+        found = {life.node.name: life for life in self._world.lives()}
+        if one in found and other in found:
+            yield found[one], found[other]
