@@ -113,6 +113,21 @@ def test_a_line_that_was_cut_is_made_again_to_the_same_life(network: Network) ->
         eventually(lambda: clock.keys == ["a"])
 
 
+def test_a_line_that_has_fallen_silent_is_made_again(network: Network) -> None:
+    n1, n2 = network.node("n1"), network.node("n2")
+    clock = mailbox(n2, "clock")
+    with Tunnel(n2.endpoints[0]) as tunnel:
+        n1.learn("n2", tunnel.endpoint)
+        eventually(lambda: names(n1) == ["n2"])
+
+        tunnel.silence()
+
+        eventually(lambda: network.news.count(("n1", "found", "n2", "1")) == 2, within_s=20)
+        n1.send(noted("a", "clock@n2"))
+        eventually(lambda: clock.keys == ["a"])
+        assert network.news.count(("n1", "lost", "n2", "1")) == 1
+
+
 def test_what_is_sent_while_a_line_is_made_waits_for_it(network: Network, tmp_path: Path) -> None:
     n1 = network.node("n1")
     n2 = ZeroMQ("n2", "1", listen=[ipc_in(tmp_path, "n2")])

@@ -23,8 +23,8 @@ S has nothing after its kind. E carries 1 to 64 envelopes, each with its length 
 
     E  length (4 bytes, big-endian)  envelope  length  envelope  …
 
-What an envelope is, `callsheet.transport.codec` says. Several travel in one frame because each frame costs a system's worth of
-work at both ends (measured: 850,000 envelopes/s were taken from frames of 64, 315,000 from as many messages of 64 frames, and
+What an envelope is, `callsheet.transport.codec` says. Several travel in one frame because each frame costs calls into ZeroMQ at
+both ends, and each call lets go of the interpreter, which busy threads are slow to give back (measured: 850,000 envelopes/s were taken from frames of 64, 315,000 from as many messages of 64 frames, and
 with two busy threads beside it 170,000 and 48,000). A batch is what waits when the line is free: nobody waits for a batch to
 fill, so that a lone envelope leaves at once, and under load batches grow by themselves.
 

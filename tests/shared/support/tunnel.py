@@ -16,6 +16,7 @@ class Tunnel:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
         self._other: dict[socket.socket, socket.socket] = {}
+        self._silent: list[socket.socket] = []
         self._bell, self._clapper = socket.socketpair()
         self._thread = threading.Thread(target=self._run)
 
@@ -26,10 +27,16 @@ class Tunnel:
     def __exit__(self, *_: object) -> None:
         self._clapper.close()
         self._thread.join(10)
+        for each in self._silent:
+            each.close()
 
     def cut(self) -> None:
         """End all connections; new ones are taken."""
         self._clapper.send(b"c")
+
+    def silence(self) -> None:
+        """Let nothing through any more on the connections there are, without ending them; new ones are taken."""
+        self._clapper.send(b"s")
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector, self._listener, self._bell:
@@ -43,11 +50,12 @@ class Tunnel:
                         self._connect(selector)
                     elif ready is not self._bell:
                         self._pass_on(ready, selector)
-                    elif self._bell.recv(1):
-                        self._end(selector)
+                    elif (word := self._bell.recv(1)) == b"s":
+                        self._fall_silent(selector)
                     else:
                         self._end(selector)
-                        return
+                        if not word:
+                            return
 
     def _connect(self, selector: selectors.BaseSelector) -> None:
         here, _ = self._listener.accept()
@@ -73,6 +81,12 @@ class Tunnel:
             self._other.pop(each, None)
             selector.unregister(each)
             each.close()
+
+    def _fall_silent(self, selector: selectors.BaseSelector) -> None:
+        for each in self._other:
+            selector.unregister(each)
+        self._silent += self._other
+        self._other.clear()
 
     def _end(self, selector: selectors.BaseSelector) -> None:
         while self._other:
