@@ -151,6 +151,21 @@ def test_it_reads_failures_and_refusals(foreigner: Foreigner) -> None:
     assert unknown["code"] == "unknown_run"
 
 
+def test_it_adds_a_job_and_finds_it_again(foreigner: Foreigner) -> None:
+    trigger = {"type": "cron", "expression": "0 2 * * *", "zone": "Europe/Berlin"}
+    job = {"tenant": "default", "name": "nightly", "target": "multiply", "trigger": trigger, "tags": ["a"]}
+    job["arguments"] = msgpack.packb([[6], {"right": 7}])
+    added = foreigner.ask("registry", type="add_jobs", key="71-a1b2/1", jobs=[job])
+    assert (added["type"], added["added"]) == ("jobs_added", 1)
+    question = {"type": "list_jobs", "tenant": "default", "tag": "a"}
+    name, rows = foreigner.ask("registry", type="query", key="71-a1b2/2", question=question)["rows"]
+    assert (name, rows[0]["job"]["name"], rows[0]["state"]["status"]) == ("job_record", "nightly", "active")
+    fired = foreigner.ask(
+        "registry", type="submit", key="71-a1b2/3", tenant="default", items=[["nightly"]], cause="trigger"
+    )
+    assert msgpack.unpackb(foreigner.end_of(fired["run_ids"][0])[7]) == 42
+
+
 def test_it_asks_for_metrics_and_members(foreigner: Foreigner) -> None:
     assert "callsheet_" in foreigner.ask("metrics", type="report_metrics", key="m")["text"]
     listed = foreigner.ask("coordinator", type="list_members", key="l")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pytest
 
@@ -14,6 +14,7 @@ from callsheet.actors.messages import (
     Envelope,
     Follow,
     LeaderIs,
+    MemberStatus,
     Query,
     RequestRejected,
     RunsEnded,
@@ -21,7 +22,22 @@ from callsheet.actors.messages import (
     SubmitItem,
 )
 from callsheet.actors.persistence.store import GetRuns
-from callsheet.actors.records import End, Run, RunRecord, RunState
+from callsheet.actors.records import (
+    Attempt,
+    Command,
+    Decision,
+    End,
+    ErrorInfo,
+    Event,
+    Hook,
+    Job,
+    JobRecord,
+    JobState,
+    Retry,
+    Run,
+    RunRecord,
+    RunState,
+)
 from callsheet.transport.codec import decode, encode
 from callsheet.transport.zeromq.wire import (
     HELLO,
@@ -32,6 +48,7 @@ from callsheet.transport.zeromq.wire import (
     read_hello,
     unpack_batch,
 )
+from callsheet.triggers import CatchUp, Trigger
 from support.source import ROOT
 
 CLIENT: Final = "client-71-a1b2"
@@ -70,11 +87,48 @@ ENVELOPES: Final = {
 }
 
 
+def page() -> str:
+    return (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+
+
 def golden_frames() -> dict[str, bytes]:
     """The frames of the page by their names."""
-    page = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
-    found = re.findall(r"^```golden (\w+)\n([0-9a-f \n]+)^```$", page, re.MULTILINE)
+    found = re.findall(r"^```golden (\w+)\n([0-9a-f \n]+)^```$", page(), re.MULTILINE)
     return {name: bytes.fromhex(text) for name, text in found}
+
+
+RECORDS: Final = {
+    "item": SubmitItem,
+    "run": Run,
+    "end": End,
+    "error": ErrorInfo,
+    "attempt": Attempt,
+    "decision": Decision,
+    "event": Event,
+    "member": MemberStatus,
+}
+MAPS: Final = {
+    "job_record": JobRecord,
+    "job": Job,
+    "state": JobState,
+    "run_record": RunRecord,
+    "retry": Retry,
+    "command": Command,
+    "catchup": CatchUp,
+    "hook": Hook,
+}
+TRIGGERS: Final = {str(kind.__struct_config__.tag): kind for kind in get_args(Trigger)}
+
+
+@pytest.mark.parametrize("name", [*RECORDS, *MAPS, *TRIGGERS])
+def test_the_fields_of_a_record_or_map_stand_on_the_page(name: str) -> None:
+    kind = (RECORDS | MAPS | TRIGGERS)[name]
+    rows = re.findall(rf"^\| `{name}` \| (.*) \|$", page(), re.MULTILINE)
+    fields = ", ".join(f"`{field}`" for field in kind.__struct_fields__)
+    assert fields in rows
+    assert kind.__struct_config__.array_like is (name in RECORDS)
+    typed = name in ("retry", "command", "hook", *TRIGGERS)
+    assert kind.__struct_config__.tag == (name if typed else None)
 
 
 def test_the_page_has_all_golden_frames_and_no_others() -> None:
