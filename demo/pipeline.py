@@ -30,7 +30,7 @@ from footprint import MICROSECONDS, leave_footprints, microseconds, to_datetime
 from plan import LABEL_S, ORDERS, PULSE_S, SHOPS, STORE, TICK_S, WAREHOUSE, Plan
 from telling import tell
 
-BANK_S: Final = 0.9
+BANK_S: Final = 1.3
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS loads (key TEXT PRIMARY KEY, delivery INTEGER NOT NULL);

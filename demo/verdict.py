@@ -6,6 +6,7 @@ acknowledged, and every order in the files. A thing that is owed is *lost* if
 - a slot or an acknowledged submission has no footprint, and the store shows no reason for that: a decision other than FIRED
   (such as COALESCED_INTO, for slots that passed while nobody led), or a final state other than SUCCEEDED;
 - a run of which the store says SUCCEEDED never began, or an attempt that ended has no beginning: a trace is missing;
+- a run has ended, and the store does not say so though all nodes stopped in order;
 - a run began and never reached its end, and the store shows no reason for that: an at-most-once run that the kill cut must
   stand there as LOST, visibly; an at-least-once run must have been repeated, so only FAILED and the like would do;
 - an order of the files is not in the warehouse.
@@ -159,11 +160,13 @@ def _was_killed(begin: Footprint, evidence: Evidence) -> bool:
 
 
 def _judge_missing(evidence: Evidence, trail: Trail, verdict: Verdict) -> None:
-    """What succeeded, and what ended, has begun."""
+    """What succeeded, and what ended, has begun; and what ended is recorded."""
     for run_id, book in sorted(evidence.books.items()):
         if book.state is RunState.LOST:
             verdict.ended_unrecorded += run_id in trail.ends
             verdict.never_reached += run_id not in trail.begins
+        if book.state not in FINAL and run_id in trail.ends:
+            verdict.lost.append(f"run {run_id} of {book.job}: its end; the store says {book.state}")
         if book.state is RunState.SUCCEEDED and run_id not in trail.begins:
             verdict.lost.append(f"run {run_id} of {book.job}: the store says SUCCEEDED, and no function began")
     if verdict.never_reached > FEW:
