@@ -30,7 +30,7 @@ from ..errors import CallsheetError, DefinitionError, NotRunning
 from ..health import Health
 from ..node import marks_folder, new_incarnation
 from ..triggers import Trigger
-from .gateway import Gateway
+from .gateway import REQUEST_S, Gateway
 from .launch import end_loading
 from .leadership import Leader
 from .naming import Names
@@ -125,6 +125,8 @@ class Scheduler(Vocabulary):
         self._declared: dict[tuple[str, str], Job] = {}
         self._stored: set[tuple[str, str]] = set()
         self._running: Running | None = None
+        self._starter = 0
+        self._started = threading.Event()
         self._lock = threading.RLock()
         self._adding = threading.RLock()
         self._ended = threading.Event()
@@ -166,16 +168,19 @@ class Scheduler(Vocabulary):
                 self._functions, incarnation=incarnation, marks_folder=marks_folder(setup.store), **setup.places
             )
             running = Running(setup.store, runner, incarnation, setup.node, setup.doors)
+            self._starter = threading.get_ident()
+            self._started.clear()
             running.start()
             self._running = running
             self._ended.clear()
-        if self._setup.node.worker_only:
-            return self  # what is to run when is said by those that share the store
         try:
-            self._store_jobs(list(self._declared.values()))
+            if not self._setup.node.worker_only:  # there what is to run when is said by those that share the store
+                self._store_jobs(list(self._declared.values()))
         except BaseException:
             self.stop(drain_timeout=0)
             raise
+        finally:
+            self._started.set()
         return self
 
     def stop(self, drain_timeout: float | None = None) -> None:
@@ -469,6 +474,9 @@ class Scheduler(Vocabulary):
             raise NotRunning("the scheduler is not running; call start() or use `with scheduler:`")
         if running.is_of_parent:
             raise running.refusal_in_fork()
+        if not self._started.is_set() and threading.get_ident() != self._starter:
+            self._started.wait(REQUEST_S)  # another thread is about to store what was declared
+            return self._open()
         return running
 
     def _refuse_in_fork(self) -> None:

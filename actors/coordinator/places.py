@@ -158,15 +158,13 @@ class Places:
             room = place.room_for(needs)
             if room > 0:
                 others += 1
-                rank = (place.idle(needs.kind), room)
+                idle = place.idle(needs.kind)
+                rank = (idle, min(room, idle or room))
                 if rank > most:
                     found, most = place, rank
         if found is None:
             return None
-        idle, room = most
-        if others == 1:
-            return found, room
-        return found, min(room, idle or room, PORTION)
+        return found, found.room_for(needs) if others == 1 else min(most[1], PORTION)
 
     def end_turn(self, place: Place) -> None:
         """An executor got something: where others are as idle, they come next."""

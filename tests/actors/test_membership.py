@@ -307,8 +307,8 @@ def test_idle_places_elsewhere_come_before_room_ahead() -> None:
     assert _claims_by_node(leader) == {"n2": 9, "n3": 4}
 
 
-def test_idle_nodes_get_single_runs_in_turn() -> None:
-    leader = Cluster()
+def test_idle_nodes_get_single_runs_in_turn_whatever_they_take_ahead() -> None:
+    leader = Cluster(room=110, capacity=Capacity(4, 4, 4, 4))
     leader.beat("n3", "i3")
     leader.offer("n3", "i3", room=4)
     for number in range(4):
