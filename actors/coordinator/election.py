@@ -167,7 +167,7 @@ class Election:
         self._notice_cut_off(turn)
         match self.stance:
             case "following" if not self._is_silent(turn.elapsed):
-                self._wake(turn, HEARTBEAT_US)
+                self._wake(turn, self._heard_at + SILENT_US - turn.elapsed)
             case "standing":
                 self._take(turn)
             case "leading":
@@ -208,7 +208,7 @@ class Election:
         self._hear(turn)
         if self.stance != "following":
             self._become("following")
-            self._wake(turn, HEARTBEAT_US)
+            self._wake(turn, SILENT_US)
         self._send_beat(on_node(COORDINATOR, message.node), turn)
         return True
 
