@@ -47,7 +47,12 @@ def test_what_has_ended_meanwhile_is_not_watched_again() -> None:
 
 def test_handles_may_come_while_all_is_watched_again() -> None:
     ends = Ends()
-    feeder = threading.Thread(target=lambda: [ends.follow(Waiter(number)) for number in range(50_000)])
+
+    def feed() -> None:
+        for number in range(50_000):
+            ends.follow(Waiter(number))
+
+    feeder = threading.Thread(target=feed)
     feeder.start()
     rounds = 0
     while feeder.is_alive():
