@@ -59,7 +59,6 @@ class NodeRow:
     """A node as its leader tells it. `running` is how many attempts it has in hand."""
 
     name: str
-    process: int
     leads: bool
     state: str
     running: int
@@ -136,10 +135,6 @@ class Monitor:
         self._reader = self._reader or Reader(self._folder)
         return self._reader.leader()
 
-    def members(self) -> list[NodeRow]:
-        """The nodes that live, as far as was told lately."""
-        return [node for node in self._rows() if node.state == "alive"]
-
     def _ask_members(self, scene: Scene) -> None:
         """Take the last answer, and ask again; nobody waits for it."""
         if self._client is None:
@@ -201,8 +196,7 @@ class Monitor:
 
 
 def _node_row(member: MemberStatus) -> NodeRow:
-    process = int(member.incarnation.partition("-")[0])
-    return NodeRow(member.node, process, member.leads, member.state, sum(member.out.values()))
+    return NodeRow(member.node, member.leads, member.state, sum(member.out.values()))
 
 
 def _place(record: JobRecord) -> tuple[int, str]:

@@ -100,7 +100,6 @@ def _view(scene: Scene, title: str, share: float, width: int, height: int) -> Re
     bar = ProgressBar(total=1.0, completed=min(1.0, share), width=28, complete_style="blue", finished_style="blue")
     head = Table.grid(padding=(0, 2, 0, 0))
     head.add_row(Text(title, style="bold"), bar)
-    head.add_row(_nodes(scene), _epoch(scene))
     counts = Table.grid(padding=(0, 4, 0, 0))
     counts.add_row(_states(scene.states), Text(f"lateness {_late(scene)}", style="dim"))
     tables = Table.grid(padding=(0, 4, 0, 0))
@@ -108,31 +107,29 @@ def _view(scene: Scene, title: str, share: float, width: int, height: int) -> Re
         tables.add_row(_jobs(scene, rows), _recent(scene, min(rows, len(scene.jobs))))
     else:
         tables.add_row(_jobs(scene, rows))
-    return Panel(Group(head, Text(), counts, Text(), tables), border_style="dim", padding=(1, 2), expand=False)
+    return Panel(
+        Group(head, _nodes(scene), Text(), counts, Text(), tables), border_style="dim", padding=(1, 2), expand=False
+    )
 
 
 def _nodes(scene: Scene) -> Text:
-    """The nodes, who leads them, and how many attempts each has in hand."""
-    text = Text()
+    """Who leads, the other nodes, and how many attempts each has in hand."""
+    if not scene.nodes:
+        return Text("nobody leads", style="bold red")
+    text = Text(f"epoch {scene.epoch}   ", style="dim")
     for node in scene.nodes:
-        style = "bold green" if node.leads else "yellow" if node.state != "alive" else ""
-        text.append("● " if node.leads else "○ ", style=style).append(node.name, style=style)
-        said = "leads" if node.leads else "" if node.state == "alive" else node.state
-        text.append(f" {said} " if said else " ", style=style).append(
-            f"{node.process}, {node.running} in hand   ", "dim"
-        )
-    return text if scene.nodes else Text("nobody leads", style="bold red")
-
-
-def _epoch(scene: Scene) -> Text:
-    return Text(f"epoch {scene.epoch}" if scene.epoch else "", style="dim")
+        style = "bold green" if node.leads else "yellow" if node.state != "alive" else "default"
+        said = " leads" if node.leads else "" if node.state == "alive" else f" {node.state}"
+        text.append(f"{'●' if node.leads else '○'} {node.name}{said}", style=f"not dim {style}")
+        text.append(f", runs {node.running}   ")
+    return text
 
 
 def _jobs(scene: Scene, rows: int) -> Table:
     table = _plain_table()
     table.add_column("job", no_wrap=True, max_width=26)
     table.add_column("when", style="dim", no_wrap=True, max_width=36)
-    table.add_column("next due", justify="right", min_width=9)
+    table.add_column("next due", justify="right", min_width=12, no_wrap=True)
     table.add_column("runs", justify="right", min_width=4)
     table.add_column("late", justify="right", min_width=7)
     for job in scene.jobs[:rows]:
@@ -197,7 +194,7 @@ def _rows(evidence: Evidence, verdict: Verdict) -> list[tuple[str, RenderableTyp
     ms = [_milliseconds(percentile(verdict.lateness, share)) for share in (0.5, 0.99)]
     missed = ", ".join(f"{count} {_word(reason)}" for reason, count in sorted(verdict.missed.items())) or "none"
     if verdict.missed_lateness:
-        missed += f" (up to {max(verdict.missed_lateness) / MICROSECONDS:.1f} s late)"
+        missed += f" (up to {_milliseconds(max(verdict.missed_lateness))} late)"
     orders = len(set(evidence.warehouse) & evidence.orders)
     return [
         ("runs by outcome", _states(verdict.states)),
