@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -12,12 +13,23 @@ from ..log import LogFormat
 
 STORE_VARIABLE: Final = "CALLSHEET_STORE"
 
+KEY_VARIABLE: Final = "CALLSHEET_KEY"
+
 StoreOption = Annotated[
     str | None,
     typer.Option(
         "--store",
         metavar="URL",
         help=f"Where the state is kept. [default: ${STORE_VARIABLE}, else {DEFAULT_STORE}]",
+        show_default=False,
+    ),
+]
+KeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        metavar="FILE",
+        help=f"This client's key, as `callsheet keys new` made it. [default: ${KEY_VARIABLE}]",
         show_default=False,
     ),
 ]
@@ -36,6 +48,12 @@ HttpOption = Annotated[
     ),
 ]
 LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="How the log is written.")]
+
+
+def key_file(given: Path | None = None) -> Path | None:
+    """Return the key of this client: what was given, or what the environment says, or none."""
+    named = os.environ.get(KEY_VARIABLE)
+    return given or (Path(named).expanduser() if named else None)
 
 
 def store_url(given: str | None) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -24,12 +24,14 @@ from ..client.reading import StoreReading
 from ..client.remote import Client
 from ..client.vocabulary import Vocabulary
 from ..errors import StoreError, StoreInUse
-from .option import store_url
+from .option import key_file, store_url
 from .outcome import STORE, CommandError, WrongUsage
 
 PATIENCE_S: Final = 10.0
 """How long a store that is in use is tried again."""
 PAUSE_S: Final = 0.1
+OPEN_S: Final = 5.0
+"""How long it may take until a scheduler that listens has said who leads."""
 LISTENING_S: Final = 1.0
 """How long it may take until a connection stands."""
 
@@ -47,7 +49,7 @@ def asking(url: str | None, tenant: str) -> Iterator[Questions]:
         with _reading(store, tenant) as reading:
             yield reading
         return
-    with client:
+    with closing(client.open(OPEN_S)):
         yield client
 
 
@@ -63,7 +65,7 @@ def reading(url: str | None, tenant: str) -> Iterator[Questions]:
 
 
 @contextmanager
-def changing(url: str | None, tenant: str, *, make: bool = False) -> Iterator[Vocabulary]:
+def changing(url: str | None, tenant: str, *, make: bool = False, key: Path | None = None) -> Iterator[Vocabulary]:
     """Reach who changes things: the scheduler that runs, else one that runs nothing; `make` a store that is not there.
 
     Raises:
@@ -72,7 +74,7 @@ def changing(url: str | None, tenant: str, *, make: bool = False) -> Iterator[Vo
     store = find_store(url)
     if not make:
         _check_there(store)
-    reached = _reach(store, url, tenant)
+    reached = _reach(store, url, tenant, key)
     try:
         yield reached
     finally:
@@ -88,14 +90,12 @@ def submitting(to: Sequence[str], url: str | None, key: Path | None, tenant: str
         TimeoutError: nobody at the endpoints says who leads.
     """
     if not to:
-        if key is not None:
-            raise WrongUsage("--key is for a cluster that is reached by --to ENDPOINT")
-        with changing(url, tenant) as found:
+        with changing(url, tenant, key=key) as found:
             yield found
         return
     if url is not None:
         raise WrongUsage("say --to ENDPOINT or --store URL, not both")
-    with Client(to, key=key, tenant=tenant) as client:
+    with Client(to, key=key_file(key), tenant=tenant) as client:
         yield client
 
 
@@ -124,17 +124,17 @@ def is_running(vocabulary: Vocabulary) -> bool:
     return isinstance(vocabulary, Client)
 
 
-def _client_of(store: Store, url: str | None, tenant: str) -> Client | None:
+def _client_of(store: Store, url: str | None, tenant: str, key: Path | None = None) -> Client | None:
     """Return a client of the scheduler that runs on a store, not opened; None when none does."""
-    return Client(store_url(url), tenant=tenant) if is_served(store) else None
+    return Client(store_url(url), key=key_file(key), tenant=tenant) if is_served(store) else None
 
 
-def _reach(store: Store, url: str | None, tenant: str) -> Client | Desk:
+def _reach(store: Store, url: str | None, tenant: str, key: Path | None) -> Client | Desk:
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        client = _client_of(store, url, tenant)
+        client = _client_of(store, url, tenant, key)
         if client is not None:
-            return client.open()
+            return client.open(OPEN_S)
         desk = Desk(store, tenant=tenant)
         try:
             desk.start()

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from itertools import repeat
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +15,7 @@ from ..actors.records import DEFAULT_TENANT, RunState
 from ..client.handle import Handle
 from ..errors import RunError
 from .change_command import WAITS
-from .option import DebugOption, JsonOption, StoreOption, TenantOption
+from .option import DebugOption, JsonOption, KeyOption, StoreOption, TenantOption
 from .outcome import REFUSED, CommandError
 from .output import is_terminal, show_json
 from .reach import is_running, submitting
@@ -33,9 +32,7 @@ def submit_command(
         typer.Option("--to", metavar="ENDPOINT", help="A node of the cluster, tcp://host:port; several may be said."),
     ] = None,
     store: StoreOption = None,
-    key: Annotated[
-        Path | None, typer.Option("--key", metavar="FILE", help="This client's key, as `callsheet keys new` made it.")
-    ] = None,
+    key: KeyOption = None,
     tenant: TenantOption = DEFAULT_TENANT,
     count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="How many runs to ask for.")] = 1,
     wait: Annotated[

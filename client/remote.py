@@ -80,8 +80,8 @@ class Client(Vocabulary):
         self._state = Lock()
         self._reason = "this client is not open; use `with Client(…) as client:`, or call open()"
 
-    def open(self) -> Self:
-        """Connect, and find who leads.
+    def open(self, timeout: float | None = None) -> Self:
+        """Connect, and find who leads, within `timeout` seconds; that of the client unless it is said.
 
         Raises:
             StoreError: a store that is an endpoint is not there, or none of ours.
@@ -90,6 +90,7 @@ class Client(Vocabulary):
         """
         from ..transport.zeromq import ZeroMQ
 
+        limit_s = self._request_s if timeout is None else duration_us(timeout, "timeout") / 1_000_000
         self._endpoints.check()
         with self._state:
             if self._gateway is not None:
@@ -110,11 +111,11 @@ class Client(Vocabulary):
         try:
             transport.open()
             self._connect()
-            if not gateway.wait_for_leader(self._request_s):
+            if not gateway.wait_for_leader(limit_s):
                 why = "; ".join(
                     f"{endpoint}: {refusal}" for endpoint, refusal in transport.refusals().items() if refusal
                 )
-                raise gateway.nobody_leads(self._request_s, why)
+                raise gateway.nobody_leads(limit_s, why)
         except BaseException:
             self.close()
             raise

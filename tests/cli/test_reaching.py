@@ -138,12 +138,25 @@ def test_a_job_is_submitted_with_arguments_and_waited_for(shell: Any, program: A
     assert shell("submit", "double", "--wait", *STORE).code == 1
 
 
+def test_a_scheduler_with_keys_is_reached_with_a_key(shell: Any) -> None:
+    assert shell("keys", "new", "cluster", "--role", "node", "--folder", "keys").code == 0
+    assert shell("keys", "new", "alice", "--role", "operator", "--folder", "keys").code == 0
+    with Scheduler(
+        f"sqlite:///{shell.folder / 'jobs.db'}", processes=0, listen="tcp://127.0.0.1:0", keys=shell.folder / "keys"
+    ) as scheduler:
+        scheduler.add(echo, name="echo", args=["ab"], overlap="allow_all")
+        named = shell("trigger", "echo", "--wait", *STORE, CALLSHEET_KEY="keys/alice.secret")
+        given = shell("submit", "echo", "--to", scheduler.endpoints[0], "--key", "keys/alice.secret", "--wait")
+        without = shell("pause", "echo", *STORE)
+
+    assert (named.code, given.code) == (0, 0), (named.err, given.err)
+    assert (without.code, "have keys that fit" in without.err) == (5, True)
+
+
 def test_a_job_is_submitted_to_a_cluster_by_an_endpoint(shell: Any, scheduler: Scheduler) -> None:
     endpoint = scheduler.endpoints[0]
 
     assert shell("submit", "echo", "x", "--to", endpoint, "--wait").out == 'echo: run 1 SUCCEEDED "xx"\n'
     both = shell("submit", "echo", "--to", endpoint, *STORE)
     assert (both.code, "not both" in both.err) == (2, True)
-    keyed = shell("submit", "echo", "--key", "x", *STORE)
-    assert (keyed.code, "--to ENDPOINT" in keyed.err) == (2, True)
     eventually(lambda: scheduler.runs("echo"))
