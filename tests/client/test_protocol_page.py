@@ -16,6 +16,7 @@ from callsheet.actors.messages import (
     LeaderIs,
     MemberStatus,
     Query,
+    RefusalCode,
     RequestRejected,
     RunsEnded,
     Submit,
@@ -39,6 +40,7 @@ from callsheet.actors.records import (
     RunState,
 )
 from callsheet.transport.codec import decode, encode
+from callsheet.transport.security.roles import QUESTIONS, RULES
 from callsheet.transport.zeromq.wire import (
     HELLO,
     WELCOME,
@@ -129,6 +131,23 @@ def test_the_fields_of_a_record_or_map_stand_on_the_page(name: str) -> None:
     assert kind.__struct_config__.array_like is (name in RECORDS)
     typed = name in ("retry", "command", "hook", *TRIGGERS)
     assert kind.__struct_config__.tag == (name if typed else None)
+
+
+@pytest.mark.parametrize("code", get_args(RefusalCode))
+def test_every_code_of_a_refusal_stands_on_the_page(code: str) -> None:
+    assert re.search(rf"^\|.*`{code}`.*\|", page(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("kind", RULES, ids=lambda kind: kind.__name__)
+def test_every_message_that_a_client_may_send_stands_on_the_page_with_its_fields(kind: Any) -> None:
+    [line] = re.findall(rf"^\| `{kind.__struct_config__.tag}` \|.*", page(), re.MULTILINE)
+    fields = page()[page().index(line) :][:400] if kind is Follow else line
+    assert [field for field in kind.__struct_fields__ if f"`{field}`" not in fields] == []
+
+
+@pytest.mark.parametrize("tag", QUESTIONS)
+def test_every_question_that_a_client_may_ask_stands_on_the_page(tag: str) -> None:
+    assert f"`{tag}`" in page()
 
 
 def test_the_page_has_all_golden_frames_and_no_others() -> None:
