@@ -1,4 +1,4 @@
-"""The speed of the embedded scheduler: `scripts/bench` runs this.
+"""The speed of the embedded scheduler, and of a cluster: `scripts/bench` runs this.
 
 Every benchmark begins in a process of its own, on a new SQLite file with `synchronous=FULL`, and prints one JSON object. The
 parent prints the command, versions and machine first, so that a figure can be repeated.
@@ -25,9 +25,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import cluster
 from callsheet import Scheduler, at, every
 
-PACKAGES = ("pykka", "msgspec", "msgpack")
+PACKAGES = ("pykka", "msgspec", "msgpack", "pyzmq")
 
 
 def nothing(number: int = 0) -> None:
@@ -165,6 +166,11 @@ def _benchmarks(scale: float) -> dict[str, Callable[[str], dict[str, Any]]]:
         "latency, idle": lambda store: latency(store, max(100, int(1_000 * scale))),
         "lateness, 1,000 fires/s of 10,000 jobs": lambda store: lateness(store, 10_000, 1_000, max(5, int(20 * scale))),
         "registering far schedules": lambda store: registering(store, int(1_000_000 * scale)),
+        "cluster throughput, three nodes, client over tcp with keys": lambda store: cluster.throughput(store, count),
+        "cluster latency, idle, client over tcp with keys": lambda store: _percentiles(
+            cluster.latency(store, max(100, int(1_000 * scale))), "us"
+        ),
+        "cluster at rest, processor time of each node": lambda store: cluster.at_rest(store, 20.0),
     }
 
 
