@@ -224,11 +224,12 @@ class Election:
             turn.emit(PeersKnown(others))
 
     def hint(self, epoch: int, node: str, address: str, turn: Turn) -> None:
-        """Another node says who leads."""
-        if node and node != self.me.node and self.stance == "looking" and epoch >= self.leader.epoch:
-            self._introduce(((node, address),), turn)
-            if epoch > self.leader.epoch:
-                self._learn(Leader(epoch, node, "", address), turn)
+        """Another node says who leads. What was known before is not answered, or two that look would never fall silent."""
+        if not node or node == self.me.node or self.stance != "looking" or epoch < self.leader.epoch:
+            return
+        self._introduce(((node, address),), turn)
+        if epoch > self.leader.epoch or not self.leader.node:
+            self._learn(Leader(epoch, node, "", address), turn)
             self._send_beat(on_node(COORDINATOR, node), turn)
 
     def _learn(self, leader: Leader, turn: Turn) -> None:

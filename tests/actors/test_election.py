@@ -268,6 +268,13 @@ def test_a_node_that_only_works_asks_whom_it_can_reach_and_never_looks_at_a_leas
     assert not any(isinstance(it.message, WatchLease | TakeLease) for it in node.sent)
 
 
+def test_a_hint_that_says_nothing_new_is_not_answered() -> None:
+    node = OneNode("n3")
+    hint = LeaderIs("", 3, "n1", "ipc:///n1")
+    assert [it for it in node.tell(hint, sender="coordinator@n2") if isinstance(it, Beat)]
+    assert not [it for it in node.tell(hint, hint, sender="coordinator@n2") if isinstance(it, Beat)]
+
+
 def test_a_client_is_told_who_leads_and_again_when_that_changes() -> None:
     node = OneNode()
     assert node.tell(Follow("k"), sender="client-1") == [LeaderIs("k", 0, "", "")]
