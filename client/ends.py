@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
 from threading import Lock
 from typing import Final, Protocol
 
@@ -67,6 +69,19 @@ class Ends:
             if handles is not None:
                 for handle in handles:
                     handle.on_end(end)
+
+    def with_others(self, handle: Ended) -> tuple[int, ...]:
+        """The run of a handle, and others of its tenant that are waited for, as many as one request takes.
+
+        What was missed was mostly missed together, as when somebody else began to lead.
+        """
+        found = [handle.run_id]
+        with suppress(RuntimeError):  # some have come or ended just now; the next look finds the others
+            oldest = list(islice(self._waiting.items(), WATCH_BATCH - 1))
+            found += (
+                run_id for run_id, known in oldest if run_id != handle.run_id and known[0].tenant == handle.tenant
+            )
+        return tuple(found)
 
     @property
     def must_watch(self) -> bool:

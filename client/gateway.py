@@ -317,6 +317,14 @@ class Gateway:
         """Tell a handle when its run ends."""
         self._ends.follow(handle)
 
+    def watch_again(self, handle: Ended) -> None:
+        """Ask to be told of the end of a handle's run, and of those of others in case they were missed too.
+
+        Raises:
+            NotRunning: the gateway was closed.
+        """
+        self.watch(handle.tenant, self._ends.with_others(handle))
+
     def watch(self, tenant: str, run_ids: Iterable[int]) -> None:
         """Ask to be told of the ends of runs; those that have ended already are told at once.
 

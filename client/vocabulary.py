@@ -176,7 +176,7 @@ class Vocabulary(Questions):
         """Ask whether a run has ended, in case the news was missed."""
         gateway = self._open_gateway()
         gateway.follow(handle)
-        gateway.watch(handle.tenant, (handle.run_id,))
+        gateway.watch_again(handle)
 
     def cancel(self, run: Handle | int) -> RunState:
         """Cancel a run: CANCELLED at once, or CANCELLING while its function still runs.

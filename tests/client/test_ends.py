@@ -1,61 +1,45 @@
-"""Who waits for the ends of runs."""
+"""Who waits for the ends of runs, and what is asked again together."""
 
 from __future__ import annotations
-
-import threading
 
 from callsheet.actors.messages import RunsEnded
 from callsheet.actors.records import End, RunState
 from callsheet.client.ends import WATCH_BATCH, Ends
 
 
-class Waiter:
-    tenant = "t"
-    is_awaited = False
+class Waiting:
+    """Waits for the end of a run, and keeps it."""
 
-    def __init__(self, run_id: int) -> None:
+    is_awaited = True
+
+    def __init__(self, run_id: int, tenant: str = "default") -> None:
+        self.tenant = tenant
         self.run_id = run_id
-        self.ends: list[End] = []
+        self.end: End | None = None
 
     def on_end(self, end: End) -> None:
-        self.ends.append(end)
+        self.end = end
 
 
-def end(run_id: int) -> RunsEnded:
-    return RunsEnded((End(run_id, RunState.SUCCEEDED, 1),))
-
-
-def test_a_handle_that_follows_twice_is_told_once() -> None:
-    ends, waiter, other = Ends(), Waiter(1), Waiter(1)
-    for each in (waiter, waiter, other):
-        ends.follow(each)
-    ends.take(end(1))
-    ends.take(end(1))
-    assert (len(waiter.ends), len(other.ends)) == (1, 1)
-
-
-def test_what_has_ended_meanwhile_is_not_watched_again() -> None:
+def test_who_asks_again_asks_for_the_others_of_its_tenant_too() -> None:
     ends = Ends()
-    for number in range(1, WATCH_BATCH + 2):
-        ends.follow(Waiter(number))
-    ends.forget_watches()
-    ends.take(end(1))
-    watched = [ends.next_watch(), ends.next_watch()]
-    assert not ends.must_watch
-    assert [(tenant, len(run_ids)) for tenant, run_ids in watched] == [("t", WATCH_BATCH - 1), ("t", 1)]
+    first, second, foreign = Waiting(1), Waiting(2), Waiting(3, "shop")
+    for handle in (first, second, foreign):
+        ends.follow(handle)
+
+    assert ends.with_others(second) == (2, 1)
+    ends.take(RunsEnded((End(1, RunState.SUCCEEDED, 0, 1),)))
+    assert first.end is not None
+    assert ends.with_others(second) == (2,)
 
 
-def test_handles_may_come_while_all_is_watched_again() -> None:
+def test_what_is_asked_again_fits_into_one_request() -> None:
     ends = Ends()
+    handles = [Waiting(number) for number in range(2 * WATCH_BATCH)]
+    for handle in handles:
+        ends.follow(handle)
 
-    def feed() -> None:
-        for number in range(50_000):
-            ends.follow(Waiter(number))
+    asked = ends.with_others(handles[-1])
 
-    feeder = threading.Thread(target=feed)
-    feeder.start()
-    rounds = 0
-    while feeder.is_alive():
-        ends.forget_watches()
-        rounds += 1
-    assert rounds > 0
+    assert asked[0] == handles[-1].run_id
+    assert len(asked) == len(set(asked)) == WATCH_BATCH
