@@ -134,7 +134,7 @@ def test_a_drained_node_ends_well_when_what_runs_there_has(nodes: Nodes) -> None
 
 
 def test_a_planned_stop_of_the_leader_hands_over_and_no_firing_is_lost_or_late(nodes: Nodes) -> None:
-    started = [nodes.start("app.py", name=name) for name in ("n1", "n2")]
+    started = [nodes.start("app.py", name=name, ready=False) for name in ("n1", "n2")]
     eventually(lambda: ticks(nodes) > 5, WITHIN_S)
     url = f"sqlite:///{nodes.folder}/jobs.db"
     with Client(url) as client:
