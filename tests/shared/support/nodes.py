@@ -78,6 +78,10 @@ class Nodes:
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text)
 
+    def set(self, variable: str, value: str) -> None:
+        """Give all that is started from now on a variable of the environment."""
+        self._environment[variable] = value
+
     def start(self, *arguments: str, name: str, folder: Path | None = None, ready: bool = True) -> NodeProcess:
         """Start `callsheet node` with these arguments; by default wait until it is ready."""
         number = len(self._started)
