@@ -17,7 +17,8 @@ Promises
     no late timer   a timer that was replaced or cancelled is not delivered, also if it had come due already
 
 Epochs: an envelope carries the highest epoch that its actor has received in one or set on its turn. What another node sends
-in a lower epoch than that is dropped and counted; epoch 0 means that the sender knows of none, and is never dropped. A
+in a lower epoch than that is dropped and counted, but for `HEARD_IN_ANY_EPOCH`: by that a node which has missed a change of
+the leader gets to know of it. Epoch 0 means that the sender knows of none, and is never dropped. A
 client's epoch counts for nothing.
 """
 
@@ -31,7 +32,7 @@ from typing import Any, Protocol, runtime_checkable
 from msgspec import Struct
 
 from .actor import SETTLE_AFTER, Actor, Address, Bug, CancelTimer, Emit, Send, SetTimer, Turn, on_node
-from .messages import Envelope, Happened, Started, TimerFired
+from .messages import HEARD_IN_ANY_EPOCH, Envelope, Happened, Started, TimerFired
 from .records import Event
 from .timers import Alarm
 
@@ -135,12 +136,15 @@ class Stage:
             epoch = 0
         if self._actor is None:
             self._backstage.count_drop("given_up")
-        elif 0 < epoch < self._epoch and "@" in sender:
-            self._backstage.count_drop("stale_epoch")
         else:
+            messages = envelope.messages
+            if 0 < epoch < self._epoch and "@" in sender:
+                messages = tuple(it for it in messages if isinstance(it, HEARD_IN_ANY_EPOCH))
+                if len(messages) < len(envelope.messages):
+                    self._backstage.count_drop("stale_epoch")
             self._epoch = max(self._epoch, epoch)
             self._turn.sender, self._turn.epoch = sender, epoch
-            for message in envelope.messages:
+            for message in messages:
                 self._hand(message)
 
     def ring(self, alarms: Sequence[Alarm]) -> None:

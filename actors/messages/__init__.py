@@ -32,6 +32,7 @@ from .admission import (
     Unblock,
 )
 from .cluster import (
+    HEARD_IN_ANY_EPOCH,
     AskWhetherHeard,
     Beat,
     ContactChanged,
@@ -141,6 +142,7 @@ from .storage import (
 )
 
 __all__ = [
+    "HEARD_IN_ANY_EPOCH",
     "MAX_BATCH",
     "ROW_KINDS",
     "Accepted",

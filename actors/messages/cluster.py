@@ -7,7 +7,7 @@ All of them are news of the moment: a later one makes an earlier one worthless, 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -38,6 +38,10 @@ class Beat(Struct, frozen=True, tag="beat"):
     at: int
     draining: bool = False
     hurry: bool = False
+
+
+HEARD_IN_ANY_EPOCH: Final = (Beat,)
+"""What is no order and no answer within a reign: a node that has missed a change of the leader asks by it to be let in again."""
 
 
 class LeaderBeat(Struct, frozen=True, tag="leader_beat"):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from callsheet.actors.actor import Address, Bug, CancelTimer, SetTimer, Turn
-from callsheet.actors.messages import Envelope, Happened, Noted, Started, TimerFired
+from callsheet.actors.messages import Beat, Envelope, Happened, Noted, Started, TimerFired
 from callsheet.actors.stage import Limits, Stage
 from callsheet.actors.timers import Alarm, Timers
 
@@ -336,6 +336,17 @@ def test_a_lower_epoch_of_another_node_is_dropped_and_counted() -> None:
     play.tell("own", sender="coordinator", epoch=4)
 
     assert [each.key for each in play.player.seen] == ["new", "same", "unknowing", "own"]
+    assert play.backstage.drops == ["stale_epoch"]
+
+
+def test_a_node_that_missed_a_change_of_the_leader_is_heard_when_it_says_that_it_lives() -> None:
+    play = Play()
+    play.tell("new", sender="coordinator@n2", epoch=5)
+    beat = Beat("w1", "w1-1", "", candidate=False, at=0)
+
+    play.stage.open(Envelope("coordinator@w1", "clock", 4, (Noted("old"), beat)))
+
+    assert [type(each) for each in play.player.seen] == [Noted, Beat]
     assert play.backstage.drops == ["stale_epoch"]
 
 
