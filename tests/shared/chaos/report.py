@@ -93,7 +93,7 @@ def _counts(outcomes: Iterable[Outcome]) -> list[tuple[str, int]]:
         ("begun twice, or fired twice, or repeated without reason", total("doubled")),
         ("slots without a decision", total("undecided")),
         ("started or not said when cut off", total("disobeyed")),
-        ("at least once: in flight in a process that was struck", total("in_flight")),
+        ("at least once: in flight where it was struck, or just ended", total("in_flight")),
         ("at least once: repeated", total("repeated")),
         ("at most once: begun in a process that died, LOST, shown", total("cut_short")),
         ("at most once: killed before the first line, LOST, shown", total("silent")),
