@@ -69,8 +69,10 @@ def _read() -> argparse.Namespace:
     parser.add_argument("nodes", type=int, metavar="N", help="how many nodes")
     parser.add_argument("program", nargs="?", default=str(PROGRAM), help="FILE_OR_MODULE[:NAME] [a beat a second]")
     parser.add_argument("--store", metavar="URL", help="where the state is kept [a new SQLite file beside the logs]")
-    parser.add_argument("options", nargs="*", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    given = sys.argv[1:]
+    at = given.index("--") if "--" in given else len(given)
+    arguments = parser.parse_args(given[:at])
+    arguments.options = given[at + 1 :]
     if not 1 <= arguments.nodes <= MOST_NODES:
         parser.error(f"N is 1 to {MOST_NODES}; {arguments.nodes} was given")
     return arguments
