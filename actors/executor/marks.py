@@ -71,7 +71,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
-from ..forks import register
+from ...forks import register
 from .file_lock import FileLock
 from .machine import boot_id, machine_id
 from .runner import Begun
@@ -97,6 +97,8 @@ _REVOKED_AT: Final = 128 // 8
 """The word `revoked`; it has a line of the processor's cache for itself, which stays where it is read."""
 _HEADER_BYTES: Final = 192
 _HEADER_WORDS: Final = _HEADER_BYTES // 8
+_UNTOUCHED: Final = bytes(4_096)
+"""A part of a segment in which no slot was ever used."""
 _ORDER: Final = sys.byteorder.encode()
 
 
@@ -150,8 +152,8 @@ class Segment:
         finally:
             os.close(file)
 
-    def read(self, number: int) -> set[int]:
-        """Answer the fences in it.
+    def check(self, number: int) -> None:
+        """See that what stands in it can be trusted.
 
         Raises:
             ValueError: it is torn, or not of this boot of this machine.
@@ -160,8 +162,23 @@ class Segment:
             raise ValueError("not written in this boot of this machine")
         if len(self._map) != _HEADER_BYTES + SLOTS * 16:
             raise ValueError("torn")
-        with self.words[_HEADER_WORDS + 1 :: 2] as fences:
-            return set(fences.tolist()) - {0}
+
+    def read(self, number: int) -> set[int]:
+        """Answer the fences in it.
+
+        Most of it was never touched. To pass over that takes a tenth of the time of looking at each slot, in which the next
+        leader could do nothing else.
+
+        Raises:
+            ValueError: it is torn, or not of this boot of this machine.
+        """
+        self.check(number)
+        fences: set[int] = set()
+        for at in range(_HEADER_BYTES, len(self._map), len(_UNTOUCHED)):
+            if self._map[at : at + len(_UNTOUCHED)] != _UNTOUCHED:
+                with self.words[at // 8 + 1 : (at + len(_UNTOUCHED)) // 8 : 2] as part:
+                    fences.update(part.tolist())
+        return fences - {0}
 
     def spoil(self) -> None:
         """Make it unreadable for all."""
@@ -323,7 +340,7 @@ def revoke(folder: Path | None, incarnation: str, fence: int) -> Begun:
 
 
 def _revoke(folder: Path, incarnation: str, fence: int, first: Segment) -> Begun:
-    first.read(0)
+    first.check(0)
     with _shared(first.path) as dead:
         if dead:
             fence = ALL_FENCES

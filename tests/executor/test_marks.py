@@ -55,6 +55,17 @@ def test_a_reserved_slot_is_no_mark_until_a_worker_sets_it(tmp_path: Path) -> No
     assert read_begun(tmp_path, "one").fences == {70}
 
 
+def test_a_mark_is_found_wherever_it_stands(tmp_path: Path) -> None:
+    marks = Marks(tmp_path, "one")
+    slots = [marks.reserve(fence) for fence in range(1, SLOTS + 1)]
+    worker = AttachedMarks(tmp_path, "one")
+    numbers = (1, 255, 256, 257, SLOTS // 2, SLOTS - 1, SLOTS)
+    for number in numbers:
+        assert worker.set(slots[number - 1], number, number)
+
+    assert read_begun(tmp_path, "one").fences == set(numbers)
+
+
 def test_marks_grow_by_a_segment_rather_than_refuse(tmp_path: Path) -> None:
     marks = Marks(tmp_path, "one")
     slot = [marks.reserve(fence) for fence in range(1, SLOTS + 11)][-1]
