@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from ..forks import forking, register
+from ...forks import forking, register
 
 
 class FileLock:

@@ -24,7 +24,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from ..forks import forking, register
+from ...forks import forking, register
 
 PROGRAM: Final = Path(__file__).with_name("warden_process.py")
 MARK: Final = "CALLSHEET_STARTED_AS"

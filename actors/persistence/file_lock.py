@@ -4,7 +4,7 @@ It is `flock`, so a kill -9 frees it at once and nothing is ever stale. It belon
 locks on one file exclude each other within one process as between two.
 
 A forked child shares its parent's open file, and with it the lock: it would keep it when the parent dies. So the child's copy
-is closed at the fork (`forks.py`); and a child that executes another program loses it by itself. What a parent frees is free
+is closed at the fork (`callsheet.forks`); and a child that executes another program loses it by itself. What a parent frees is free
 for all.
 """
 
@@ -16,7 +16,7 @@ import os
 from pathlib import Path
 
 from ...errors import StoreError
-from ..forks import forking, register
+from ...forks import forking, register
 
 
 class FileLock:

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ...forks import forking, register
+from ....forks import forking, register
 from ..live import LiveAttempt
 from ..runner import Order
 from .channel import FAILED, LOCATE, QUIT, WORK, Channel, Frame, Outbox, decode, encode
