@@ -19,7 +19,7 @@ from ..client.leadership import Leader
 from ..client.remote import Client
 from ..client.view import MemberView
 from ..errors import Refused
-from .option import DebugOption, JsonOption, StoreOption, store_url
+from .option import DebugOption, JsonOption, KeyOption, StoreOption, key_file, store_url
 from .outcome import NotFound, WrongUsage
 from .output import Column, fields, is_terminal, make_table, seconds_text, show_json, show_json_line, show_table
 
@@ -37,9 +37,6 @@ ASK_AGAIN_S: Final = 1.0
 ToOption = Annotated[
     list[str] | None,
     typer.Option("--to", metavar="ENDPOINT", help="A node of the cluster, tcp://host:port; several may be said."),
-]
-KeyOption = Annotated[
-    Path | None, typer.Option("--key", metavar="FILE", help="This client's key, as `callsheet keys new` made it.")
 ]
 TimeoutOption = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Wait so long for an answer; then exit code 5.")
@@ -120,7 +117,7 @@ def drain_command(
 def _client(to: Sequence[str] | None, store: str | None, key: Path | None, timeout_s: float) -> Client:
     if to and store is not None:
         raise WrongUsage("say --to ENDPOINT or --store URL, not both")
-    return Client(to or store_url(store), key=key, timeout=timeout_s)
+    return Client(to or store_url(store), key=key_file(key), timeout=timeout_s)
 
 
 # ---- draining -----------------------------------------------------------------------------------------------------------

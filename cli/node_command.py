@@ -30,43 +30,59 @@ LOOK_S: Final = 0.02
 ROLES: Final = {"leader": "it leads", "follower": "it follows", "worker": "it works for"}
 
 
+TargetArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[FILE_OR_MODULE[:NAME]]",
+        help="The program with the scheduler. Without one: a node without functions, which may lead.",
+    ),
+]
+ListenOption = Annotated[
+    list[str] | None,
+    typer.Option("--listen", metavar="ENDPOINT", help="Where others connect, tcp://HOST:PORT; may be repeated."),
+]
+NodeStoreOption = Annotated[
+    str | None, typer.Option("--store", metavar="URL", help="Where the state is kept.", show_default=False)
+]
+JoinOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--join", metavar="ENDPOINT", help="A node of the cluster, for one without its store; may be repeated."
+    ),
+]
+LabelsOption = Annotated[
+    list[str] | None, typer.Option("--labels", metavar="A,B=C", help="What this node has that others may not.")
+]
+ResourcesOption = Annotated[
+    list[str] | None,
+    typer.Option("--resources", metavar="NAME=UNITS,…", help="What its runs share: memory_gb=8,gpu=1."),
+]
+NameOption = Annotated[
+    str, typer.Option("--name", metavar="NAME", help="Its name in the cluster. [default: host and process]")
+]
+KeysOption = Annotated[
+    str | None, typer.Option("--keys", metavar="FOLDER", help="The folder of keys, as `callsheet keys` makes it.")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", metavar="N", min=0, help="How many functions run at once.")
+]
+ProcessesOption = Annotated[
+    int | None, typer.Option("--processes", metavar="N", min=0, help="How many worker processes run functions.")
+]
+
+
 def node_command(
-    target: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[FILE_OR_MODULE[:NAME]]",
-            help="The program with the scheduler. Without one: a node without functions, which may lead.",
-        ),
-    ] = None,
-    listen: Annotated[
-        list[str] | None,
-        typer.Option("--listen", metavar="ENDPOINT", help="Where others connect, tcp://HOST:PORT; may be repeated."),
-    ] = None,
-    store: Annotated[
-        str | None, typer.Option("--store", metavar="URL", help="Where the state is kept.", show_default=False)
-    ] = None,
-    join: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--join", metavar="ENDPOINT", help="A node of the cluster, for one without its store; may be repeated."
-        ),
-    ] = None,
-    labels: Annotated[
-        list[str] | None, typer.Option("--labels", metavar="A,B=C", help="What this node has that others may not.")
-    ] = None,
-    resources: Annotated[
-        list[str] | None,
-        typer.Option("--resources", metavar="NAME=UNITS,…", help="What its runs share: memory_gb=8,gpu=1."),
-    ] = None,
+    target: TargetArgument = None,
+    listen: ListenOption = None,
+    store: NodeStoreOption = None,
+    join: JoinOption = None,
+    labels: LabelsOption = None,
+    resources: ResourcesOption = None,
     worker_only: Annotated[
         bool, typer.Option("--worker-only", help="Run what others decide: no store, never the lead. Needs --join.")
     ] = False,
-    name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="Its name in the cluster. [default: host and process]")
-    ] = "",
-    keys: Annotated[
-        str | None, typer.Option("--keys", metavar="FOLDER", help="The folder of keys, as `callsheet keys` makes it.")
-    ] = None,
+    name: NameOption = "",
+    keys: KeysOption = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen without keys where strangers can come in.")
     ] = False,
@@ -74,12 +90,8 @@ def node_command(
     log_format: LogFormatOption = "text",
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="From where on is logged.")] = "info",
     allow_shell: Annotated[bool, typer.Option("--allow-shell", help="Let commands run here.")] = False,
-    threads: Annotated[
-        int | None, typer.Option("--threads", metavar="N", min=0, help="How many functions run at once.")
-    ] = None,
-    processes: Annotated[
-        int | None, typer.Option("--processes", metavar="N", min=0, help="How many worker processes run functions.")
-    ] = None,
+    threads: ThreadsOption = None,
+    processes: ProcessesOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
