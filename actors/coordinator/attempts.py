@@ -108,6 +108,7 @@ class Attempts:
     def assign(self, claimed: dict[Place, list[Claimed]], turn: Turn) -> None:
         """The claims are durable: send the orders. What was cancelled or taken back meanwhile is not sent."""
         for place, its_claimed in claimed.items():
+            self._reign.ordered = max(self._reign.ordered, max((it.fence for it in its_claimed), default=0))
             lives = [it.live for it in its_claimed if it.in_hand]
             self._send_orders(place, [live for live in lives if live.state is RunState.CLAIMED], turn)
             for live in lives:

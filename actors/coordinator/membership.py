@@ -24,7 +24,6 @@ from ..messages import (
     NodeState,
     Offer,
     PeersKnown,
-    TakeStock,
 )
 from ..records import EXECUTOR_KINDS, Event
 from .election import HEARTBEAT_US, LATE_US, SILENT_US, Me
@@ -109,7 +108,7 @@ class Membership:
 
     def _take_stock(self, peer: Peer, turn: Turn) -> None:
         """Ask what a node holds; it offers its places with the answer."""
-        turn.send(peer.place.address, TakeStock(self._reign.epoch))
+        self._rescue.take_stock(peer.place.address, turn)
 
     def on_beat(self, beat: Beat, turn: Turn) -> None:
         """A node lives; the first time it joins."""

@@ -54,6 +54,8 @@ class Reign:
         self.quiet = False
         self.handing_over = False
         self.store_full = ""
+        self.ordered = counters.fence
+        """The greatest fence whose order has left."""
         self._run_id = counters.run_id
         self._fence = counters.fence
         self._settled = counters.settled

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..actor import EXECUTOR, Turn
+from ..actor import EXECUTOR, Address, Turn
 from ..executor.runner import Outcome
 from ..messages import ClearMarks, MarksRead, StockTaken, StopAttempts, TakeStock, Withdraw
 from ..records import ErrorInfo, RunState
@@ -35,16 +35,24 @@ class Rescue:
         self._reign = reign
         self._attempts = attempts
         self._given_up: set[str] = set()
+        self._asked: dict[Address, int] = {}
 
     # ---- asking ---------------------------------------------------------------------------------------------------------
 
+    def take_stock(
+        self, executor: Address, turn: Turn, incarnations: Iterable[str] = (), *, revoke_to: int = 0
+    ) -> None:
+        """Ask an executor what it holds; of these other lives of nodes it reads the marks, and revokes up to a fence."""
+        self._asked[executor] = self._reign.ordered
+        turn.send(executor, TakeStock(self._reign.epoch, tuple(incarnations), revoke_to))
+
     def inspect(self, incarnations: Iterable[str], turn: Turn) -> None:
         """Find out which of these lives of nodes are over, by their marks; the own executor reads them."""
-        turn.send(EXECUTOR, TakeStock(self._reign.epoch, tuple(incarnations)))
+        self.take_stock(EXECUTOR, turn, incarnations)
 
     def take_back(self, place: Place, turn: Turn) -> None:
         """Take back what was not begun there: by revoking it, and by asking the node."""
-        turn.send(EXECUTOR, TakeStock(self._reign.epoch, (place.incarnation,), self._reign.last_fence()))
+        self.take_stock(EXECUTOR, turn, (place.incarnation,), revoke_to=self._reign.last_fence())
         fences = tuple(live.fence for live in self._at(place) if not live.begun)
         self._withdraw(place, fences, turn)
 
@@ -58,7 +66,7 @@ class Rescue:
     def give_up(self, place: Place, turn: Turn) -> None:
         """A node was silent for too long: settle all it held, as soon as its marks were read."""
         self._given_up.add(place.incarnation)
-        turn.send(EXECUTOR, TakeStock(self._reign.epoch, (place.incarnation,), self._reign.last_fence()))
+        self.take_stock(EXECUTOR, turn, (place.incarnation,), revoke_to=self._reign.last_fence())
 
     def _withdraw(self, place: Place, fences: tuple[int, ...], turn: Turn) -> None:
         """Ask for what was not begun there. Only this life of the node may answer: a later one never had any of it."""
@@ -79,9 +87,13 @@ class Rescue:
         return tuple(mark.incarnation for mark in message.marks if self._settle(mark, turn))
 
     def _reconcile(self, place: Place, message: StockTaken, turn: Turn) -> None:
-        """What should be with this executor and is not: its order was lost, or is on its way. Whether it came is asked."""
+        """What should be with this executor and is not: its order was lost, or is on its way. Whether it came is asked.
+
+        An order that left after the executor was asked is not missing yet.
+        """
         held = set(message.held)
-        missing = tuple(live.fence for live in self._at(place) if live.fence not in held)
+        last = self._asked.pop(place.address, self._reign.ordered)
+        missing = tuple(live.fence for live in self._at(place) if live.fence <= last and live.fence not in held)
         self._withdraw(place, missing, turn)
 
     def _settle(self, mark: MarksRead, turn: Turn) -> bool:

@@ -228,11 +228,26 @@ def test_orders_that_a_node_does_not_know_of_are_asked_for_when_its_line_stands_
     leader = Cluster()
     leader.admit(draft())
     (order,) = leader.assigned()
+    leader.tell(PeerFound("n2", "i2"))
     leader.tell(StockTaken(1, "n2", "i2", (), ()), sender=OTHER)
     withdraw = leader.last(Withdraw)
     assert withdraw.fences == (order.fence,)
     leader.tell(Withdrawn(withdraw.key, (), (order.fence,)), sender=OTHER)
     assert [it.run_id for it in leader.assigned()] == [order.run_id, order.run_id]
+
+
+def test_an_order_that_leaves_after_stock_was_asked_for_is_not_missed() -> None:
+    leader = Cluster()
+    leader.hold_saves = True
+    leader.admit(draft())
+    leader.tell(PeerFound("n2", "i2"))
+    leader.tell(StockTaken(1, "n2", "i2", (), ()), sender=OTHER)
+    leader.tell(PeerFound("n2", "i2"))
+    leader.hold_saves = False
+    leader.tell(TimerFired("save"))
+    assert len(leader.assigned()) == 1
+    leader.tell(StockTaken(1, "n2", "i2", (), ()), sender=OTHER)
+    assert not [message for message in leader.out if isinstance(message, Withdraw)]
 
 
 def test_a_job_with_labels_runs_only_where_they_are() -> None:
