@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
-from ..actor import CLOCK, COORDINATOR, SECOND, Turn, on_node
+from ..actor import CLOCK, COORDINATOR, EXECUTOR, SECOND, Turn, on_node
 from ..audit import audit_events
 from ..messages import (
     AskWhetherHeard,
@@ -122,8 +122,7 @@ class Coordinator:
             case LeaseSeen() | LeaseTaken() | LeaseRejected() | LeaseRenewed() | LeaseLost():
                 self._on_lease(message, turn)
             case PeerRestarted():
-                if lead is not None:
-                    self._lose(turn)
+                self._on_restarted(message, turn)
             case Stop():
                 self._on_stop(message, turn)
             case Offer():
@@ -185,6 +184,14 @@ class Coordinator:
         """Stop leading at once, and look who leads."""
         self._end_reign(turn)
         self._election.lost(turn)
+
+    def _on_restarted(self, message: PeerRestarted, turn: Turn) -> None:
+        """An actor of this node was made anew. A leader begins again; of a member's executor the leader takes stock."""
+        leader = self._election.leader
+        if self._lead is not None:
+            self._lose(turn)
+        elif message.actor == EXECUTOR and leader.node:
+            turn.send(on_node(COORDINATOR, leader.node), PeerFound(self._me.node, self._me.incarnation))
 
     def _on_offer(self, message: Offer, turn: Turn) -> None:
         if message.incarnation == self._me.incarnation:

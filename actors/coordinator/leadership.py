@@ -20,6 +20,7 @@ from ..messages import (
     AdmitSlots,
     AttemptsBegun,
     AttemptsEnded,
+    AttemptsLost,
     AttemptsProgressed,
     CancelLive,
     Describe,
@@ -75,6 +76,7 @@ Work = (
     | Noted
     | AttemptsBegun
     | AttemptsEnded
+    | AttemptsLost
     | AttemptsProgressed
     | Withdrawn
     | HoldJob
@@ -186,6 +188,8 @@ class Leadership:
         match message:
             case AttemptsEnded():
                 self._attempts.on_attempts_ended(message, turn)
+            case AttemptsLost():
+                self.rescue.on_attempts_lost(message, turn)
             case Admit():
                 self._admission.on_admit(message, turn)
             case AdmitSlots():

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 
 from ..actor import EXECUTOR, Address, Turn
 from ..executor.runner import Outcome
-from ..messages import ClearMarks, MarksRead, StockTaken, StopAttempts, TakeStock, Withdraw
+from ..messages import AttemptsLost, ClearMarks, MarksRead, StockTaken, StopAttempts, TakeStock, Withdraw
 from ..records import ErrorInfo, RunState
 from .attempts import Attempts, audit_key
 from .book import Live
@@ -85,6 +85,15 @@ class Rescue:
         if place is not None:
             self._reconcile(place, message, turn)
         return tuple(mark.incarnation for mark in message.marks if self._settle(mark, turn))
+
+    def on_attempts_lost(self, message: AttemptsLost, turn: Turn) -> None:
+        """The executor that knew how these ended has failed, and its node lives: they count as crashed."""
+        lost = set(message.fences)
+        for live in list(self._reign.book.live.values()):
+            if live.fence in lost and live.place is not None and live.place.incarnation == message.incarnation:
+                self.recover(live, turn.now, was_begun=True)
+        for fence in message.fences:
+            self._reign.batch.record(turn.sender, fence)
 
     def _reconcile(self, place: Place, message: StockTaken, turn: Turn) -> None:
         """What should be with this executor and is not: its order was lost, or is on its way. Whether it came is asked.

@@ -8,6 +8,9 @@ within `AHEAD_US`. With long work nothing is taken ahead, so a late urgent run d
 
 The coordinator that leads may be on another node. What is to be said is said to the one who spoke last in the newest reign
 that was heard of; before anybody did, to the node's own. A new leader takes stock first, and hears then what it missed.
+
+An executor that was made anew has forgotten how attempts ended whose functions were called: their marks tell that there are
+such. They are never begun again, and are told as lost.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from ..messages import (
     Assign,
     AttemptsBegun,
     AttemptsEnded,
+    AttemptsLost,
     AttemptsProgressed,
     ClearMarks,
     HoldStarts,
@@ -89,6 +93,7 @@ class Executor:
         self._incarnation = ""
         self._epoch = 0
         self._held: dict[int, Order] = dict.fromkeys(runner.held(), _RESTORED)
+        self._lost: dict[int, None] = {}
         self._seen: list[int] = []
         self._told: dict[int, None] = {}
         self._ended: dict[int, Outcome] = {}
@@ -132,6 +137,8 @@ class Executor:
                 self._on_timer_fired(message, turn)
             case Started():
                 self._node, self._incarnation = message.node, message.incarnation
+                begun = self._runner.begun(self._incarnation).fences  # by an executor actor before this one, if any
+                self._lost = dict.fromkeys(sorted(begun.difference(self._held)))
                 self._knows = self._runner.knows
                 self._offer(turn)
             case Stop():
@@ -173,6 +180,9 @@ class Executor:
 
     def _on_assign(self, message: Assign, turn: Turn) -> None:
         held, ended, over = self._held, self._ended, self._over
+        if self._lost:
+            self._tell_lost(turn)
+            over.update(self._lost)
         orders = [
             it for it in message.orders if it.fence not in held and it.fence not in ended and it.fence not in over
         ]
@@ -182,6 +192,10 @@ class Executor:
         if not self._watching:
             self._watching = True
             turn.set_timer("long", turn.elapsed + LONG_US, steady=True)
+
+    def _tell_lost(self, turn: Turn) -> None:
+        if self._lost:
+            turn.send(self._leader, AttemptsLost(self._incarnation, tuple(self._lost)))
 
     def _on_reported(self, message: RunnerReported, turn: Turn) -> None:
         progress: list[Progress] = []
@@ -218,6 +232,7 @@ class Executor:
     def _on_recorded(self, message: Recorded) -> None:
         ended, over = self._ended, self._over
         for fence in message.fences:
+            self._lost.pop(fence, None)
             ended.pop(fence, None)
             over[fence] = None
         self._runner.forget(message.fences)
@@ -226,6 +241,7 @@ class Executor:
 
     def _on_withdraw(self, message: Withdraw, turn: Turn) -> None:
         """Give back what has not begun. The runner answers for each within moments; what still runs then has begun."""
+        self._tell_lost(turn)
         wanted = tuple(fence for fence in message.fences if fence in self._held)
         strange = [fence for fence in message.fences if fence not in self._held and fence not in self._ended]
         begun = self._runner.begun(self._incarnation).fences if strange else frozenset()
@@ -249,6 +265,7 @@ class Executor:
             begun = self._runner.revoke(incarnation, message.revoke)
             marks.append(MarksRead(incarnation, begun.readable, tuple(sorted(begun.fences)), begun.dead, begun.revoked))
         held = (*self._held, *self._ended)
+        self._tell_lost(turn)
         turn.send(self._leader, StockTaken(message.epoch, self._node, self._incarnation, held, tuple(marks)))
 
     # ---- time -----------------------------------------------------------------------------------------------------------

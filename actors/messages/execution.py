@@ -84,6 +84,16 @@ class RunnerReported(Struct, frozen=True, tag="runner_reported"):
     reports: tuple[Reported, ...]
 
 
+class AttemptsLost(Struct, frozen=True, tag="attempts_lost"):
+    """The functions of these attempts were called, and how they ended is known to nobody: the executor that knew has failed.
+
+    Said whenever they are spoken of, until `Recorded` names them.
+    """
+
+    incarnation: str
+    fences: tuple[int, ...]
+
+
 class AttemptsProgressed(Struct, frozen=True, tag="attempts_progressed"):
     """How far running attempts say they are."""
 

@@ -35,6 +35,7 @@ from callsheet.actors.messages import (
     Member,
     PeerFound,
     PeerLost,
+    PeerRestarted,
     Started,
     StillHeard,
     Stop,
@@ -266,6 +267,13 @@ def test_a_node_that_only_works_asks_whom_it_can_reach_and_never_looks_at_a_leas
     node.hear("n1", 3, "n1", "w1")
     node.wait(10 * SECOND)
     assert not any(isinstance(it.message, WatchLease | TakeLease) for it in node.sent)
+
+
+def test_the_leader_is_asked_to_take_stock_of_an_executor_that_was_made_anew() -> None:
+    node = OneNode()
+    node.hear()
+    node.tell(PeerRestarted("executor"))
+    assert node.sent[-1] == Send("coordinator@n1", PeerFound("n2", "n2-1"))
 
 
 def test_a_hint_that_says_nothing_new_is_not_answered() -> None:

@@ -10,6 +10,7 @@ from callsheet.actors.messages import (
     Assign,
     AttemptsBegun,
     AttemptsEnded,
+    AttemptsLost,
     HoldStarts,
     MarksRead,
     Offer,
@@ -159,6 +160,22 @@ def test_what_is_meant_for_another_life_of_the_node_is_dropped() -> None:
         now=NOW,
     )
     assert (runner.started, runner.calls, effects) == ([1], [], [])
+
+
+def test_what_had_begun_under_a_failed_executor_is_lost_and_never_begins_again() -> None:
+    runner = FakeRunner()
+    runner.begun_fences = {1}
+    executor = Executor(runner)
+    deliver(executor, Started("n", "i"), now=NOW)
+
+    effects = deliver(executor, Assign(1, (order(1), order(2)), "i"), now=NOW, sender="coordinator@n2")
+    assert runner.started == [2]
+    assert sent(effects, AttemptsLost) == [AttemptsLost("i", (1,))]
+    stock = deliver(executor, TakeStock(1), now=NOW, sender="coordinator@n2")
+    assert [type(it) for it in sent(stock, (AttemptsLost, StockTaken))] == [AttemptsLost, StockTaken]
+
+    deliver(executor, Recorded((1,)), now=NOW, sender="coordinator@n2")
+    assert not sent(deliver(executor, TakeStock(1), now=NOW, sender="coordinator@n2"), AttemptsLost)
 
 
 def test_two_withdrawals_under_one_key_are_answered_together() -> None:

@@ -11,6 +11,7 @@ from callsheet.actors.coordinator.shutdown import FAREWELL_US, RELEASE_US
 from callsheet.actors.executor.runner import Capacity, Outcome
 from callsheet.actors.messages import (
     AttemptsEnded,
+    AttemptsLost,
     Beat,
     Draft,
     DrainNode,
@@ -107,6 +108,18 @@ def test_an_outcome_of_another_node_is_stored_and_acknowledged_to_it() -> None:
     leader.tell(AttemptsEnded("n2", (outcome(order),)), sender=OTHER)
     assert ends(leader) == [(order.run_id, RunState.SUCCEEDED)]
     assert leader.last(Recorded).fences == (order.fence,)
+
+
+def test_an_attempt_whose_outcome_a_failed_executor_knew_counts_as_crashed() -> None:
+    leader = Cluster()
+    leader.admit(draft(delivery="at_most_once"))
+    (order,) = leader.assigned()
+
+    leader.tell(AttemptsLost("i1", (order.fence,)), sender=OTHER)
+    assert ends(leader) == []
+    leader.tell(AttemptsLost("i2", (order.fence,)), sender=OTHER)
+    assert ends(leader) == [(order.run_id, RunState.LOST)]
+    assert order.fence in leader.last(Recorded).fences
 
 
 def test_a_pause_is_acknowledged_when_every_node_has_given_back_what_it_had_not_begun() -> None:
