@@ -53,9 +53,9 @@ class Attempts:
     def claim(self, turn: Turn) -> None:
         """Claim the most urgent ready runs for executors that have room, into the batch in hand."""
         reign = self._reign
-        if reign.quiet:
-            return
         ready = reign.book.ready
+        if reign.quiet or not ready:
+            return
         count = waited = 0
         for kind in EXECUTOR_KINDS:
             wanted = ready.waiting(kind)
@@ -67,10 +67,11 @@ class Attempts:
                     wanted.remove(needs)
                     continue
                 place, room = best
-                taken = self._claim_for(needs, room if len(wanted) == 1 else 1, place)
+                is_alone = len(wanted) == 1
+                taken = self._claim_for(needs, room if is_alone else 1, place)
                 count += len(taken)
                 waited += sum(turn.now - live.ready_at for live in taken)
-                if not taken or len(wanted) > 1:
+                if not is_alone or len(taken) < room:
                     wanted = [other for other in ready.waiting(kind) if other in wanted]
         if count:
             turn.emit(AttemptsStarted(count, waited))

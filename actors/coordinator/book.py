@@ -114,13 +114,19 @@ class Ready:
             _, ticket, live = lane.popleft()
             if not lane:
                 del lanes[number]
+                if not lanes:
+                    del self._lanes[needs]
             if live.ticket == ticket and live.state is RunState.READY:
                 return live
         return None
 
+    def __bool__(self) -> bool:
+        """Whether anything may be queued."""
+        return bool(self._lanes)
+
     def waiting(self, kind: ExecutorKind) -> list[Needs]:
         """The different needs of this kind for which anything may be queued."""
-        return [needs for needs, lanes in self._lanes.items() if lanes and needs.kind == kind]
+        return [needs for needs in self._lanes if needs.kind == kind]
 
     def rank(self, needs: Needs) -> tuple[int, int]:
         """How urgent the most urgent run of these needs is, less is more; something must be queued for them."""
