@@ -56,6 +56,7 @@ from .actors.persistence.store import Store
 from .actors.registry.registry import Registry
 from .actors.stage import Factory
 from .errors import ListenError, NotRunning
+from .event_queue import EventQueue
 from .health import NodeHealth
 from .log import EventLog
 from .transport.contract import Transport
@@ -157,6 +158,7 @@ class Node:
         self._options = options
         self._runner = runner
         self._log = EventLog(self.name)
+        self._events = EventQueue(self._count)
         self._lines: ZeroMQ | None = None
         if options.listen or options.join:
             from .transport.zeromq import ZeroMQ
@@ -215,6 +217,7 @@ class Node:
         try:
             self._runner.open(self._report)
             self.host.start()
+            self._events.start()
         except BaseException:
             self.stop(0)
             raise
@@ -225,6 +228,7 @@ class Node:
     def stop(self, timeout_s: float) -> None:
         """End the pools, the actors, the lines and the store; what runs still is ended. Twice is harmless."""
         self._runner.close(int(timeout_s * 1_000_000))
+        self._events.close()
         if self._host is not None:
             self._host.stop(timeout_s)
         self.transport.close()
@@ -232,6 +236,7 @@ class Node:
 
     def report_drops(self) -> None:
         """Tell metrics what the transport and the host gave up so far; to be called before metrics are asked for."""
+        self._events.flush()
         counts = Counter[str](self.transport.dropped()) + Counter(self.host.dropped())
         self.host.tell(METRICS, Dropped(dict(counts)))
 
@@ -267,7 +272,13 @@ class Node:
             case _:
                 pass
         self._log.write(address, event)
-        self.host.tell(METRICS, event)
+        self._events.put(event)
+
+    def _count(self, events: tuple[Any, ...]) -> None:
+        host = self._host
+        if host is not None:
+            with suppress(NotRunning):
+                host.tell(METRICS, *events, beyond_limit=True)
 
 
 def marks_folder(store: Store) -> Path | None:
