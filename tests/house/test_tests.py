@@ -22,6 +22,7 @@ from support.source import (
 # Where sleeping is right, by the beginning of the path, and why.
 ALLOWED: dict[str, str] = {
     "tests/acceptance/": "jobs in real processes, which are killed and stopped while they sleep",
+    "tests/shared/chaos/": "processes that are stopped and cut off for a while, and a load of so many jobs a second",
     "tests/shared/support/waiting.py": "it polls, up to a deadline",
 }
 
