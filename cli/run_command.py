@@ -148,10 +148,12 @@ def _tell_start(scheduler: Scheduler, title: str, rebooted: list[str], *, as_jso
     waiting = [job.name for job in jobs if not scheduler.can_run(job.executor)]
     if as_json:
         told = {"event": "started", "title": title, "jobs": len(jobs), "reboot": rebooted, "cannot_run": waiting}
-        show_json_line(told)
+        show_json_line(told | ({"http": scheduler.http_address} if scheduler.http_address else {}))
         return
     at_start = f", {len(rebooted)} of them at this start" if rebooted else ""
-    print(f"{title}: running {len(jobs)} job{'' if len(jobs) == 1 else 's'}{at_start}; Ctrl-C stops", flush=True)
+    served = f"; http://{scheduler.http_address}" if scheduler.http_address else ""
+    count = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}"
+    print(f"{title}: running {count}{at_start}{served}; Ctrl-C stops", flush=True)
     if waiting:
         shown = ", ".join(waiting[:3]) + ("" if len(waiting) <= 3 else f" and {len(waiting) - 3} more")
         print(

@@ -1,4 +1,6 @@
+import http.client
 import json
+import re
 import signal
 from typing import Any
 
@@ -101,14 +103,25 @@ def test_debug_shows_the_traceback(shell: Any) -> None:
     assert "1 / 0" in ran.err
 
 
-def test_a_store_that_another_scheduler_has_is_refused(shell: Any, program: Any, stop: Any) -> None:
-    process = shell.serve("app.py")
+def test_a_second_scheduler_on_a_store_joins_the_first(shell: Any, program: Any, stop: Any) -> None:
+    first, second = shell.serve("app.py"), shell.serve("app.py")
 
-    ran = shell("run", "app.py")
+    eventually(lambda: len(shell("cluster", "--store", "sqlite:///jobs.db").rows) == 2)
+    assert shell("trigger", "greet", "--wait", "--store", "sqlite:///jobs.db").code == 0
 
-    assert ran.code == 3
-    assert f"in use by process {process.pid}" in ran.err
+    assert [stop(first), stop(second)] == [0, 0]
+
+
+def test_health_and_the_log_are_served_as_the_options_say(shell: Any, program: Any, stop: Any) -> None:
+    process = shell.serve("app.py", "--http", "127.0.0.1:0", "--log-format", "json", "--log-level", "info")
+
+    [address] = re.findall(r"http://(\S+);", shell.text("out0"))
+    line = http.client.HTTPConnection(address, timeout=20)
+    line.request("GET", "/health/ready")
+    assert line.getresponse().status == 200
+    line.close()
     assert stop(process) == 0
+    assert '"event": "leader_changed"' in shell.text("err0")
 
 
 def test_a_second_signal_hurries_the_stop(shell: Any, program: Any) -> None:
