@@ -37,7 +37,7 @@ class Node(NamedTuple):
 
 
 def main() -> int:
-    """Run the cluster until Ctrl-C; the exit code is that of the worst node."""
+    """Run the cluster until Ctrl-C; the exit code is 1 if a node ended by itself, failed or had to be killed."""
     arguments = _read()
     folder = Path(tempfile.mkdtemp(prefix="callsheet-cluster-"))
     store = arguments.store or f"sqlite:///{folder}/jobs.db"
