@@ -1,24 +1,14 @@
 """Whatever goes wrong, what must hold holds; and a simulation can be trusted to be the same one again."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from simulation.option import FAULTS, Options, draw_options, read_options, write_options
 from simulation.slots import LATE_US
-from simulation.trial import Result, replay_command, run_trial, shrink
+from simulation.trial import run_trial, shrink
 from simulation.trigger import brute_force
 from simulation.virtual import MILLION
 from simulation.world import World
-
-SHARED = Path(__file__).parents[1] / "shared"
-
-
-def assert_held(result: Result) -> None:
-    assert not result.invariant, f"{result.text}\n{replay_command(result.options)}"
+from support.simulations import assert_held, digest
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -32,14 +22,6 @@ def test_all_invariants_hold(seed: int) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_all_invariants_hold_under_each_class_of_faults_alone(fault: str) -> None:
     assert_held(run_trial(read_options(1_000, f"faults={fault},faulty_s=20")))
-
-
-def digest(seed: int, hash_seed: str, plant: str = "") -> str:
-    """What a fresh process, whose sets are ordered otherwise, makes of a seed."""
-    code = f"from simulation.trial import *; from simulation.option import *; print(run_trial(draw_options({seed}), {plant!r}).digest)"
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(SHARED)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def test_a_seed_gives_the_same_trace_whatever_the_order_of_sets() -> None:

@@ -122,8 +122,11 @@ class ClusterFaults:
         random = self._streams["rumour"]
         one, other = random.sample([node.name for node in self._world.nodes], 2)
         leader, part = self._world.leader(), random.random()
-        if leader is not None and part < 0.5 and leader.node.name != one:
-            other = leader.node.name
+        if leader is not None and part < 0.8:  # most that is heard of a leader, or by one, is of some account
+            name = leader.node.name
+            one, other = (
+                (name, other if other != name else one) if part < 0.4 else (one if one != name else other, name)
+            )
         self._world.peers.spread_rumour(one, other)
 
     # ---- nodes ----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ scripts/simulate --seeds 300                 seeds 0 … 299 on two processors; 
 scripts/simulate --seeds 50 --first 1000     seeds 1000 … 1049
 scripts/simulate --minutes 10                as many as fit into ten minutes
 scripts/simulate --nodes 3 --seeds 100       clusters of three nodes
+scripts/simulate --nodes mix --minutes 5     one, three and five nodes by turns
 scripts/simulate --seed 7 --trace            one seed, with every envelope
 scripts/simulate --seed 7 --options faults=kill+store,jobs=0+3
 scripts/simulate --seeds 100 --no-faults network,store
@@ -28,6 +29,11 @@ from simulation.trial import Result, replay_command, run_trial, shrink
 from simulation.world import World
 
 MOST_FAILURES = 3
+MIX = (1, 3, 1, 5)
+"""How many nodes the seeds of a mix have, by turns."""
+CLUSTERS = (*map(str, NODES), "mix")
+FEW_SEEDS = 10
+"""So few seeds need not have seen everything."""
 SEEDS_FOR_A_PLANT = 60
 PROGRESS_S = 5.0
 
@@ -47,12 +53,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="scripts/simulate", description="Drive a node in virtual time, with faults.")
+    parser = argparse.ArgumentParser(prog="scripts/simulate", description="Drive nodes in virtual time, with faults.")
     parser.add_argument("--seeds", type=int, default=100, help="how many seeds")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--minutes", type=float, default=0.0, help="go on for so long instead of a number of seeds")
     parser.add_argument("--seed", type=int, default=None, help="one seed alone")
-    parser.add_argument("--nodes", type=int, default=1, choices=NODES, help="how many nodes share the store")
+    parser.add_argument("--nodes", default="1", choices=CLUSTERS, help="how many nodes share the store; mix: by turns")
     parser.add_argument("--options", default="", help="name=value,… in place of what a seed draws; lists with +")
     parser.add_argument("--no-faults", default="", help=f"classes of faults to leave out: {', '.join(FAULTS)}")
     parser.add_argument("--plant", default="", choices=["", *PLANTS], help="a bug to plant")
@@ -63,7 +69,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(seed: int, asked: argparse.Namespace) -> Options:
-    options = read_options(seed, asked.options, asked.nodes)
+    nodes = MIX[seed % len(MIX)] if asked.nodes == "mix" else int(asked.nodes)
+    options = read_options(seed, asked.options, nodes)
     left_out = set(filter(None, asked.no_faults.split(",")))
     if unknown := left_out.difference(FAULTS, CLUSTER_FAULTS):
         there = ", ".join((*FAULTS, *CLUSTER_FAULTS))
@@ -129,7 +136,7 @@ def _run_many(asked: argparse.Namespace) -> int:
     what = f"{asked.minutes:g} minutes of seeds" if asked.minutes else f"{asked.seeds} seeds"
     _say(
         f"{what} from {asked.first}"
-        + (f", {asked.nodes} nodes" if asked.nodes > 1 else "")
+        + (f", {asked.nodes} nodes" if asked.nodes != "1" else "")
         + (f", options {asked.options}" if asked.options else "")
     )
     tally, failures, began, told_at = Counter[str](), [], time.monotonic(), time.monotonic()
@@ -153,7 +160,17 @@ def _run_many(asked: argparse.Namespace) -> int:
     _say("  " + ", ".join(f"{name} {number:,}" for name, number in sorted(tally.items())))
     for result in failures:
         _tell_failure(result, asked.plant)
-    return 1 if failures or not done else 0
+    idle = _not_seen(tally) if asked.nodes != "1" and done >= FEW_SEEDS and not failures else ""
+    if idle:
+        _say(f"FAILED: in {done} seeds {idle}: such clusters show nothing")
+    return 1 if failures or idle or not done else 0
+
+
+def _not_seen(tally: Counter[str]) -> str:
+    """What must happen in clusters, and did not."""
+    if not tally["leaders changed"]:
+        return "the leadership never changed"
+    return "" if tally["worlds with work on several nodes"] else "only one node ever worked"
 
 
 def _results(seeds: Iterator[int], asked: argparse.Namespace, ends_at: float) -> Iterator[Result]:

@@ -61,6 +61,7 @@ class Final:
             world.referee.fail("20", f"nobody leads at the end; up are {[it.holder for it in world.lives()]}")
             return
         world.promises.check()
+        self._judge_leadership(life)
         self._judge_probes(life)
         self._judge_runs(life)
         world.slots.judge_end()
@@ -71,6 +72,25 @@ class Final:
 
     def _fail(self, invariant: str, text: str) -> None:
         self._world.referee.fail(invariant, text)
+
+    # ---- 20, leadership -------------------------------------------------------------------------------------------------
+
+    def _judge_leadership(self, life: Life) -> None:
+        """All know who leads, and nobody else does; and when all was well it did not change any more."""
+        world = self._world
+        changed_us = world.referee.leadership.taken_at - max(world.healed_at, world.stirred_at)
+        if changed_us > LEADS_US:
+            self._fail("20", f"{life.holder} took over {changed_us / 1e6} s after all was well")
+        for other in world.lives():
+            coordinator = other.actors[COORDINATOR]
+            leader = coordinator._election.leader
+            if (leader.node, leader.incarnation) != (life.node.name, life.incarnation):
+                self._fail("20", f"{life.holder} leads, {other.holder} follows {leader}")
+            if coordinator._election.cut_off or (coordinator._lead is not None) != (other is life):
+                self._fail("20", f"{life.holder} leads, {other.holder} is cut off, or believes that it leads")
+        if len(world.lives()) != len(world.nodes):
+            self._fail("20", f"only {[it.holder for it in world.lives()]} are up at the end")
+        world.count("worlds with work on several nodes", int(len(world.trace.nodes) > 1))
 
     # ---- 20 -------------------------------------------------------------------------------------------------------------
 
@@ -121,7 +141,7 @@ class Final:
             self._fail("19", f"{name} and nobody looks at it again")
         begins = self._world.trace.by_run.get(live.run.run_id, [])
         if live.state in (RunState.CLAIMED, RunState.RUNNING, RunState.CANCELLING):
-            waits = any(live.fence in life.runner._waiting for life in self._world.lives())
+            waits = any(live.fence in life.runner.waiting() for life in self._world.lives())
             if not waits and not any(begin.runs for begin in begins):
                 age = now - begins[-1].at if begins else wall - live.ready_at
                 if age > self._patience():

@@ -45,7 +45,7 @@ def draw_machines(world: World, random: Random, base: int) -> list[Machine]:
     """The machines of a world: the first as it is with one node alone; the others by streams of their own."""
     has_clocks = "clock" in world.options.faults
     drift = random.choice(DRIFTS_PPM) if has_clocks else 0
-    clocks = Clocks(world.time, base + random.randrange(86_400 * MILLION), drift_ppm=drift)
+    clocks = Clocks(world.time, base, drift_ppm=drift)
     machines = [Machine("m1", clocks)]
     start = clocks.now()
     for number in range(2, 1 + (world.options.nodes + world.options.workers if world.options.apart else 1)):

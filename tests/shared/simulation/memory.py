@@ -9,6 +9,7 @@ from callsheet.actors.coordinator.coordinator import Coordinator
 from callsheet.actors.messages import MarksRead, StockTaken, TakeStock
 from callsheet.actors.persistence.memory import MemoryStore
 from callsheet.actors.persistence.persistence import Persistence
+from callsheet.actors.records import RunState
 
 if TYPE_CHECKING:
     from simulation.node import Life
@@ -50,7 +51,9 @@ def _pass_on(to: str, message: Any, coordinator: Coordinator, persistence: Persi
     elif isinstance(message, TakeStock):
         executor = life.actors[EXECUTOR]
         turn.sender = EXECUTOR
-        held = (*executor._held, *executor._ended)
+        book = life.actors[COORDINATOR]._lead.reign.book
+        ordered = (live.fence for live in book.live.values() if live.state is RunState.CLAIMED)  # some are on their way
+        held = (*executor._held, *executor._ended, *ordered)
         read = [life.runner.begun(incarnation) for incarnation in message.incarnations]
         marks = tuple(MarksRead(it.incarnation, it.readable, tuple(sorted(it.fences)), it.dead) for it in read)
         coordinator.receive(StockTaken(message.epoch, life.started.node, life.incarnation, held, marks), turn)

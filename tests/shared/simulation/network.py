@@ -10,6 +10,7 @@ a rumour             an end is told `PeerLost` of a peer that is there, and `Pee
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from simulation.route import Route
     from simulation.world import World
 
+_COORDINATORS: Final = "coordinator@"
+WINDOW_US: Final = 100_000
+MOST_TALK: Final = 100
+"""Messages of one coordinator to the other nodes within a window, for each node, at most."""
 FOUND_IN_US: Final = 50_000
 """A line is found within this."""
 CUT_TOLD_US: Final = (20_000, 300_000, 3 * MILLION, None)
@@ -37,14 +42,30 @@ class Network(SimulatedNetwork):
         has_local = "local" in world.options.faults
         super().__init__(world.time, stream(world.seed, "network"), local_faults=has_local)
         self._world = world
+        self._window = 0
+        self._talk: Counter[str] = Counter()
 
     def carry(self, origin: SimulatedTransport, envelope: Envelope, frame: bytes) -> None:
         world = self._world
         world.digest = zlib.crc32(frame, zlib.crc32(b"%d" % world.time.now, world.digest))
         world.carried += 1
+        if envelope.sender.startswith(_COORDINATORS):
+            self._watch(envelope)
         if world.tell is not None:
             world.tell(envelope)
         super().carry(origin, envelope, frame)
+
+    def _watch(self, envelope: Envelope) -> None:
+        """Nodes tell each other that they live now and then, and ask a little when nobody leads; they do not talk all the time."""
+        window = self._world.time.now // WINDOW_US
+        if window != self._window:
+            self._window, self._talk = window, Counter()
+        self._talk[envelope.sender] += len(envelope.messages)
+        if self._talk[envelope.sender] > MOST_TALK * len(self._world.nodes):
+            self._world.referee.fail(
+                "16",
+                f"{envelope.sender} has sent {self._talk[envelope.sender]} messages to others within {WINDOW_US} µs",
+            )
 
     def is_cut(self, one: str, other: str) -> bool:
         """Whether nothing passes between two nodes, in one direction at least."""

@@ -7,12 +7,12 @@ which one must find it.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from callsheet.actors.clock import clock
 from callsheet.actors.coordinator import admission, attempts, followup, leadership, rebuild, reign, request
@@ -28,20 +28,8 @@ from callsheet.actors.records import End, RunState
 from callsheet.actors.registry import inquiry
 from callsheet.actors.schedule import step_job
 from simulation import disk, runner
-
-
-class Plant(Struct, frozen=True):
-    """A bug: how it is planted, which invariants may find it, and under which options it shows soon."""
-
-    name: str
-    make: Callable[[], Any]
-    found_by: tuple[str, ...]
-    where: str = ""
-
-
-def _replaced(owner: Any, name: str, wrap: Callable[[Any], Any]) -> Callable[[], Any]:
-    """Patch a method by one that is made from it."""
-    return lambda: patch.object(owner, name, wrap(getattr(owner, name)))
+from simulation.cluster_plant import CLUSTER_PLANTS
+from simulation.planting import Plant, replaced
 
 
 def _ack_before_commit(send_batch: Any) -> Any:
@@ -250,11 +238,11 @@ def _pauses_forgotten() -> Iterator[None]:
 
 
 _ALL: Final = (
-    Plant("ack_before_commit", _replaced(leadership.Leadership, "_send_batch", _ack_before_commit), ("15",)),
-    Plant("answers_before_sync", _replaced(disk.DiskStore, "_write", _never_slow), ("15", "8")),
+    Plant("ack_before_commit", replaced(leadership.Leadership, "_send_batch", _ack_before_commit), ("15",)),
+    Plant("answers_before_sync", replaced(disk.DiskStore, "_write", _never_slow), ("15", "8")),
     Plant(
         "no_fence",
-        _replaced(attempts.Attempts, "on_attempts_ended", _no_fence),
+        replaced(attempts.Attempts, "on_attempts_ended", _no_fence),
         ("4", "5", "6", "7", "8", "12", "15"),
         "faults=local+store+mailbox,faulty_s=40,actions=submit",
     ),
@@ -264,8 +252,8 @@ _ALL: Final = (
         ("4", "8"),
     ),
     Plant("stale_epoch", _any_epoch, ("2",), "faults=local+actor+store+mailbox,faulty_s=40"),
-    Plant("lost_retried", _replaced(attempts.Attempts, "crashed", _lost_retried), ("4",)),
-    Plant("marks_ignored", _replaced(runner.SimulatedRunner, "begun", _marks_ignored), ("15",)),
+    Plant("lost_retried", replaced(attempts.Attempts, "crashed", _lost_retried), ("4",)),
+    Plant("marks_ignored", replaced(runner.SimulatedRunner, "begun", _marks_ignored), ("15",)),
     Plant("mark_after_call", _mark_after_call, ("4", "5", "7", "8")),
     Plant(
         "mark_not_moved",
@@ -274,11 +262,11 @@ _ALL: Final = (
     ),
     Plant(
         "due_not_sent_again",
-        _replaced(clock.Clock, "_on_timer_fired", _never_resent),
+        replaced(clock.Clock, "_on_timer_fired", _never_resent),
         ("16", "18"),
         "faults=mailbox,faulty_s=30",
     ),
-    Plant("pause_said_early", _replaced(request.Requests, "_fetch_back", _pause_said_early), ("10",)),
+    Plant("pause_said_early", replaced(request.Requests, "_fetch_back", _pause_said_early), ("10",)),
     Plant("pauses_forgotten", _pauses_forgotten, ("10", "22")),
     Plant(
         "retried_for_ever",
@@ -290,23 +278,23 @@ _ALL: Final = (
         lambda: patch.object(dependencies, "_verdict", _first_success(dependencies._verdict)),
         ("12",),
     ),
-    Plant("tokens_ignored", _replaced(admission.Admission, "on_admit", _tokens_ignored), ("15",)),
+    Plant("tokens_ignored", replaced(admission.Admission, "on_admit", _tokens_ignored), ("15",)),
     Plant("final_overwritten", _final_overwritten, ("6",)),
     Plant("slots_early", lambda: patch("callsheet.actors.clock.clock.step_job", _too_early(step_job)), ("9",)),
-    Plant("waits_skipped", _replaced(reign.Reign, "make_ready", _no_wait), ("9",)),
+    Plant("waits_skipped", replaced(reign.Reign, "make_ready", _no_wait), ("9",)),
     Plant("overlap_ignored", lambda: patch.object(admission.Admission, "_running", lambda self, key: None), ("11",)),
     Plant(
         "never_forgotten", lambda: patch.object(executor.Executor, "_on_recorded", lambda self, message: None), ("16",)
     ),
-    Plant("counted_twice", _replaced(metrics.Metrics, "receive", _counted_twice), ("17",)),
+    Plant("counted_twice", replaced(metrics.Metrics, "receive", _counted_twice), ("17",)),
     Plant(
         "ends_not_told",
         lambda: patch.object(followup.Followup, "_tell_dependencies", lambda self, batch, turn: None),
         ("12", "19", "16"),
     ),
-    Plant("set_iterated", _replaced(dependencies.Dependencies, "_evaluate", _unordered), ("determinism",)),
+    Plant("set_iterated", replaced(dependencies.Dependencies, "_evaluate", _unordered), ("determinism",)),
 )
-PLANTS: Final = {plant.name: plant for plant in _ALL}
+PLANTS: Final = {plant.name: plant for plant in _ALL} | CLUSTER_PLANTS
 """All plants. `set_iterated` is found by comparing digests under different hash seeds, the others by an invariant."""
 
 

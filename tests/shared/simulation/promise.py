@@ -69,6 +69,18 @@ class Promises:
             self._world.referee.fail("15", f"{action} of {key} was acknowledged; the job is {status}")
         if action in ("pause", "remove"):
             self.held[key] = f"{action}d" if action == "remove" else "paused"
+        if action == "pause":
+            self._judge_waiting(key)
+
+    def _judge_waiting(self, key: tuple[str, str]) -> None:
+        """When a pause is acknowledged no executor has anything of the job left that it might begin."""
+        if self._world.options.apart:
+            return  # what is left with one that was given up cannot be revoked
+        for life in self._world.lives():
+            for fence, order in life.runner.waiting().items():
+                if (order.tenant, order.job) == key:
+                    name = f"run {order.run_id} of {order.job} (fence {fence})"
+                    self._world.referee.fail("10", f"{name} waits on {life.holder} when its job is said to be paused")
 
     def on_word(self, key: tuple[str, str]) -> None:
         """Somebody has said that a job may go on."""

@@ -156,6 +156,10 @@ class SimulatedRunner:
         for fence in list(self._running):
             self.stop(fence, "shutdown", timeout_us // 2)
 
+    def waiting(self) -> dict[int, Order]:
+        """What has not begun, and may."""
+        return {fence: order for fence, order in self._waiting.items() if fence > self._marks.revoked}
+
     def marked(self) -> int:
         """How many marks are set."""
         return len(self._marks)

@@ -44,6 +44,7 @@ class Trace:
         self.by_fence: dict[int, Begin] = {}
         self._running_by_job: dict[tuple[str, str], list[Begin]] = {}
         self.ends: dict[str, int] = {}
+        self.nodes: set[str] = set()
 
     def began(self, order: Order, life: str) -> int:
         """A function was called; answers how often one was for this run."""
@@ -51,6 +52,7 @@ class Trace:
         before = self.by_run.setdefault(order.run_id, [])
         self._judge(begin, [it for it in before if not it.forgiven])
         before.append(begin)
+        self.nodes.add(self._world.born[life].node)
         self.by_fence[order.fence] = begin
         self._running_by_job.setdefault((order.tenant, order.job), []).append(begin)
         return len(before)

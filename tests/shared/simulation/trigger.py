@@ -1,6 +1,6 @@
 """Triggers of simulated jobs, with their slots by brute force: nothing of the scheduler's own arithmetic is used.
 
-Cron expressions are matched second by second, periods are multiplied out, calendars are looked up slot by slot.
+Cron expressions are matched second by second (of UTC: their hours are open, so a fold of a zone is passed twice), periods are multiplied out, calendars are looked up slot by slot.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from callsheet.triggers import (
 from simulation.virtual import MILLION
 
 DAY_US = 24 * 3600 * MILLION
+ZONES = ("UTC", "UTC", "Europe/Berlin", "America/New_York")
 SECONDS = ("0", "*/2", "*/3", "*/5", "*/7", "*/10", "*/15", "1,2,3,30")
 
 
@@ -47,7 +48,7 @@ def draw_trigger(random: Random, now: int) -> Trigger:
         )
     )
     every = Every(random.choice((700_000, MILLION, 1_500_000, 2 * MILLION, 5 * MILLION, 11 * MILLION)))
-    cron = Cron(f"* * * * * {random.choice(SECONDS)}", dialect="seconds")
+    cron = Cron(f"* * * * * {random.choice(SECONDS)}", zone=random.choice(ZONES), dialect="seconds")
     match kind:
         case "every":
             return every

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
+from random import Random
 from typing import Any, Final
 
 from callsheet.actors.messages import Accepted, Submit, SubmitItem
@@ -33,7 +34,9 @@ from simulation.virtual import MILLION, Timeline, stream
 from simulation.workload import Nature, Work, Workload
 
 BASE: Final = 1_774_656_000 * MILLION
-"""2026-03-28 00:00 UTC, about."""
+"""2026-03-28 00:00 UTC."""
+CHANGES: Final = (1_774_746_000 * MILLION, 1_792_890_000 * MILLION)
+"""2026-03-29 and 2026-10-25, 01:00 UTC: in Berlin the clock skips an hour, and has one twice."""
 
 CAUSES: Final = ("kill", "power", "commit", "stop", "leave", "roll")
 """Why processes die."""
@@ -50,7 +53,7 @@ class World:
         self.seed = options.seed
         self.time = Timeline()
         random = stream(self.seed, "world")
-        self.machines = draw_machines(self, random, BASE)
+        self.machines = draw_machines(self, random, self._draw_base(random))
         self.hosts = stream(self.seed, "hosts")
         places = random.choice((1, 2, 4, 8))
         self.counts: Counter[str] = Counter()
@@ -62,6 +65,7 @@ class World:
         self.maybe_removed: set[tuple[str, str]] = set()
         self.last_words: dict[tuple[str, str], int] = {}
         self.is_healing = False
+        self.stirred_at = 0
         self.healed_at = 0
         self._constants = draw_constants(stream(self.seed, "constants")) if options.constants else {}
         self.disk = Disk(self.time, durable=options.durable)
@@ -78,6 +82,14 @@ class World:
         self.clients = [Client(self, number) for number in range(options.clients)]
         self._deaths = {name: stream(self.seed, "faults", name, "restart") for name in CAUSES}
         self.probes: list[tuple[int, int]] = []
+
+    def _draw_base(self, random: Random) -> int:
+        """When the world begins: on some day in spring, or a moment before the clocks change."""
+        somewhen = BASE + random.randrange(86_400 * MILLION)
+        season = stream(self.seed, "season")
+        change, part = season.choice(CHANGES), season.random()
+        is_near = season.random() < 0.2
+        return change - int(part * self.options.faulty_s * MILLION) if is_near else somewhen
 
     # ---- the way of a world ---------------------------------------------------------------------------------------------
 
@@ -121,7 +133,7 @@ class World:
 
     def _heal(self) -> None:
         self.is_healing = True
-        self.healed_at = self.time.now
+        self.healed_at = self.stirred_at = self.time.now
         self.faults.heal()
         for node in self.nodes:
             node.start()
@@ -198,6 +210,7 @@ class World:
         """A process begins."""
         machine = life.node.machine
         self.born[life.incarnation] = Born(life.node.name, machine.name, machine.boot, self.time.now)
+        self.stirred_at = self.time.now
         self.peers.on_begun(life)
 
     def cut_power(self, machine: Machine) -> None:
@@ -231,6 +244,7 @@ class World:
 
     def _mourn(self, node: Node, cause: str, rest_us: int | None = None) -> None:
         self.count("deaths")
+        self.stirred_at = self.time.now
         self.referee.forget_spans()
         self.promises.check()
         random = self._deaths[cause]
