@@ -112,7 +112,6 @@ class Leadership:
         self._requests = Requests(reign, self._attempts)
         self._followup = Followup(reign, self._attempts, self._admission, durable=durable)
         self._rebuild = Rebuild(reign, self.rescue)
-        self._sent: Batch | None = None
         self._save: Save | None = None
         self._saves = 0
         self._sent_at = 0
@@ -252,7 +251,7 @@ class Leadership:
             self._followup.perform(batch, None, turn)
             return
         self._saves += 1
-        self._sent = batch
+        reign.sent = batch
         self._save = Save(f"batch/{reign.epoch}/{self._saves}", reign.epoch, writes)
         turn.send(PERSISTENCE, self._save)
         self._sent_at = turn.elapsed
@@ -265,7 +264,8 @@ class Leadership:
         """The batch that was on its way is durable."""
         if self._save is None or message.key != self._save.key:
             return
-        batch, self._sent, self._save = self._sent, None, None
+        reign = self.reign
+        batch, reign.sent, self._save = reign.sent, None, None
         assert batch is not None
         self._saved_at = turn.elapsed
         self.reign.store_full = ""
@@ -273,7 +273,8 @@ class Leadership:
 
     def on_save_rejected(self, message: SaveRejected, turn: Turn) -> bool:
         """The batch that was on its way was not written; say whether the reign goes on."""
-        reign, batch = self.reign, self._sent
+        reign = self.reign
+        batch = reign.sent
         if self._save is None or batch is None or message.key != self._save.key:
             return True
         if message.code == "fenced":

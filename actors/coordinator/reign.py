@@ -46,6 +46,7 @@ class Reign:
         self.book = Book()
         self.places = Places()
         self.batch = Batch()
+        self.sent: Batch | None = None
         self.hooks = Hooks()
         self.held: set[tuple[str, str]] = set()
         self.removed: dict[tuple[str, str], int] = {}

@@ -185,11 +185,19 @@ class Requests:
                 live.reason = f"running: {it.done:g}{share} {it.text}".rstrip()
 
     def on_watch(self, message: WatchLive, turn: Turn) -> None:
-        """A client waits for these runs. Those that ended meanwhile it finds when it asks again."""
+        """A client waits for these runs. Of those that have ended it hears when that is durable, or it is looked for again."""
+        reign = self._reign
+        batches = (reign.batch, reign.sent) if reign.sent is not None else (reign.batch,)
+        ending = {live.run.run_id: live for batch in batches for live, _ in batch.ended}
+        missed = []
         for run_id in message.run_ids:
-            live = self._reign.book.live.get(run_id)
-            if live is not None and message.client not in live.watchers:
+            live = reign.book.live.get(run_id) or ending.get(run_id)
+            if live is None:
+                missed.append(run_id)
+            elif message.client not in live.watchers:
                 live.watchers = (*live.watchers, message.client)
+        if missed:
+            turn.reply(replace(message, run_ids=tuple(missed)))
 
     # ---- looks ----------------------------------------------------------------------------------------------------------
 

@@ -86,7 +86,11 @@ class Describe(Struct, frozen=True, tag="describe"):
 
 
 class WatchLive(Struct, frozen=True, tag="watch_live"):
-    """A client waits for these runs, which had not ended when the store was asked."""
+    """A client waits for these runs, which had not ended when the store was asked.
+
+    Sent back to the registry with those that have ended meanwhile: it finds their ends in the store now.
+    """
 
     client: str
+    tenant: str
     run_ids: tuple[int, ...]

@@ -186,6 +186,18 @@ class Inquiries:
             if ends:
                 turn.send(client, RunsEnded(ends))
             if live:
-                turn.send(COORDINATOR, WatchLive(client, live))
+                turn.send(COORDINATOR, WatchLive(client, request.tenant, live))
 
         self._errands.read(client, request, GetRuns(request.tenant, request.run_ids), then, turn)
+
+    def on_missed(self, missed: WatchLive, turn: Turn) -> None:
+        """Runs that a client waits for ended after the store was asked: it knows their ends by now."""
+
+        def then(message: Found, turn: Turn) -> None:
+            records: tuple[RunRecord, ...] = message.rows
+            ends = tuple(record.end for record in records if record.end is not None)
+            if ends:
+                turn.send(missed.client, RunsEnded(ends))
+
+        request = Watch("", missed.tenant, missed.run_ids)
+        self._errands.read(missed.client, request, GetRuns(missed.tenant, missed.run_ids), then, turn)

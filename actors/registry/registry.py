@@ -34,6 +34,7 @@ from ..messages import (
     Submit,
     TimerFired,
     Watch,
+    WatchLive,
 )
 from ..persistence.store import ListEdges
 from ..records import JobRecord
@@ -52,6 +53,7 @@ Message = (
     | Saved
     | SaveRejected
     | JobHeld
+    | WatchLive
     | TimerFired
     | AddJobs
     | Submit
@@ -110,6 +112,8 @@ class Registry:
                 self._errands.on_save_rejected(message, turn)
             case JobHeld():
                 self._errands.on_held(message, turn)
+            case WatchLive():
+                self._inquiries.on_missed(message, turn)
             case Lead():
                 if message.epoch > max(self._epoch, self._over):
                     early = self._errands.early

@@ -20,15 +20,25 @@ from callsheet.actors.messages import (
     RequestRejected,
     Resolve,
     RunsEnded,
+    Saved,
     SaveRejected,
     StockTaken,
     Stop,
     StopAttempts,
     TimerFired,
     Unblock,
+    WatchLive,
     Withdraw,
 )
-from callsheet.actors.persistence.store import AddAttempts, AddClaim, AddDecisions, AddEnds, AddRuns, AdvanceJob
+from callsheet.actors.persistence.store import (
+    AddAttempts,
+    AddClaim,
+    AddDecisions,
+    AddEnds,
+    AddRuns,
+    AdvanceJob,
+    Committed,
+)
 from callsheet.actors.records import ClaimEntry, Decision, ErrorInfo, Job, LiveRun, Retry, Run, RunState
 from callsheet.triggers import DecisionKind
 from support.actors import MINUTE, NOW, SECOND, Leader, make_job
@@ -400,3 +410,25 @@ def test_the_key_of_a_submission_that_did_not_fit_is_free() -> None:
     leader.tell(TimerFired("save"))
     leader.admit(draft(arguments=b"b", token="key"), key="2")
     assert [message.key for message in leader.out if isinstance(message, Accepted)] == ["2"]
+
+
+def test_who_watches_a_run_whose_end_is_being_stored_is_told_of_it() -> None:
+    leader = Leader()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.hold_saves = True
+    leader.end(order)
+    leader.tell(WatchLive("client-2", "t", (order.run_id,)), sender="registry")
+    leader.hold_saves = False
+    leader.tell(Saved(leader.held[-1].key, Committed()), sender="persistence")
+    told = [(it.to, it.message) for it in leader.sent if isinstance(it.message, RunsEnded)]
+    assert [to for to, _ in told] == ["client-1", "client-2"]
+
+
+def test_a_run_that_had_ended_before_it_was_watched_is_looked_for_again() -> None:
+    leader = Leader()
+    leader.admit(draft(), draft())
+    ended, running = leader.assigned()
+    leader.end(ended)
+    leader.tell(WatchLive("client-2", "t", (ended.run_id, running.run_id)), sender="registry")
+    assert leader.out[-1] == WatchLive("client-2", "t", (ended.run_id,))

@@ -26,12 +26,14 @@ from callsheet.actors.messages import (
     Plan,
     Read,
     RequestRejected,
+    RunsEnded,
     Save,
     Saved,
     SaveRejected,
     StepDown,
     Submit,
     SubmitItem,
+    WatchLive,
 )
 from callsheet.actors.persistence.store import (
     AddDecisions,
@@ -293,3 +295,11 @@ def test_requests_that_come_before_the_reign_wait_for_it_and_old_ones_do_not() -
     loaded = deliver(registry, Found("edges/1", ()), now=NOW, elapsed=5 * MINUTE + 2)
 
     assert [read.question for read in sent(loaded, Read)] == [GetSubmissions(("s",))], "once, and as it was sent last"
+
+
+def test_runs_that_ended_while_a_client_asked_for_them_are_told_of_after_all() -> None:
+    desk = Desk()
+    run = Run(7, "t", "work", 1, "submit", None, "", NOW, NOW, 0, b"")
+    desk.runs = (RunRecord(run, RunState.SUCCEEDED, End(7, RunState.SUCCEEDED, NOW, 1)),)
+    told = desk.tell(WatchLive("client-2", "t", (7,)), sender="coordinator")
+    assert [[end.run_id for end in message.ends] for message in told if isinstance(message, RunsEnded)] == [[7]]

@@ -118,7 +118,7 @@ class Final:
         world, tables = self._world, self._world.disk.tables
         lead = life.actors[COORDINATOR]._lead
         book = lead.reign.book
-        batches = [batch for batch in (lead._sent, lead.reign.batch) if batch is not None]
+        batches = [batch for batch in (lead.reign.sent, lead.reign.batch) if batch is not None]
         ending = {end.run_id for batch in batches for end in batch.ends}
         for run_id in tables.live:
             live = book.live.get(run_id)

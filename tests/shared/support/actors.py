@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from callsheet.actors.actor import COORDINATOR, PERSISTENCE, Turn, deliver, sent
+from callsheet.actors.actor import COORDINATOR, PERSISTENCE, Send, Turn, deliver, sent
 from callsheet.actors.coordinator.coordinator import Coordinator
 from callsheet.actors.executor.runner import Capacity, Outcome
 from callsheet.actors.messages import (
@@ -52,6 +52,7 @@ class Leader:
     def __init__(self, rows: tuple[LiveRun, ...] = (), stock: StockTaken | None = None, **room: int) -> None:
         self.coordinator = Coordinator(durable=True)
         self.out: list[Any] = []
+        self.sent: list[Send] = []
         self.writes: list[Any] = []
         self.now = NOW
         self._rows = rows
@@ -67,6 +68,8 @@ class Leader:
         self.now += after
         effects = deliver(self.coordinator, *messages, now=self.now, sender=sender)
         for effect in effects:
+            if isinstance(effect, Send):
+                self.sent.append(effect)
             message = getattr(effect, "message", None)
             match message:
                 case Read():
