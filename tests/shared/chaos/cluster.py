@@ -125,7 +125,8 @@ class Cluster:
         self.start_us = utc_us() + START_US
         self.ready_us = self.ended_us = 0
         self.names = tuple(f"node-{number + 1}" for number in range(nodes))
-        for name in (*self.names, "logs"):
+        (folder / "logs").mkdir()
+        for name in self.names:
             (folder / name).mkdir()
             (folder / name / "door").mkdir(mode=0o700)
         self.links = Links(folder, self.names) if cuttable else None
@@ -150,13 +151,19 @@ class Cluster:
         self.ready_us = utc_us()
         self._reader = SQLiteReader(self.folder / STORE)
         self._reader.open()
-        self._client = Client(f"sqlite:///{self.folder / STORE}", timeout=PATIENCE_S).open()
-        arguments = (str(self.folder), str(self._rate), str(self._seed))
+        self._client = Client(self._endpoints(), timeout=PATIENCE_S).open()
+        arguments = (str(self.folder), str(self._rate), str(self._seed), *self._endpoints())
         self._load = Process("client", "chaos.load", self.folder, self.folder / "logs" / "client", *arguments)
         self._all.append(self._load)
         self.wait_for(lambda: self._load is not None and self._load.is_ready, "the client is ready")
         self.wait_until_whole()
         self.wait_for(lambda: utc_us() > self.start_us, "the first slot is due")
+
+    def _endpoints(self) -> list[str]:
+        """Where clients reach the nodes. Where links lead from node to node, the addresses of the nodes are for them alone."""
+        if self.links is None:
+            return [f"sqlite:///{self.folder / STORE}"]
+        return [f"ipc://{self.folder / name / 'door' / name}.ipc" for name in self.names]
 
     def start_node(self, name: str) -> None:
         """Start a node; it need not be ready when this returns."""

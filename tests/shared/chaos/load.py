@@ -1,4 +1,5 @@
-"""The program of the client: `load.py FOLDER RATE SEED` submits so many jobs a second until SIGTERM, and notes what is acknowledged.
+"""The program of the client: `load.py FOLDER RATE SEED ENDPOINT…` submits so many jobs a second until SIGTERM, and notes what is
+acknowledged.
 
 Half of the jobs are at most once. Each has a key: what was not acknowledged is submitted again under it, until it is.
 """
@@ -18,7 +19,6 @@ from typing import Final
 
 from callsheet import CallsheetError, Client
 from callsheet.actors.messages import SubmitItem
-from chaos.workload import STORE
 
 ACKNOWLEDGED: Final = "acknowledged"
 BATCH_S: Final = 0.05
@@ -49,12 +49,12 @@ def submit(client: Client, items: list[SubmitItem], keys: list[str], file: int) 
         return
 
 
-def main(folder: Path, rate: int, seed: int) -> None:
+def main(folder: Path, rate: int, seed: int, *endpoints: str) -> None:
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked.set())
     file = os.open(folder / ACKNOWLEDGED, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     coming = calls(seed)
-    with Client(f"sqlite:///{folder / STORE}") as client:
+    with Client(endpoints) as client:
         print("ready", flush=True)  # noqa: T201 - to its parent
         owed = 0.0
         last = time.monotonic()
@@ -70,4 +70,4 @@ def main(folder: Path, rate: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

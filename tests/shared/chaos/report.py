@@ -35,7 +35,7 @@ def times_of(outcomes: Iterable[Outcome]) -> dict[str, list[int]]:
             if moved.took_us is not None:
                 name = f"{moved.kind}, busy" if outcome.plan.busy_loops else moved.kind
                 found.setdefault(name, []).append(moved.took_us)
-    return found
+    return {name: found[name] for name in AIMS_MS if name in found}
 
 
 def as_text(command: str, seed: int, outcomes: Sequence[Outcome]) -> str:
