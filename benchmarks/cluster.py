@@ -54,7 +54,18 @@ def running(store: str) -> Iterator[Cluster]:
     with ExitStack() as stack:
         keys = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "keys"
         for name, role in (("cluster", "node"), ("bench", "admin")):
-            command = [sys.executable, "-m", "callsheet.cli", "keys", "new", name, "--role", role, "--folder", str(keys)]
+            command = [
+                sys.executable,
+                "-m",
+                "callsheet.cli",
+                "keys",
+                "new",
+                name,
+                "--role",
+                role,
+                "--folder",
+                str(keys),
+            ]
             subprocess.run(command, check=True, capture_output=True)
         nodes = {name: stack.enter_context(_node(store, keys, name)) for name in NODES}
         endpoints = [_endpoint(node) for node in nodes.values()]
