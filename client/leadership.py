@@ -5,8 +5,9 @@
        └── not_leader · nobody · lost ────┘
 
 A word of an older epoch than the newest that was heard is a laggard's and changes nothing. "Nobody" counts when the own node or
-the leader itself says it; somebody else may just be cut off. When the line to the leader is lost the epochs are forgotten too:
-a store in memory begins again at the first.
+the leader itself says it; somebody else may just be cut off. When the line to the leader is lost the epochs are forgotten too,
+as when any line is while nobody is known to lead: a store in memory begins again at the first, and one that does not sync each
+commit may lose the last reigns with the power.
 
 Who leads is asked every FOLLOW_S, and every FOLLOW_PAUSES_S while nobody is known to.
 """
@@ -84,10 +85,10 @@ class Leadership:
         self._ask_at = 0.0
 
     def lose(self, node: str) -> None:
-        """The line to a node is lost; if it led, nobody is known to."""
+        """The line to a node is lost; if it led, nobody is known to, and who leads next may do so in a lower epoch."""
         self.contacts.pop(node, None)
         self._ask_at = 0.0
-        if self.leader is not None and self.leader.node == node:
+        if self.leader is None or self.leader.node == node:
             self.leader = None
             self._newest = 0
 

@@ -21,7 +21,7 @@ from callsheet.transport.simulated import SimulatedNetwork, SimulatedTransport
 from simulation.virtual import MILLION, stream
 
 if TYPE_CHECKING:
-    from simulation.node import Life
+    from simulation.node import Life, Node
     from simulation.route import Route
     from simulation.world import World
 
@@ -29,6 +29,8 @@ _COORDINATORS: Final = "coordinator@"
 WINDOW_US: Final = 100_000
 MOST_TALK: Final = 100
 """Messages of one coordinator to the other nodes within a window, for each node, at most."""
+SILENT_US: Final = 5 * MILLION
+"""Within this a client finds out that nobody is at the other end."""
 FOUND_IN_US: Final = 50_000
 """A line is found within this."""
 CUT_TOLD_US: Final = (20_000, 300_000, 3 * MILLION, None)
@@ -49,7 +51,7 @@ class Network(SimulatedNetwork):
         world = self._world
         world.digest = zlib.crc32(frame, zlib.crc32(b"%d" % world.time.now, world.digest))
         world.carried += 1
-        if envelope.sender.startswith(_COORDINATORS):
+        if envelope.sender.startswith(_COORDINATORS) and envelope.recipient.startswith(_COORDINATORS):
             self._watch(envelope)
         if world.tell is not None:
             world.tell(envelope)
@@ -97,16 +99,13 @@ class Peers:
     def on_died(self, life: Life, *, power: bool) -> None:
         """A process has died: the others notice by its connections, unless the machine is gone."""
         told = 0.1 if power else 0.9
-        for client in self._world.clients:
-            if self._random.random() < told:
-                self._world.time.call_in(
-                    int(self._random.random() ** 4 * 20_000), partial(client.route.lose, life.node.name)
-                )
+        for client in self._world.clients:  # a line that has fallen silent is found out by a client too, in the end
+            wait_us = int(self._random.random() * (SILENT_US if power or self._random.random() > told else 20_000))
+            self._world.time.call_in(wait_us, partial(self._lose, client.route, life.node))
         for other in self._others(life):
             if self._random.random() < told:
-                self._world.time.call_in(
-                    int(self._random.random() ** 4 * 20_000), partial(self._tell_lost, other, life)
-                )
+                wait_us = int(self._random.random() ** 4 * 20_000)
+                self._world.time.call_in(wait_us, partial(self._tell_lost, other, life))
 
     def on_cut(self, one: str, other: str) -> None:
         """The line between two nodes was cut: they are told later, if it is still cut then."""
@@ -127,6 +126,13 @@ class Peers:
             self._tell_lost(first, second)
             if self._random.random() < 0.8:
                 self._world.time.call_in(int(self._random.random() * 300_000), partial(self._tell_found, first, second))
+
+    @staticmethod
+    def _lose(route: Route, node: Node) -> None:
+        """A client's line to a life of a node is lost; to the next one it has another."""
+        route.lose(node.name)
+        if node.life is not None:
+            route.meet(node.name)
 
     @staticmethod
     def _meet(route: Route, life: Life) -> None:

@@ -223,6 +223,7 @@ class World:
                 assert life is not None
                 life.die()
                 self.referee.forget_saves(life)
+                self.peers.on_died(life, power=True)
             lost = self.disk.lose_power(self.faults.luck)
             if lost:
                 self.count("commits lost to power", len(lost))
