@@ -43,6 +43,9 @@ from ..schedule import compile_job, step_job
 HORIZON_US: Final = 10 * MINUTE
 """How far ahead jobs are held in memory."""
 
+ASK_AGAIN_US: Final = 5 * SECOND
+"""How long the store has to say what is due before it is asked again."""
+
 JUMP_US: Final = 60 * SECOND
 """A step of the wall clock against the steady one that is reported."""
 
@@ -197,7 +200,7 @@ class Clock:
             self._dropped.clear()
         question = DueJobs(until=turn.now + HORIZON_US, after=after, limit=MAX_PAGE)
         turn.send(PERSISTENCE, Read(f"due/{self._epoch}/{self._scan}", question))
-        turn.set_timer("horizon", turn.now + HORIZON_US // 2)
+        turn.set_timer("horizon", turn.now + ASK_AGAIN_US)  # unless the answer comes
 
     def _on_found(self, message: Found, turn: Turn) -> None:
         records: tuple[JobRecord, ...] = message.rows
@@ -218,6 +221,8 @@ class Clock:
             last = records[-1]
             assert last.state.next_due is not None
             self._ask(turn, after=(last.state.next_due, last.job.tenant, last.job.name))
+        else:
+            turn.set_timer("horizon", turn.now + HORIZON_US // 2)
         turn.emit(Gauged({"armed": float(len(self._entries))}))
 
     # ---- firing ---------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from callsheet.actors.actor import HOUR, SetTimer, deliver, sent
-from callsheet.actors.clock.clock import HORIZON_US, MAX_UNDECIDED, Clock
+from callsheet.actors.clock.clock import ASK_AGAIN_US, HORIZON_US, MAX_UNDECIDED, Clock
 from callsheet.actors.messages import (
     Arm,
     Decided,
@@ -40,6 +40,15 @@ def test_a_new_leader_asks_for_what_is_due_within_the_horizon() -> None:
     effects = deliver(Clock(), Lead(1, "n"), now=NOW)
     (read,) = sent(effects, Read)
     assert read.question == DueJobs(until=NOW + HORIZON_US)
+
+
+def test_what_is_due_is_asked_again_soon_when_no_answer_comes_and_else_after_half_the_horizon() -> None:
+    clock = Clock()
+    assert SetTimer("horizon", NOW + ASK_AGAIN_US) in deliver(clock, Lead(1, "n"), now=NOW)
+
+    (again,) = sent(deliver(clock, TimerFired("horizon"), now=NOW + ASK_AGAIN_US), Read)
+
+    assert SetTimer("horizon", NOW + HORIZON_US // 2) in deliver(clock, Found(again.key, ()), now=NOW)
 
 
 def test_a_slot_fires_at_its_instant_and_the_timer_is_set_for_the_next() -> None:
