@@ -9,8 +9,9 @@ who saves and then asks sees what it saved.
                                      │ StoreFull, StoreBusy      SaveRejected("full" | "busy"): nothing was written
                                      │ StoreUnknown              the lease's last_seq is read back: one of the two above
 
-Where even that cannot be read, nobody knows whether the group is there. No answer but "fenced" is true then: the reign is
-over, and the next one reads what there is. Any other refusal could be told to a client of a run that is stored after all.
+Where even that cannot be read because the store is busy, nobody knows whether the group is there: the answer is "fenced", the
+reign is over, and the next one reads what there is. A store that is broken is told as such, so that clients hear its fault at
+once; what they are refused then may turn out to be stored.
 
 A `Save` whose key was written before in this reign is answered again without being written again. A reign ends here with
 the first sign of its end; what is asked to be saved in its name later is answered "fenced" without asking the store.
@@ -214,7 +215,7 @@ class Persistence:
             lease = self._store.lease()
             took_effect = lease is not None and lease.epoch == self._epoch and lease.last_seq == self._seq
             committed = self._store.found_before(writes) if took_effect else Committed()
-        except StoreError as error:
+        except (StoreBusy, StoreFull, StoreUnknown) as error:
             raise Fenced(f"a commit was cut off, and whether it took effect cannot be read: {error}") from error
         if lease is None or lease.epoch != self._epoch:
             raise Fenced("the reign ended while a commit was cut off") from cut_off

@@ -23,7 +23,7 @@ def fill(scheduler):
         size = max(os.path.getsize(path), os.path.getsize(path + "-wal"))
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
     else:
-        connection = scheduler.store._open
+        connection = scheduler.store._file._open
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
 
@@ -32,7 +32,7 @@ def make_room(scheduler):
     if way == "file size":
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     else:
-        scheduler.store._open.execute("PRAGMA max_page_count = 1000000")
+        scheduler.store._file._open.execute("PRAGMA max_page_count = 1000000")
 
 
 def refused(scheduler):

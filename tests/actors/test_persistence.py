@@ -277,7 +277,7 @@ def test_a_late_beat_of_an_older_reign_ends_no_newer_one() -> None:
 
 
 @pytest.mark.parametrize("done", [True, False])
-@pytest.mark.parametrize("failure", [StoreBusy, StoreError, StoreUnknown])
+@pytest.mark.parametrize("failure", [StoreBusy, StoreUnknown])
 def test_a_commit_whose_outcome_cannot_be_read_ends_the_reign_so_that_nobody_is_refused_what_is_there(
     failure: type[StoreError], done: bool
 ) -> None:
@@ -293,10 +293,17 @@ def test_a_commit_whose_outcome_cannot_be_read_ends_the_reign_so_that_nobody_is_
     assert len(found.rows) == int(done)
 
 
+def test_a_store_that_is_broken_is_told_as_such_and_its_reign_goes_on() -> None:
+    actor, store = leading()
+    store.error, store.broken = StoreUnknown("cut off"), StoreError("the disk is gone")
+    (rejected,) = sent(deliver(actor, save("a", run(1)), now=NOW), SaveRejected)
+    assert (rejected.code, rejected.text) == ("broken", "the disk is gone")
+
+
 def test_a_commit_that_took_effect_but_whose_findings_cannot_be_read_ends_the_reign() -> None:
     class Forgetful(Counting):
         def found_before(self, writes: Any) -> Committed:
-            raise StoreError("the disk is gone")
+            raise StoreBusy("the disk is gone")
 
     actor, store = leading(Forgetful())
     store.error, store.after = StoreUnknown("cut off"), True

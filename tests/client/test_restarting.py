@@ -167,7 +167,7 @@ def test_a_store_in_memory_is_empty_after_a_restart(make: Make) -> None:
 def test_runs_of_a_function_that_is_not_there_are_parked_and_run_when_it_is_declared(make: Make, file_url: str) -> None:
     first = make(file_url)
     first.add(named("done"), name="job")
-    handles = [first.start().options(delay=1).submit("job"), first.options(delay=1).submit("job")]
+    handles = [first.start().options(delay=3).submit("job"), first.options(delay=3).submit("job")]
     first.stop()
 
     second = make(file_url).start()

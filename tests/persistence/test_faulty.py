@@ -79,10 +79,10 @@ def test_every_step_is_asked_of_the_plan_in_order() -> None:
     with pytest.raises(StoreBusy):
         store.read(GetLiveRuns())
     store.close()
-    kinds = ["open", "lease", "take_lease", "commit", "renew_lease", "last_seq", "read"]
+    kinds = ["open", "enter", "lease", "take_lease", "commit", "renew_lease", "last_seq", "read"]
     assert [step.kind for step in steps] == kinds
-    assert [step.number for step in steps] == list(range(1, 8))
-    assert (steps[3].writes, steps[6].question) == ((AddRuns((a_run(1),)),), GetLiveRuns())
+    assert [step.number for step in steps] == list(range(1, 9))
+    assert (steps[4].writes, steps[7].question) == ((AddRuns((a_run(1),)),), GetLiveRuns())
 
 
 def test_a_crash_is_caught_by_no_handler_of_errors() -> None:

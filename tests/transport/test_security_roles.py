@@ -47,7 +47,7 @@ from callsheet.triggers import manual
 # What no client sends: the cluster's actors among themselves, their answers and their events. A new message belongs here, or
 # into RULES of transport/security/roles.py.
 _NO_CLIENTS = """
-    Accepted Admit AdmitSlots Answer Arm AskWhetherHeard Assign AttemptsBegun AttemptsEnded AttemptsProgressed AttemptsRetried
+    Accepted Admit AdmitSlots Answer Arm AskWhetherHeard Assign AttemptsBegun AttemptsEnded AttemptsLost AttemptsProgressed AttemptsRetried
     AttemptsStarted Beat CancelAccepted CancelLive ClearMarks ContactChanged Decided Describe Disarm DrainChanged Dropped Due Found Gauged
     GroupsMoved HandOver Happened HoldJob HoldStarts JobChanged JobEnded JobHeld JobsAdded KnowJobs Lead LeaderBeat
     LeaderChanged LeaderIs LeaseLost LeaseRejected LeaseRenewed LeaseSeen LeaseTaken LinkJobs MembersListed
