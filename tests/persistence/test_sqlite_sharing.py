@@ -163,6 +163,8 @@ def test_of_many_who_take_the_lease_at_once_exactly_one_gets_it(path: Path) -> N
 
 PROCESSES = 4
 KILLS = 16
+MOST_KILLS = 10 * KILLS
+"""Until the lease has changed hands often enough; who is killed does not always hold it."""
 LINES_BETWEEN_KILLS = 40
 
 # Takes the lease of the dead at once and now and then that of the living, and writes in its reign until it is deposed. Each
@@ -269,7 +271,9 @@ def test_processes_that_fight_for_a_store_and_are_killed_lose_nothing_and_damage
     for _ in range(PROCESSES):
         hammers.start()
     try:
-        for _ in range(KILLS):
+        for number in range(MOST_KILLS):
+            if number >= KILLS and sum(what == "took" for what, _, _ in hammers.told) > PROCESSES:
+                break
             hammers.listen(chance.randrange(1, 2 * LINES_BETWEEN_KILLS))
             hammers.kill(chance.choice(hammers.running))
             hammers.start()
@@ -296,7 +300,7 @@ def check(path: Path, told: Told) -> None:
     assert len(set(taken)) == len(taken), "two held one epoch"
     assert max(taken) <= last_epoch
     assert (len(acknowledged) > KILLS * LINES_BETWEEN_KILLS // 4, len(taken) > PROCESSES) == (True, True)
-    assert len(written) - len(acknowledged) <= KILLS + PROCESSES, "each kill leaves at most one that nobody was told of"
+    assert len(written) - len(acknowledged) <= MOST_KILLS + PROCESSES, "each kill leaves at most one that nobody was told of"
 
 
 def test_the_files_of_those_that_were_killed_are_swept(path: Path) -> None:
