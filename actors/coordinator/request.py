@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..actor import SECOND, Address, Turn
+from ..actor import EXECUTOR, SECOND, Address, Turn
 from ..audit import audit_events
 from ..messages import (
     Answer,
@@ -31,6 +31,12 @@ from .book import Live
 from .places import Place
 from .reign import Reign
 
+CANCEL: Final = "cancel/"
+"""Begins the keys under which nodes are asked whether a cancelled run has begun."""
+
+MAX_CANCELLING: Final = 10_000
+"""Cancels that wait for that answer; who asked for one that was forgotten asks again."""
+
 HOLD_FORGOTTEN_US: Final = 10 * SECOND
 
 
@@ -50,6 +56,7 @@ class Requests:
         self._reign = reign
         self._attempts = attempts
         self._holding: dict[str, Holding] = {}
+        self._cancelling: dict[str, dict[Address, str]] = {}
 
     # ---- verdicts of dependencies ---------------------------------------------------------------------------------------
 
@@ -80,8 +87,25 @@ class Requests:
             turn.send(message.client, RequestRejected(message.key, "ended", text))
             return
         state = self._attempts.cancel(live, message.reason, turn)
-        self._reign.batch.events += audit_events(turn.now, message.client, message, self._reign.epoch, run=live.run)
-        self._reign.batch.send(message.client, CancelAccepted(message.key, state))
+        reign, place = self._reign, live.place
+        reign.batch.events += audit_events(turn.now, message.client, message, reign.epoch, run=live.run)
+        if place is None or live.begun or place.address == EXECUTOR:
+            reign.batch.send(message.client, CancelAccepted(message.key, state))
+            return
+        # whether it has begun is known on its node alone; once the client has its answer it must not begin any more
+        key = f"{CANCEL}{message.run_id}"
+        waiting = self._cancelling.setdefault(key, {})
+        waiting[message.client] = message.key
+        reign.batch.send(place.address, Withdraw(reign.epoch, key, (live.fence,), place.incarnation))
+        while len(self._cancelling) > MAX_CANCELLING:
+            del self._cancelling[next(iter(self._cancelling))]
+
+    def _on_cancel_told(self, key: str) -> None:
+        """The node of a cancelled run has said whether it had begun."""
+        live = self._reign.book.live.get(int(key.removeprefix(CANCEL)))
+        state = RunState.CANCELLED if live is None else RunState.CANCELLING
+        for client, asked in self._cancelling.pop(key, {}).items():
+            self._reign.batch.send(client, CancelAccepted(asked, state))
 
     # ---- pause, resume, remove ------------------------------------------------------------------------------------------
 
@@ -138,8 +162,11 @@ class Requests:
         """An executor has given back what had not begun; when all have that were asked, the job is held."""
         self._attempts.on_attempts_begun(message)
         holding = self._holding.get(message.key)
-        if holding is not None or message.key == audit_key(self._reign):
+        is_cancel = message.key in self._cancelling
+        if holding is not None or is_cancel or message.key == audit_key(self._reign):
             self._attempts.on_unknown(message, turn.now)
+        if is_cancel:
+            self._on_cancel_told(message.key)
         if holding is None:
             return
         holding.waits_for.discard(message.incarnation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from callsheet.actors.actor import MILLISECOND
 from callsheet.actors.coordinator.shutdown import FAREWELL_US, RELEASE_US
@@ -13,6 +14,8 @@ from callsheet.actors.messages import (
     AttemptsEnded,
     AttemptsLost,
     Beat,
+    CancelAccepted,
+    CancelLive,
     Draft,
     DrainNode,
     HandOver,
@@ -463,3 +466,15 @@ def test_a_line_that_stands_again_makes_the_leader_take_stock() -> None:
     leader.coordinator.receive = receive  # type: ignore[method-assign]
     leader.tell(PeerFound("n2", "i2"))
     assert OTHER in asked
+
+
+def test_a_cancel_of_what_another_node_was_given_is_acknowledged_when_that_node_has_said_how_far_it_is() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.tell(CancelLive("c", "client-1", order.run_id, "no more"), sender="registry")
+    assert not [it for it in leader.out if isinstance(it, CancelAccepted)]
+    asked = leader.last(Withdraw)
+    leader.tell(AttemptsEnded("n2", (replace(outcome(order), outcome="not_started"),)), sender=OTHER)
+    leader.tell(Withdrawn(asked.key, (), (), "i2"), sender=OTHER)
+    assert leader.last(CancelAccepted) == CancelAccepted("c", RunState.CANCELLED)
