@@ -48,7 +48,7 @@ ASK_AGAIN_US: Final = MILLION
 REQUEST_US: Final = 30 * MILLION
 WATCH_AGAIN_US: Final = 5 * MILLION
 BETWEEN_WORDS_US: Final = MILLION
-EXPECTED: Final = {"store_full": {"store", "freeze", "pause"}, "store_busy": {"store"}, "stopping": {"stop", "leave", "roll"}}
+EXPECTED: Final = {"store_full": {"store"}, "store_busy": {"store", "freeze"}, "stopping": {"stop", "leave", "roll"}}
 """Refusals that only a fault explains."""
 
 
