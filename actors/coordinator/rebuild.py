@@ -153,7 +153,6 @@ class Rebuild:
                 self._rescue.recover(live, turn.now, was_begun=known is None or live.fence in known)
             else:
                 self._go_on(live, row)
-        self._rescue.clear_marks()
         self._announce(turn)
         self._rows = []
 

@@ -127,9 +127,13 @@ class Rescue:
         return is_over
 
     def clear_marks(self) -> None:
-        """The marks of the dead may go once what they say is durable, but for those of incarnations that still hold runs."""
+        """The marks of the dead may go once what they say is durable, but for those of incarnations that may still hold runs.
+
+        One that lives now may be given work, and die, before this is done: so all that are known are kept.
+        """
         live = self._reign.book.live.values()
-        keep = dict.fromkeys(it.place.incarnation for it in live if it.place is not None)
+        keep = dict.fromkeys(place.incarnation for place in self._reign.places.all())
+        keep.update(dict.fromkeys(it.place.incarnation for it in live if it.place is not None))
         self._reign.batch.send(EXECUTOR, ClearMarks(tuple(keep)))
 
     def recover(self, live: Live, now: int, *, was_begun: bool) -> None:
