@@ -193,6 +193,10 @@ class Places:
         self.strange.add(target)
         return all(target in other.strange for other in self._places.values())
 
+    def nobody_knows(self, target: str) -> bool:
+        """Whether every executor has said that it does not know a function."""
+        return all(target in place.strange for place in self._places.values())
+
     def out(self) -> int:
         """How many attempts are out, everywhere."""
         return sum(place.busy() for place in self._places.values())

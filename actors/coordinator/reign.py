@@ -124,6 +124,9 @@ class Reign:
             self.delay(live, live.next_at, why)
         else:
             needs = self.places.needs(live.job)
+            if needs.target and live.state is not RunState.PARKED and self.places.nobody_knows(needs.target):
+                self.park(live, f"no node knows the function {needs.target!r}; declare it where it is to run", now)
+                return
             self._stay(live, RunState.READY, self.places.lack(needs) or reason, now + AUDIT_US)
             deadline = live.job.start_deadline_us
             if deadline is not None and not live.attempts and not live.crashes:
