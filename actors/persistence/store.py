@@ -111,7 +111,7 @@ class AdvanceJob(Struct, frozen=True, gc=False, tag="advance_job"):
 
 
 class AddRuns(Struct, frozen=True, tag="add_runs"):
-    """Add runs. A run whose (tenant, token) is there already is not added: see `Committed.tokens`."""
+    """Add runs. A run whose (tenant, token) is there already is not added: see `Committed.tokens`. Its number counts as used."""
 
     runs: tuple[Run, ...]
 

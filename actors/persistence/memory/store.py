@@ -236,6 +236,7 @@ class MemoryStore:
     def _add_runs(self, runs: Iterable[Run], tokens: list[tuple[int, Run]]) -> None:
         tables = self._tables
         for run in runs:
+            tables.run_id = max(tables.run_id, run.run_id)
             if run.token is not None:
                 first = tables.by_token.setdefault((run.tenant, run.token), run)
                 if first is not run:
@@ -249,7 +250,6 @@ class MemoryStore:
             append(tables.by_job, (run.tenant, run.job), run_id)
             if run.group:
                 append(tables.by_group, (run.tenant, run.group), run_id)
-            tables.run_id = max(tables.run_id, run_id)
 
     def _add_ends(self, ends: Iterable[End]) -> None:
         tables = self._tables

@@ -145,6 +145,10 @@ _FIND_TOKENS: Final = _Statement(
     f") SELECT {RUN_COLUMNS} FROM asked a CROSS JOIN runs r INDEXED BY runs_by_token "
     "ON r.tenant = a.tenant AND r.token = a.token AND r.token IS NOT NULL",
 )
+_USE_NUMBER: Final = (
+    "INSERT INTO marks VALUES ('numbered', ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
+)
+"""Other facts may stand under the number of a run that was not stored: it must not be given to another one."""
 _FORGET_TAG: Final = "DELETE FROM tags WHERE tenant = ? AND tag = ? AND name = ?"
 _ADD_TAGS: Final = _plain("tags", 3, _KEEP_FIRST)
 
@@ -218,6 +222,8 @@ def _add_runs(connection: sqlite3.Connection, runs: list[Run]) -> list[tuple[int
     tokens: list[tuple[int, Run]] = []
     if any(run.token is not None for run in runs):
         runs, tokens = _drop_known_tokens(connection, runs)
+        if tokens:
+            connection.execute(_USE_NUMBER, (max(number for number, _ in tokens),))
     _ADD_RUNS.run(connection, [run_row(run) for run in runs])
     return tokens
 

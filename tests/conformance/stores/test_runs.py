@@ -28,6 +28,7 @@ from callsheet.actors.records import (
 )
 from support.stored import (
     Leader,
+    Place,
     a_claim,
     a_record,
     a_run,
@@ -79,6 +80,14 @@ def test_a_token_that_is_there_gives_the_run_that_has_it(leader: Leader) -> None
     assert committed == Committed(tokens=((4, first), (6, new)))
     assert numbers(leader.read(GetLiveRuns())) == [1, 2, 3, 5, 7]
     assert leader.store.found_before(()) == committed
+
+
+def test_the_number_of_a_run_that_was_there_by_its_token_is_used_all_the_same(place: Place) -> None:
+    leader = Leader(place.open())
+    leader.write(AddRuns((a_run(1, token="t"),)))
+    leader.write(AddRuns((a_run(2), a_run(3, token="t"))), a_claim((3, 1, 30)))  # its claim stands under its number
+    assert leader.read(GetCounters())[0].run_id == 3
+    assert place.open().read(GetCounters())[0].run_id == 3
 
 
 def test_runs_are_found_by_their_tokens_and_tenant(leader: Leader) -> None:
