@@ -199,11 +199,9 @@ import os, pathlib, signal, sys
 from callsheet.actors.executor.marks import Marks
 marks = Marks(pathlib.Path(sys.argv[1]), "one")
 marks.set(7, 70)
-if sys.argv[2:] and (pid := os.fork()):
-    sys.argv[2] = str(pid)
-elif sys.argv[2:]:
+if sys.argv[2:] and os.fork():
     signal.pause()
-print(*sys.argv[2:], flush=True)
+print(os.getpid(), flush=True)  # a forked child says so when it has let go of what is its parent's
 signal.pause()
 """
 
