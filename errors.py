@@ -16,7 +16,7 @@
     ├── ExtraMissing         what was asked for needs packages that are not installed (also an ImportError)
     ├── SecurityError        keys or an endpoint that are not safe to use; nothing was opened
     ├── StoreError           the store cannot be used
-    │   ├── StoreInUse       another process holds a store that allows one
+    │   ├── NameTaken        a process that lives uses the store under this name
     │   ├── StoreForeign     the file belongs to another program
     │   ├── StoreTooNew      a newer Callsheet wrote it
     │   ├── StoreFull        no room is left; nothing was stored
@@ -106,8 +106,8 @@ class StoreError(CallsheetError):
     """The store cannot be used."""
 
 
-class StoreInUse(StoreError):
-    """Another process holds a store that allows one process."""
+class NameTaken(StoreError):
+    """A process that lives uses the store under this name; each of a store's processes needs a name of its own."""
 
 
 class StoreForeign(StoreError):

@@ -2,7 +2,7 @@
 
 0: done. 1: refused or failed, that is, the scheduler said no, a program raised, a file was not imported, a run that was waited
 for did not succeed. 2: wrong usage: an unknown command or option, a value that cannot be read. 3: the store cannot be used:
-not there, in use, another program's, newer, full. 4: not found: no such job, run, file, or scheduler in it. 5: no answer in
+not there, another program's, newer, busy, full. 4: not found: no such job, run, file, or scheduler in it. 5: no answer in
 time. 130: interrupted.
 """
 

@@ -3,13 +3,11 @@
     a scheduler runs     as a client of it: the lease in the store says where its cluster's leader listens
     none runs            to ask: the store's file, only read        to change: a scheduler that runs nothing, for a moment
 
-Which it is can change under our hands: a scheduler starts or stops, or another command has the store for a moment. So a store
-that is in use by somebody who does not answer is tried again for a while.
+Of several commands that change a store at once while none runs, one after the other has the lease; who comes later waits for it.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -23,13 +21,10 @@ from ..client.questions import Questions
 from ..client.reading import StoreReading
 from ..client.remote import Client
 from ..client.vocabulary import Vocabulary
-from ..errors import StoreError, StoreInUse
+from ..errors import StoreError
 from .option import key_file, store_url
-from .outcome import STORE, CommandError, WrongUsage
+from .outcome import WrongUsage
 
-PATIENCE_S: Final = 10.0
-"""How long a store that is in use is tried again."""
-PAUSE_S: Final = 0.1
 OPEN_S: Final = 5.0
 """How long it may take until a scheduler that listens has said who leads."""
 LISTENING_S: Final = 1.0
@@ -130,20 +125,12 @@ def _client_of(store: Store, url: str | None, tenant: str, key: Path | None = No
 
 
 def _reach(store: Store, url: str | None, tenant: str, key: Path | None) -> Client | Desk:
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        client = _client_of(store, url, tenant, key)
-        if client is not None:
-            return client.open(OPEN_S)
-        desk = Desk(store, tenant=tenant)
-        try:
-            desk.start()
-        except StoreInUse as error:
-            if time.monotonic() > deadline:
-                raise CommandError(f"{error}; nobody listens for it", STORE) from None
-            time.sleep(PAUSE_S)
-        else:
-            return desk
+    client = _client_of(store, url, tenant, key)
+    if client is not None:
+        return client.open(OPEN_S)
+    desk = Desk(store, tenant=tenant)
+    desk.start()
+    return desk
 
 
 def _path(store: Store) -> Path:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,7 +16,6 @@ from rich.logging import RichHandler
 from ..actors.executor.local_runner import DEFAULT_COMMANDS
 from ..actors.records import DEFAULT_TENANT
 from ..client.scheduler import Scheduler
-from ..errors import StoreInUse
 from ..log import LogFormat, LogLevel, configure_logging
 from .crontab_job import REBOOT_TAG
 from .live import live
@@ -25,11 +24,6 @@ from .option import DebugOption, HttpOption, JsonOption, LogFormatOption, StoreO
 from .outcome import WrongUsage
 from .output import is_terminal, show_json_line
 from .program import load_scheduler
-from .reach import is_served
-
-PATIENCE_S: Final = 10.0
-"""How long a store is tried again that a command has for a moment."""
-PAUSE_S: Final = 0.1
 
 
 def run_command(
@@ -72,7 +66,7 @@ def run_command(
     console = Console() if show_live and is_terminal() and not as_json else None
     _log(log_format, log_level, console)
     with _watching(scheduler, title, show_live, as_json, console) as started:
-        _run(scheduler, started)
+        scheduler.run(started=started)
 
 
 def _of_store(store: str | None, tenant: str, commands: int, *, allow_shell: bool) -> Scheduler:
@@ -86,19 +80,6 @@ def _of_store(store: str | None, tenant: str, commands: int, *, allow_shell: boo
         allow_shell=allow_shell,
         tenant=tenant,
     )
-
-
-def _run(scheduler: Scheduler, started: Any) -> None:
-    """Run it; a store that another command has for a moment is tried again, one with a scheduler is not."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            scheduler.run(started=started)
-            return
-        except StoreInUse:
-            if time.monotonic() > deadline or is_served(scheduler.store):
-                raise
-        time.sleep(PAUSE_S)
 
 
 @contextmanager

@@ -153,7 +153,7 @@ class Scheduler(Vocabulary):
         """Open the store, begin, and store the jobs that were declared.
 
         Raises:
-            StoreError: the store cannot be used: in use, another program's, newer, broken.
+            StoreError: the store cannot be used: another program's, newer, busy, broken.
             NotRunning: it was started already, and this process is a fork of the one where that was.
             DependencyError: the declared jobs' dependencies cannot be.
         """

@@ -16,7 +16,7 @@ Who lives: a process says by `enter` under which name it holds leases, and `is_d
 process is gone, where a store can know that: then nobody needs to wait until the lease has stood still for long enough.
 
 Failures, each with the class it raises (see `callsheet.errors`): StoreFull, StoreBusy, StoreUnknown, Fenced, and on opening
-StoreForeign, StoreTooNew. After StoreFull, StoreBusy and Fenced nothing of the batch is there.
+StoreForeign, StoreTooNew, on entering NameTaken. After StoreFull, StoreBusy and Fenced nothing of the batch is there.
 """
 
 from __future__ import annotations
@@ -356,7 +356,7 @@ class Store(Protocol):
         """From now on this process is known as `holder`, its node and incarnation; the same name twice is harmless.
 
         Raises:
-            StoreInUse: another process that lives has this name.
+            NameTaken: another process that lives has this name.
             StoreError: it cannot be made known.
         """
 

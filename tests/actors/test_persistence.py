@@ -26,7 +26,7 @@ from callsheet.actors.persistence.memory import MemoryStore
 from callsheet.actors.persistence.persistence import Persistence
 from callsheet.actors.persistence.store import AddRuns, Committed, GetRuns, InsertJob, Lease, Store, Write
 from callsheet.actors.records import Run
-from callsheet.errors import Fenced, StoreBusy, StoreError, StoreFull, StoreInUse, StoreUnknown
+from callsheet.errors import Fenced, NameTaken, StoreBusy, StoreError, StoreFull, StoreUnknown
 from support.actors import NOW, make_job, make_record
 
 
@@ -229,7 +229,7 @@ def test_the_lease_is_taken_only_as_it_was_seen() -> None:
 def test_who_could_not_enter_enters_before_it_leads_or_does_not_lead() -> None:
     store = Counting()
     actor = Persistence(store)
-    store.broken = StoreInUse("somebody has this name")
+    store.broken = NameTaken("somebody has this name")
     deliver(actor, Started("n", "i"))
     take = TakeLease("n/i", "", None)
     assert sent(deliver(actor, take, sender="coordinator"), LeaseRejected) == [LeaseRejected("somebody has this name")]

@@ -13,7 +13,7 @@ import pytest
 
 from callsheet.actors.persistence.sqlite.lives import Life, Lives
 from callsheet.actors.persistence.sqlite.process import started_at
-from callsheet.errors import StoreInUse
+from callsheet.errors import NameTaken
 
 ENTER = """
 import sys
@@ -95,7 +95,7 @@ def test_a_name_belongs_to_one_that_lives(path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("callsheet.actors.persistence.sqlite.lives.ENTER_TRIES", 2)
     first, second = Lives(path), Lives(path)
     first.enter("node/1")
-    with pytest.raises(StoreInUse, match=r"jobs\.db\.nodes: another process lives under the name 'node/1'"):
+    with pytest.raises(NameTaken, match=r"jobs\.db\.nodes: another process lives under the name 'node/1'"):
         second.enter("node/1")
     first.leave()
     second.enter("node/1")

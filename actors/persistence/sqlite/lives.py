@@ -25,7 +25,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ....errors import StoreError, StoreInUse
+from ....errors import NameTaken, StoreError
 from ..file_lock import FileLock
 from .process import started_at
 
@@ -61,7 +61,7 @@ class Lives:
         """Be known as `name`; the same again is harmless, another name replaces it.
 
         Raises:
-            StoreInUse: a process that lives has this name.
+            NameTaken: a process that lives has this name.
             StoreError: the file cannot be made.
         """
         if self._own is not None and self._name == name:
@@ -80,7 +80,7 @@ class Lives:
                 return
             own.close()
             time.sleep(ENTER_PAUSE_S)
-        raise StoreInUse(
+        raise NameTaken(
             f"{self._folder}: another process lives under the name {name!r}; give each node of a store a name of its own"
         )
 

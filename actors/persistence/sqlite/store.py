@@ -95,7 +95,7 @@ class SQLiteStore:
 
     @property
     def path(self) -> Path:
-        """Where the file is; what belongs to the store (lock, lives, start marks, control socket) stands beside it."""
+        """Where the file is; what belongs to the store (lock, lives, local sockets, start marks) stands beside it."""
         return self._file.path
 
     # ---- opening --------------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ class SQLiteStore:
         """From now on this process is known as `holder`.
 
         Raises:
-            StoreInUse: another process that lives has this name.
+            NameTaken: another process that lives has this name.
             StoreError: it cannot be made known.
         """
         if not self._file.is_open:
