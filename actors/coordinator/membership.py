@@ -112,7 +112,7 @@ class Membership:
 
     def on_beat(self, beat: Beat, turn: Turn) -> None:
         """A node lives; the first time it joins."""
-        if beat.incarnation == self._me.incarnation:
+        if beat.incarnation == self._me.incarnation or self._reign.places.is_dead(beat.incarnation):
             return
         peer = self._peers.get(beat.incarnation)
         if peer is None:

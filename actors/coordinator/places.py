@@ -19,6 +19,9 @@ from ..records import EXECUTOR_KINDS, ExecutorKind, Job
 PORTION: Final = 8
 """Attempts that one of several executors is given before the next is looked for, so that all get some."""
 
+REMEMBERED_DEAD: Final = 10_000
+"""Dead incarnations whose late words are told from those of the living; each restart of a node makes one."""
+
 NOTHING: Final = Capacity(0, 0, 0, 0)
 
 
@@ -125,10 +128,16 @@ class Places:
 
     def __init__(self) -> None:
         self._places: dict[str, Place] = {}
+        self._dead: dict[str, None] = {}
         self.strange: set[str] = set()
 
     def offer(self, address: Address, offer: Offer) -> bool:
-        """Note what an executor offers; tell whether there may be a place now for what had none."""
+        """Note what an executor offers; tell whether there may be a place now for what had none.
+
+        What the dead have offered may still be on its way: it counts for nothing.
+        """
+        if offer.incarnation in self._dead:
+            return False
         new = offer.incarnation not in self._places or not self._places[offer.incarnation].knows
         place = self.place(address, offer.node, offer.incarnation)
         return place.update(offer) or new
@@ -145,9 +154,17 @@ class Places:
         """The place of an incarnation, None when it is not known."""
         return self._places.get(incarnation)
 
-    def drop(self, incarnation: str) -> None:
-        """An incarnation is gone."""
+    def drop(self, incarnation: str, *, dead: bool) -> None:
+        """An incarnation is gone; if it is dead, it never comes back."""
         self._places.pop(incarnation, None)
+        if dead:
+            self._dead[incarnation] = None
+            if len(self._dead) > REMEMBERED_DEAD:
+                del self._dead[next(iter(self._dead))]
+
+    def is_dead(self, incarnation: str) -> bool:
+        """Tell whether an incarnation is known to be dead; what it said before may still arrive."""
+        return incarnation in self._dead
 
     def best(self, needs: Needs) -> tuple[Place, int] | None:
         """The executor that gets this, and how many attempts it should get; None when none has room."""

@@ -128,13 +128,16 @@ class Rebuild:
     # ---- squaring -------------------------------------------------------------------------------------------------------
 
     def on_stock_taken(self, message: StockTaken, turn: Turn) -> None:
-        """Enter every live run as it really stands. The reign begins."""
-        if self.step != "stock" or message.epoch != self._reign.epoch:
+        """Enter every live run as it really stands. The reign begins.
+
+        An answer that does not speak of every life which holds runs is to another question.
+        """
+        marks = {mark.incarnation: mark for mark in message.marks}
+        if self.step != "stock" or message.epoch != self._reign.epoch or not marks.keys() >= set(self._strangers()):
             return
         self.step = "done"
         turn.cancel_timer("rebuild")
         own, held = message.incarnation, set(message.held)
-        marks = {mark.incarnation: mark for mark in message.marks}
         begun = {mark.incarnation: set(mark.fences) for mark in message.marks if mark.readable}
         for row in self._rows:
             self._enter(row, turn.now)

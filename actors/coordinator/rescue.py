@@ -109,6 +109,8 @@ class Rescue:
         place = self._reign.places.of(mark.incarnation)
         is_over = mark.dead or mark.incarnation in self._given_up
         if place is None:
+            if mark.dead:
+                self._reign.places.drop(mark.incarnation, dead=True)
             return is_over
         begun = set(mark.fences)
         for live in self._at(place):
@@ -121,7 +123,7 @@ class Rescue:
                 live.move(RunState.RUNNING, f"running on {live.node}, which is silent")
                 live.begun = True
         if is_over:
-            self._reign.places.drop(mark.incarnation)
+            self._reign.places.drop(mark.incarnation, dead=mark.dead)
             self._given_up.discard(mark.incarnation)
             self.clear_marks()
         return is_over

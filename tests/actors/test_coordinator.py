@@ -355,6 +355,13 @@ def test_a_new_leader_settles_the_claims_of_the_dead_by_their_marks() -> None:
     assert sorted(order.run_id for order in leader.assigned()) == [2, 3]
 
 
+def test_an_answer_to_another_question_does_not_settle_the_claims_of_a_new_leader() -> None:
+    other = StockTaken(1, "n", "i", (), (MarksRead("another", readable=True, fences=(), dead=True),))
+    leader = Leader((live_row(1, claim=True, by="i"),), other, StockTaken(1, "n", "i", (), ()))
+    assert states(leader) == []
+    assert [order.run_id for order in leader.assigned()] == [1], "the marks of its own life tell that it was not begun"
+
+
 def test_where_marks_cannot_be_read_what_was_claimed_counts_as_begun_when_its_node_is_given_up() -> None:
     stock = StockTaken(1, "n", "i", (), (MarksRead("dead", readable=False, fences=()),))
     leader = Leader((live_row(1, claim=True),), stock)

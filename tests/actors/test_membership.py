@@ -216,6 +216,19 @@ def test_the_marks_of_a_dead_node_that_cannot_be_read_count_as_begun() -> None:
     assert [state for _, state in ends(leader)] == [RunState.LOST]
 
 
+def test_what_a_dead_life_said_does_not_bring_it_back_however_late_it_arrives() -> None:
+    leader = Cluster()
+    leader.tell(PeerLost("n2", "i2"))
+    leader.read_marks(dead=True)
+    leader.beat()
+    leader.offer()
+    leader.admit(draft())
+    assert leader.assigned() == []
+    leader.beat(incarnation="i3")
+    leader.offer(incarnation="i3")
+    assert len(leader.assigned()) == 1, "another life of the node is welcome"
+
+
 def test_a_node_that_is_silent_for_long_is_given_up() -> None:
     leader = Cluster()
     leader.admit(draft())

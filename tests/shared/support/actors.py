@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from callsheet.actors.actor import COORDINATOR, PERSISTENCE, Send, Turn, deliver, sent
 from callsheet.actors.coordinator.coordinator import Coordinator
 from callsheet.actors.executor.runner import Capacity, Outcome
@@ -14,6 +16,7 @@ from callsheet.actors.messages import (
     Draft,
     Found,
     LeaseTaken,
+    MarksRead,
     Offer,
     Read,
     Save,
@@ -46,17 +49,19 @@ def make_record(job: Job) -> JobRecord:
 class Leader:
     """A coordinator that leads, and a store that answers it at once with yes.
 
-    What it sends to others is gathered in `out`; `assigned` are the orders that reached the executor.
+    What it sends to others is gathered in `out`; `assigned` are the orders that reached the executor. It answers with `stocks`
+    when its executor is asked what is there, and with nothing begun for the other lives that it is asked of. Where it is to
+    revoke something, the test answers.
     """
 
-    def __init__(self, rows: tuple[LiveRun, ...] = (), stock: StockTaken | None = None, **room: int) -> None:
+    def __init__(self, rows: tuple[LiveRun, ...] = (), *stocks: StockTaken, **room: int) -> None:
         self.coordinator = Coordinator(durable=True)
         self.out: list[Any] = []
         self.sent: list[Send] = []
         self.writes: list[Any] = []
         self.now = NOW
         self._rows = rows
-        self._stock = stock or StockTaken(1, "n", "i", (), ())
+        self._stocks = stocks or (StockTaken(1, "n", "i", (), ()),)
         self.hold_saves = False
         self.held: list[Save] = []
         self.tell(Started("n", "i"))
@@ -77,7 +82,8 @@ class Leader:
                     step = message.key.split("/")[2]
                     self.tell(Found(message.key, rows.get(step, ())), sender=PERSISTENCE)
                 case TakeStock():
-                    self.tell(self._stock, sender="executor")
+                    for stock in (*self._stocks[:-1], _complete(self._stocks[-1], message)):
+                        self.tell(stock, sender="executor")
                 case Save() if not self.hold_saves:
                     self.writes.extend(message.writes)
                     self.tell(Saved(message.key, Committed()), sender=PERSISTENCE)
@@ -104,6 +110,15 @@ class Leader:
     def written(self, kind: type, field: str) -> list[Any]:
         """All that was written in writes of one kind, flat."""
         return [it for write in self.writes if isinstance(write, kind) for it in getattr(write, field)]
+
+
+def _complete(stock: StockTaken, asked: TakeStock) -> StockTaken:
+    """An executor answers for every life that it was asked of."""
+    if asked.revoke:
+        return stock
+    named = {mark.incarnation for mark in stock.marks}
+    others = (MarksRead(it, readable=True, fences=()) for it in asked.incarnations if it not in named)
+    return replace(stock, marks=(*stock.marks, *others))
 
 
 def _definitions(rows: tuple[LiveRun, ...]) -> list[Job]:
