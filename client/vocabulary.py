@@ -2,7 +2,7 @@
 
 `Questions` (jobs, runs, decisions, logs) stand over anything that answers questions of the store. `Vocabulary` adds what
 changes something (submit, trigger, pause, cancel) and stands over a gateway. From it derive `Scheduler`, a node of one's own
-that declares functions, and `Control`, a scheduler of another process on this machine.
+that declares functions, and `Client`, which reaches schedulers of other processes and machines.
 """
 
 from __future__ import annotations
