@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from ..triggers import (
@@ -19,7 +21,7 @@ from ..triggers import (
 )
 from .records import Decision, Job, JobState
 
-_FIRED = DecisionKind.FIRED
+_FIRED: Final = DecisionKind.FIRED
 
 
 class Step(Struct, frozen=True, gc=False):
@@ -128,7 +130,7 @@ def _has_delay(trigger: Trigger) -> bool:
     return type(trigger) in _MAY_HAVE_DELAY and delay_of(trigger) > 0
 
 
-_MAY_HAVE_DELAY = (FixedDelay, Constrained, Union, Difference)
+_MAY_HAVE_DELAY: Final = (FixedDelay, Constrained, Union, Difference)
 
 
 def is_manual(job: Job) -> bool:

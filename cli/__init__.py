@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from typing import Final
 
-_NEEDED = ("typer", "rich", "click")
+_NEEDED: Final = ("typer", "rich", "click")
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -16,7 +16,7 @@ from .reach import changing, is_running
 
 JobsArgument = Annotated[list[str], typer.Argument(metavar="JOB...", help="Names of jobs.")]
 RunsArgument = Annotated[list[int], typer.Argument(metavar="RUN...", help="Numbers of runs.")]
-WAITS = "no scheduler is running; it waits in the store until one does"
+WAITS: Final = "no scheduler is running; it waits in the store until one does"
 
 
 def trigger_command(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -51,7 +51,7 @@ def _late(row: DecisionView) -> str:
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-JOBS = [
+JOBS: Final = [
     Column("job", lambda job: job.name),
     Column("status", lambda job: job.status),
     Column("next due", lambda job: job.next_due),
@@ -59,7 +59,7 @@ JOBS = [
     Column("trigger", lambda job: job.trigger, wide=True),
     Column("tags", lambda job: job.tags, wide=True),
 ]
-RUNS = [
+RUNS: Final = [
     Column("run", lambda run: run.run_id, right=True),
     Column("job", lambda run: run.job),
     Column("state", lambda run: run.state),
@@ -69,13 +69,13 @@ RUNS = [
     Column("attempts", lambda run: run.attempts, right=True),
     Column("what", lambda run: run.error or run.reason, wide=True),
 ]
-DECISIONS = [
+DECISIONS: Final = [
     Column("slot", lambda row: row.slot),
     Column("decision", lambda row: row.decision),
     Column("slots", lambda row: row.count, right=True),
     Column("why", reason_of, wide=True),
 ]
-EVENTS = [
+EVENTS: Final = [
     Column("at", lambda row: to_datetime(row.at)),
     Column("event", lambda row: row.kind),
     Column("run", lambda row: row.run_id, right=True),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from .series import Series
 
 # A difference that drops this many instants in a row counts as ended: a month of minutes, half a day of seconds.
-MAX_DROPPED_IN_A_ROW = 50_000
+MAX_DROPPED_IN_A_ROW: Final = 50_000
 
 
 class BoundedSeries(Series):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import assert_never
+from typing import Final, assert_never
 
 from .combination import BoundedSeries, DifferenceSeries, UnionSeries
 from .cron_expression import parse_cron
@@ -33,8 +33,8 @@ from .trigger import (
 )
 from .zone import find_zone
 
-MAX_DEPTH = 16
-NO_CALENDARS: Mapping[str, Calendar] = {}
+MAX_DEPTH: Final = 16
+NO_CALENDARS: Final[Mapping[str, Calendar]] = {}
 
 
 def compile_trigger(

@@ -11,7 +11,7 @@ All constructors are pure: `now` stays a word until the job is added.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from .cron_expression import Dialect
@@ -21,8 +21,8 @@ from .rrule_text import read_stamp
 from .trigger import At, CalendarInterval, Cron, Delay, Every, FixedDelay, Manual, RRule
 from .zone import Fold, Gap, find_zone
 
-_DTSTART = re.compile(r"DTSTART(?P<parameters>(?:;[^:\s]+)?):(?P<stamp>\S+)", re.IGNORECASE)
-_TZID = re.compile(r";TZID=([^:;]+)", re.IGNORECASE)
+_DTSTART: Final = re.compile(r"DTSTART(?P<parameters>(?:;[^:\s]+)?):(?P<stamp>\S+)", re.IGNORECASE)
+_TZID: Final = re.compile(r";TZID=([^:;]+)", re.IGNORECASE)
 
 
 def at(when: Moment, *, zone: str | ZoneInfo | None = None) -> At:

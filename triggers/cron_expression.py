@@ -20,15 +20,15 @@ from __future__ import annotations
 from calendar import monthrange
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal
 
 from .errors import CronSyntaxError
 
 Dialect = Literal["vixie", "seconds", "quartz"]
 
-MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-WEEKDAY_NAMES = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-ALIASES = {
+MONTH_NAMES: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+WEEKDAY_NAMES: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+ALIASES: Final = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
     "@monthly": "0 0 1 * *",
@@ -37,9 +37,9 @@ ALIASES = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-MAX_TEXT = 1_000
+MAX_TEXT: Final = 1_000
 # The Gregorian calendar repeats, weekdays and all, every 400 years.
-CYCLE_YEARS = range(2000, 2400)
+CYCLE_YEARS: Final = range(2000, 2400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +52,14 @@ class Span:
     names: tuple[str, ...] = ()
 
 
-SECOND = Span("second", 0, 59)
-MINUTE = Span("minute", 0, 59)
-HOUR = Span("hour", 0, 23)
-DAY = Span("day of month", 1, 31)
-MONTH = Span("month", 1, 12, MONTH_NAMES)
-WEEKDAY = Span("day of week", 0, 7, WEEKDAY_NAMES)
-QUARTZ_WEEKDAY = Span("day of week", 1, 7, WEEKDAY_NAMES)
-YEAR = Span("year", 1970, 2199)
+SECOND: Final = Span("second", 0, 59)
+MINUTE: Final = Span("minute", 0, 59)
+HOUR: Final = Span("hour", 0, 23)
+DAY: Final = Span("day of month", 1, 31)
+MONTH: Final = Span("month", 1, 12, MONTH_NAMES)
+WEEKDAY: Final = Span("day of week", 0, 7, WEEKDAY_NAMES)
+QUARTZ_WEEKDAY: Final = Span("day of week", 1, 7, WEEKDAY_NAMES)
+YEAR: Final = Span("year", 1970, 2199)
 
 
 @dataclass(frozen=True, slots=True)

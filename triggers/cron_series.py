@@ -19,16 +19,17 @@ from bisect import bisect_left
 from calendar import monthrange
 from datetime import date
 from functools import lru_cache
+from typing import Final
 
 from .cron_expression import CronFields
 from .instant import DAY_US, EPOCH_ORDINAL, FIRST_INSTANT_US, LAST_INSTANT_US, SECOND_US
 from .series import Series
 from .zone import Fold, Gap, Segment, Zone, clock_note
 
-DAY_S = 86_400
+DAY_S: Final = 86_400
 # Longer than the longest pause of any date (29 February on one weekday: 40 years); what is silent so long has ended.
-MAX_SILENCE_US = 100 * 366 * DAY_US
-MAX_MONTHS_KEPT = 1_200
+MAX_SILENCE_US: Final = 100 * 366 * DAY_US
+MAX_MONTHS_KEPT: Final = 1_200
 
 
 class CronSeries(Series):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from calendar import monthrange
 from datetime import date
+from typing import Final
 
 from .instant import DAY_US, EPOCH_ORDINAL, FIRST_INSTANT_US, HOUR_US, LAST_INSTANT_US, MINUTE_US, SECOND_US
 from .series import Series
@@ -15,8 +16,8 @@ from .trigger import CalendarInterval
 from .zone import Zone, clock_note
 
 # Whatever the step, month lengths repeat after this many steps (400 years of months).
-MAX_STEPS_WITHOUT_A_DAY = 4_800
-LAST_YEAR = 9_998
+MAX_STEPS_WITHOUT_A_DAY: Final = 4_800
+LAST_YEAR: Final = 9_998
 
 
 class DateSeries(Series):

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -28,12 +28,12 @@ from .errors import TriggerError
 from .instant import DAY_US, MINUTE_US
 from .schedule import Schedule, Slot
 
-MIN_WINDOW_US = 5 * MINUTE_US
-MAX_WINDOW_US = DAY_US
+MIN_WINDOW_US: Final = 5 * MINUTE_US
+MAX_WINDOW_US: Final = DAY_US
 # Up to this lateness a slot is on time, not missed: a jump of the clock by more counts as downtime.
-DOWNTIME_US = MINUTE_US
-MAX_CATCHUP = 100
-MAX_MAX_CATCHUP = 100_000
+DOWNTIME_US: Final = MINUTE_US
+MAX_CATCHUP: Final = 100
+MAX_MAX_CATCHUP: Final = 100_000
 
 
 class DecisionKind(StrEnum):
@@ -106,7 +106,7 @@ class _Row(NamedTuple):
     excluded: bool
 
 
-DEFAULT = CatchUp()
+DEFAULT: Final = CatchUp()
 
 
 def decide(schedule: Schedule, mark: int, now: int, policy: CatchUp = DEFAULT, *, paused: bool = False) -> Missed:

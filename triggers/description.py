@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never
 
 from .cron_expression import CronFields, parse_cron
 from .instant import DAY_US, HOUR_US, MINUTE_US, SECOND_US, to_datetime
@@ -22,13 +22,13 @@ from .trigger import (
 )
 from .zone import find_zone
 
-MAX_TIMES_LISTED = 6
-_MONTHS = (
+MAX_TIMES_LISTED: Final = 6
+_MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
 )  # fmt: skip
-_WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
-_LENGTHS = (
+_WEEKDAYS: Final = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
+_LENGTHS: Final = (
     (7 * DAY_US, "week"),
     (DAY_US, "day"),
     (HOUR_US, "hour"),
@@ -37,7 +37,7 @@ _LENGTHS = (
     (1_000, "millisecond"),
     (1, "microsecond"),
 )
-_FREQUENCIES = {
+_FREQUENCIES: Final = {
     "SECONDLY": "second", "MINUTELY": "minute", "HOURLY": "hour", "DAILY": "day", "WEEKLY": "week",
     "MONTHLY": "month", "YEARLY": "year",
 }  # fmt: skip

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
-SECOND_US = 1_000_000
-MINUTE_US = 60 * SECOND_US
-HOUR_US = 60 * MINUTE_US
-DAY_US = 24 * HOUR_US
+SECOND_US: Final = 1_000_000
+MINUTE_US: Final = 60 * SECOND_US
+HOUR_US: Final = 60 * MINUTE_US
+DAY_US: Final = 24 * HOUR_US
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-EPOCH_ORDINAL = EPOCH.toordinal()
-MICROSECOND = timedelta(microseconds=1)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH_ORDINAL: Final = EPOCH.toordinal()
+MICROSECOND: Final = timedelta(microseconds=1)
 
 # `datetime` ends with the years 1 and 9999; a year of room on both sides keeps every zone's reading representable.
-FIRST_INSTANT_US = (datetime(2, 1, 1, tzinfo=UTC) - EPOCH) // MICROSECOND
-LAST_INSTANT_US = (datetime(9998, 12, 31, tzinfo=UTC) - EPOCH) // MICROSECOND
+FIRST_INSTANT_US: Final = (datetime(2, 1, 1, tzinfo=UTC) - EPOCH) // MICROSECOND
+LAST_INSTANT_US: Final = (datetime(9998, 12, 31, tzinfo=UTC) - EPOCH) // MICROSECOND
 
 
 def to_datetime(instant: int) -> datetime:

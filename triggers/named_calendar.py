@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from datetime import date
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -22,11 +22,11 @@ from .errors import TriggerError
 from .instant import DAY_US, EPOCH_ORDINAL, LAST_INSTANT_US
 from .zone import find_zone
 
-WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 # A calendar without an allowed day for so long has none: the slot is skipped and not moved.
-MAX_DAYS_SEARCHED = 3_660
-MAX_ENTRIES = 10_000
-_DATE = re.compile(r"(?:\d{4}-)?\d{2}-\d{2}")
+MAX_DAYS_SEARCHED: Final = 3_660
+MAX_ENTRIES: Final = 10_000
+_DATE: Final = re.compile(r"(?:\d{4}-)?\d{2}-\d{2}")
 
 
 class Calendar(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from .compiler import NO_CALENDARS, compile_trigger
 from .errors import TriggerError
@@ -14,7 +15,7 @@ from .named_calendar import Calendar
 from .reading import read_moment
 from .trigger import Trigger
 
-MAX_PREVIEW = 10_000
+MAX_PREVIEW: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)

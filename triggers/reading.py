@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from .errors import TriggerError
@@ -14,7 +15,7 @@ from .zone import find_zone
 Duration = float | timedelta | str
 Moment = datetime | float | str
 
-_UNITS = {
+_UNITS: Final = {
     **dict.fromkeys(("us", "µs", "microsecond", "microseconds"), 1),
     **dict.fromkeys(("ms", "millisecond", "milliseconds"), 1_000),
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), SECOND_US),
@@ -23,11 +24,11 @@ _UNITS = {
     **dict.fromkeys(("d", "day", "days"), DAY_US),
     **dict.fromkeys(("w", "week", "weeks"), 7 * DAY_US),
 }
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]+)[\s,]*")
-_ISO_DURATION = re.compile(
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]+)[\s,]*")
+_ISO_DURATION: Final = re.compile(
     r"p(?:(\d+)w)?(?:(\d+(?:\.\d+)?)d)?(?:t(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?)?"
 )
-_ISO_UNITS = (7 * DAY_US, DAY_US, HOUR_US, MINUTE_US, SECOND_US)
+_ISO_UNITS: Final = (7 * DAY_US, DAY_US, HOUR_US, MINUTE_US, SECOND_US)
 
 
 def read_duration(value: Duration, what: str = "a duration") -> int:

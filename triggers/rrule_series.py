@@ -10,13 +10,14 @@ import heapq
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import islice
+from typing import Final
 
 from .instant import FIRST_INSTANT_US, LAST_INSTANT_US, from_wall, to_datetime
 from .rrule_text import Rule
 from .series import Series
 from .zone import Fold, Gap, Zone, clock_note
 
-AHEAD = 64
+AHEAD: Final = 64
 
 
 class RRuleSeries(Series):

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from dateutil.rrule import rrule, rrulestr
 
@@ -19,23 +20,23 @@ from .errors import TriggerError
 from .instant import from_datetime, to_datetime
 from .zone import Zone, find_zone
 
-MAX_COUNT = 100_000
-MAX_LINES = 100
-MAX_DATES = 1_000
+MAX_COUNT: Final = 100_000
+MAX_LINES: Final = 100
+MAX_DATES: Final = 1_000
 
-_STEPS = {
+_STEPS: Final = {
     "WEEKLY": timedelta(weeks=1),
     "DAILY": timedelta(days=1),
     "HOURLY": timedelta(hours=1),
     "MINUTELY": timedelta(minutes=1),
     "SECONDLY": timedelta(seconds=1),
 }
-_SEVERAL_A_DAY = ("HOURLY", "MINUTELY", "SECONDLY")
+_SEVERAL_A_DAY: Final = ("HOURLY", "MINUTELY", "SECONDLY")
 # A rule without a single date makes dateutil look until the year 9999, so the check is made in the last 400 of them:
 # the calendar repeats after 400 years.
-_CYCLE_YEARS = 400
-_LAST_CYCLE = 9_999 - _CYCLE_YEARS
-_UNTIL = re.compile(r"UNTIL=(\d{8}T\d{6}Z)")
+_CYCLE_YEARS: Final = 400
+_LAST_CYCLE: Final = 9_999 - _CYCLE_YEARS
+_UNTIL: Final = re.compile(r"UNTIL=(\d{8}T\d{6}Z)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Final
 
 from .instant import SECOND_US
 
-GALLOP_FACTOR = 8
+GALLOP_FACTOR: Final = 8
 
 
 class Series(ABC):

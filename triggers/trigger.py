@@ -12,7 +12,7 @@ are not instants of `b`, and `a.but(...)` adds bounds, a calendar, jitter or a l
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -24,10 +24,10 @@ from .reading import Duration, Moment, read_duration, read_moment
 from .rrule_text import check_rule
 from .zone import Fold, Gap, find_zone
 
-MIN_PERIOD_US = 1_000
-MAX_MEMBERS = 64
-MAX_RULE_TEXT = 4_000
-MAX_CALENDAR_STEP = 10_000
+MIN_PERIOD_US: Final = 1_000
+MAX_MEMBERS: Final = 64
+MAX_RULE_TEXT: Final = 4_000
+MAX_CALENDAR_STEP: Final = 10_000
 
 
 class TriggerBase(msgspec.Struct, frozen=True, tag_field="type"):

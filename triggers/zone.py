@@ -20,7 +20,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from .errors import UnknownZoneError
@@ -29,11 +29,11 @@ from .instant import DAY_US, EPOCH, FIRST_INSTANT_US, HOUR_US, LAST_INSTANT_US, 
 Gap = Literal["after", "skip", "shift"]
 Fold = Literal["auto", "first", "second", "both"]
 
-PROBE_US = 2 * DAY_US
-CHUNK_US = 366 * DAY_US
-RIM_US = 2 * DAY_US
-MAX_CHUNKS = 1_024
-MAX_ZONES = 1_024
+PROBE_US: Final = 2 * DAY_US
+CHUNK_US: Final = 366 * DAY_US
+RIM_US: Final = 2 * DAY_US
+MAX_CHUNKS: Final = 1_024
+MAX_ZONES: Final = 1_024
 
 
 class Segment(NamedTuple):

@@ -7,10 +7,12 @@ Hooks of hooks are not called.
 
 from __future__ import annotations
 
+from typing import Final
+
 from ...data import pack_call
 from ..records import MAX_ARGUMENT_BYTES, Decision, End, ErrorInfo, Hook, HookMoment, Job, Run, RunState
 
-MAX_TOLD_TEXT = 4_096
+MAX_TOLD_TEXT: Final = 4_096
 """Characters of an error's text that a hook is told."""
 
 

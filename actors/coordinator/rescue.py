@@ -14,6 +14,7 @@ An attempt that goes on after its node was given up changes nothing by its outco
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from ..actor import EXECUTOR, Address, Turn
 from ..executor.runner import Outcome
@@ -24,7 +25,7 @@ from .book import Live
 from .places import Place
 from .reign import Reign
 
-RELEASE_GRACE_US = 2_000_000
+RELEASE_GRACE_US: Final = 2_000_000
 """How long an attempt has between being asked to stop and being made to, when its node stops."""
 
 
