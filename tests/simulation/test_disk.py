@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from callsheet.actors.persistence.store import AddRuns, Lease, Write
+from callsheet.actors.persistence.store import AddRuns, GetLiveRuns, Lease, Write
 from callsheet.errors import Fenced, StoreBusy
 from simulation.disk import BUSY_US, SYNC_EVERY_US, Disk, DiskStore
 from simulation.virtual import Timeline
@@ -131,6 +131,18 @@ def test_what_is_in_flight_is_seen_by_nobody_else() -> None:
     assert (seen.beat, later.beat) == (0, 1)
 
 
+def test_what_is_in_flight_is_read_by_nobody_else() -> None:
+    machine = Machine()
+    other = machine.process("you")
+    machine.add(1)
+    question = GetLiveRuns(after=0, limit=10)
+
+    own, others = machine.store.read(question), other.read(question)
+    machine.wait(TAKES_US)
+
+    assert ([len(own), len(others)], len(other.read(question))) == ([1, 0], 1)
+
+
 def test_who_stands_still_in_the_middle_of_a_step_keeps_the_lock_and_others_are_told() -> None:
     machine = Machine()
     machine.add(1)
@@ -157,3 +169,33 @@ def test_a_step_that_another_has_queued_behind_is_done_whatever_becomes_of_its_p
     machine.disk.die(lost, "me")
 
     assert machine.runs() == [1]
+
+
+def test_who_dies_while_it_waits_has_done_nothing_and_leaves_the_lock_with_who_has_it() -> None:
+    machine = Machine()
+    machine.add(1)
+    machine.disk.stand_still("me", machine.time.now + BUSY_US)
+    waiting, third = machine.process("you"), machine.process("she")
+    assert waiting.take_lease("you", "", waiting.lease()) is not None
+
+    machine.disk.die(kept, "you")
+
+    lease = machine.disk.cache.lease()
+    assert lease is not None
+    assert lease.holder == "me"
+    assert third.take_lease("she", "", lease) is not None
+    assert third.slow_us == BUSY_US + TAKES_US, "it waits for who stands still in the middle of a step"
+
+
+def test_a_step_that_will_be_found_done_keeps_the_lock_when_nobody_is_left_who_waits_for_it() -> None:
+    machine = Machine()
+    machine.add(1)
+    machine.disk.stand_still("me", machine.time.now + BUSY_US)
+    waiting, third = machine.process("you"), machine.process("she")
+    assert waiting.take_lease("you", "", waiting.lease()) is not None
+
+    machine.disk.die(kept, "you")
+    machine.disk.die(kept, "me")
+
+    assert third.take_lease("she", "", third.lease()) is not None
+    assert third.slow_us == BUSY_US + TAKES_US

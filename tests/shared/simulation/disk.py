@@ -7,7 +7,8 @@ Where the store is durable a step is synced when it is over, otherwise only now 
 
 One process writes at a time: it holds the lock until its step is over, and one that stands still meanwhile goes on holding it.
 Others wait, and are told that the store is busy when they waited too long. What is in flight is seen by none of them; but when
-another one queues behind a step, that one's fate is sealed: it will be found done.
+another one queues behind a step, that one's fate is sealed: it will be found done. Who dies while it waits has done nothing, and
+the lock stays with who has it.
 
 The store in memory is the cache and the platter; steps are done on the cache at once and on the platter when they are
 synced. A death puts a new cache together: the platter, and those of the later steps that were lucky.
@@ -33,12 +34,15 @@ BUSY_US: Final = 2_000_000
 
 
 class Done(Struct):
-    """A step that was done on the cache by `owner`: over at `over_at`, synced at `synced_at`. `lease` is how it was before."""
+    """A step that was done on the cache by `owner`: it begins at `begins_at`, when the lock is free and what its process has to do
+    before is done, is over at `over_at`, and synced at `synced_at`. `lease` is how it was before.
+    """
 
     call: Callable[[MemoryStore], Any]
     writes: tuple[Write, ...]
     owner: object
     lease: Lease | None
+    begins_at: int
     over_at: int
     synced_at: int
     sealed: bool = False
@@ -69,19 +73,43 @@ class Disk:
 
     def lease(self, reader: object) -> Lease | None:
         """The lease as this process sees it: what others have in flight it does not."""
-        seen, now = self.cache.lease(), self._timeline.now
+        unseen = self._unseen(reader)
+        return unseen[0].lease if unseen else self.cache.lease()
+
+    def view(self, reader: object) -> MemoryStore:
+        """The store as this process may read it; not to be written to."""
+        unseen = self._unseen(reader)
+        if not unseen:
+            return self.cache
+        view = MemoryStore()
+        view.restore(self._platter.snapshot())
+        for done in list(self._pending)[: len(self._pending) - len(unseen)]:
+            done.call(view)
+        return view
+
+    def _unseen(self, reader: object) -> list[Done]:
+        """The last steps, that are not over. Who has a step of its own behind another's has waited for that one."""
+        unseen: list[Done] = []
         for done in reversed(self._pending):
-            if done.over_at <= now or done.owner is reader or done.sealed:
+            if done.over_at <= self._timeline.now or done.owner is reader:
                 break
-            seen = done.lease
-        return seen
+            unseen.insert(0, done)
+        return unseen
 
     def wait_us(self, owner: object, at: int) -> int:
         """How long this process must wait for the lock, at an instant."""
         return 0 if self._lock_owner is owner else max(0, self._lock_until - at)
 
-    def do(self, call: Callable[[MemoryStore], Any], writes: tuple[Write, ...], takes_us: int, owner: object) -> Any:
-        """Do a step that writes; it is over in `takes_us`, and until then the owner holds the lock."""
+    def do(
+        self,
+        call: Callable[[MemoryStore], Any],
+        writes: tuple[Write, ...],
+        owner: object,
+        *,
+        begins_us: int,
+        takes_us: int,
+    ) -> Any:
+        """Do a step that writes; it begins in `begins_us` and takes `takes_us`, and until it is over the owner holds the lock."""
         lease = self.cache.lease()
         for done in reversed(self._pending):
             if done.over_at <= self._timeline.now or done.owner is owner:
@@ -89,9 +117,10 @@ class Disk:
             done.sealed = True
         answer = call(self.cache)
         self._sync()
-        over_at = self._timeline.now + takes_us
+        begins_at = self._timeline.now + begins_us
+        over_at = begins_at + takes_us
         self._lock_owner, self._lock_until = owner, over_at
-        self._pending.append(Done(call, writes, owner, lease, over_at, self._synced_at(over_at)))
+        self._pending.append(Done(call, writes, owner, lease, begins_at, over_at, self._synced_at(over_at)))
         return answer
 
     def stand_still(self, owner: object, until: int) -> None:
@@ -111,13 +140,13 @@ class Disk:
         return self._lock_owner is owner and self._lock_until > self._timeline.now
 
     def die(self, luck: Callable[[], bool], owner: object = None) -> None:
-        """A process is killed: of its steps in flight those stay that luck spares, up to the first that it does not."""
+        """A process is killed: of its steps in flight those stay that have begun and luck spares, up to the first that it does not."""
         self._sync()
         now = self._timeline.now
         at_stake = [done for done in self._pending if done.over_at > now and done.owner is owner and not done.sealed]
         self._rebuild(list(self._pending)[: len(self._pending) - len(at_stake)], luck)
-        if self._lock_owner is owner:
-            self._lock_owner, self._lock_until = None, 0
+        last = next((done for done in reversed(self._pending) if done.over_at > now), None)
+        self._lock_owner, self._lock_until = (None, 0) if last is None else (last.owner, last.over_at)
 
     def lose_power(self, luck: Callable[[], bool]) -> list[Write]:
         """The machine dies: answers the writes that were over and are lost all the same."""
@@ -137,7 +166,7 @@ class Disk:
             return
         rest = list(self._pending)[len(kept) :]
         for done in rest:
-            if not luck():
+            if done.begins_at > self._timeline.now or not luck():
                 break
             done.over_at = self._timeline.now  # whoever opens the disk finds it there, or not, from now on
             done.synced_at = min(done.synced_at, done.over_at) if self.durable else done.synced_at
@@ -213,8 +242,9 @@ class DiskStore:
         if wait_us > BUSY_US:
             self.slow_us += BUSY_US
             raise StoreBusy(f"locked by another process for longer than {BUSY_US // 1000} ms")
-        takes_us = wait_us + self._takes()
-        answer = self._disk.do(call, writes, self.slow_us + takes_us, self._owner)
+        self.slow_us += wait_us
+        takes_us = self._takes()
+        answer = self._disk.do(call, writes, self._owner, begins_us=self.slow_us, takes_us=takes_us)
         self.slow_us += takes_us
         return answer
 
@@ -248,4 +278,4 @@ class DiskStore:
         return self._disk.cache.found_before(writes)
 
     def read(self, question: Question) -> list[Any]:
-        return self._disk.cache.read(question)
+        return self._disk.view(self._owner).read(question)
