@@ -325,6 +325,8 @@ class Coordinator:
 
     def _on_timer_fired(self, key: str, turn: Turn) -> None:
         lead = self._lead
+        if key in ("watch", "beat"):  # whoever follows or looks has the one, whoever leads the other
+            self._election.remind(turn)
         match key:
             case "watch":
                 self._election.hurry = self._shutdown.hurry

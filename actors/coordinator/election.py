@@ -48,6 +48,7 @@ from ..messages import (
 )
 from ..persistence.store import Lease
 from .audience import Audience
+from .reminder import Reminder
 
 HEARTBEAT_US: Final = 100 * MILLISECOND
 """How often the leader and its members tell each other that they live."""
@@ -73,6 +74,10 @@ LOOK_LOST_US: Final = 5 * MILLISECOND
 TAKE_LOST_US: Final = SECOND
 RETRY_US: Final = 50 * MILLISECOND
 CUT_OFF_US: Final = SECOND
+HOLD_AGAIN_US: Final = 500 * MILLISECOND
+"""After how long an executor is told again, the first time, whether it may start anything."""
+REMIND_US: Final = 30 * SECOND
+"""How often it is told at last."""
 
 Stance = Literal["looking", "following", "standing", "taking", "leading"]
 
@@ -131,6 +136,7 @@ class Election:
         self._moved_at = 0
         self._expected = 0
         self.cut_off = False
+        self._hold_reminder = Reminder(HOLD_AGAIN_US, REMIND_US)
 
     # ---- looking and following ------------------------------------------------------------------------------------------
 
@@ -183,9 +189,18 @@ class Election:
         if self.cut_off or self.stance == "leading" or self._heard_epoch < 0:
             return
         if turn.elapsed - self._heard_at >= CUT_OFF_US:
-            self.cut_off = True
-            turn.send(EXECUTOR, HoldStarts(held=True))
-            turn.emit(ContactChanged(is_cut_off=True))
+            self._set_cut_off(turn, is_cut_off=True)
+
+    def _set_cut_off(self, turn: Turn, *, is_cut_off: bool) -> None:
+        self.cut_off = is_cut_off
+        turn.send(EXECUTOR, HoldStarts(held=is_cut_off))
+        turn.emit(ContactChanged(is_cut_off=is_cut_off))
+        self._hold_reminder.begin(turn.elapsed)
+
+    def remind(self, turn: Turn) -> None:
+        """Tell the executor again whether it may start anything: it would start nothing for ever had it missed that it may."""
+        if self._hold_reminder.is_due(turn.elapsed):
+            turn.send(EXECUTOR, HoldStarts(held=self.cut_off))
 
     def _hear(self, turn: Turn) -> None:
         self._heard_at = turn.elapsed
@@ -193,9 +208,7 @@ class Election:
         self._line_lost_at = None
         self._invited = False
         if self.cut_off:
-            self.cut_off = False
-            turn.send(EXECUTOR, HoldStarts(held=False))
-            turn.emit(ContactChanged(is_cut_off=False))
+            self._set_cut_off(turn, is_cut_off=False)
 
     def on_leader_beat(self, message: LeaderBeat, turn: Turn) -> bool:
         """Follow the leader that speaks, unless it is of an older epoch; say whether it is followed."""

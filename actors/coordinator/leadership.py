@@ -53,6 +53,7 @@ from .followup import Followup
 from .membership import Membership
 from .rebuild import Rebuild, made_runs
 from .reign import AUDIT_US, Reign
+from .reminder import Reminder
 from .request import Requests
 from .rescue import Rescue
 
@@ -117,6 +118,7 @@ class Leadership:
         self._sent_at = 0
         self._saved_at = 0
         self._held: list[tuple[str, Work]] = []
+        self._lead_reminder = Reminder(BEAT_US, AUDIT_US)
 
     # ---- begin and end --------------------------------------------------------------------------------------------------
 
@@ -129,7 +131,11 @@ class Leadership:
         self._rebuild.ask(turn)
 
     def tell_lead(self, turn: Turn) -> None:
-        """Tell the other actors of the reign that it goes on; harmless to those who know."""
+        """Tell the other actors of the reign that it goes on, and remind them; harmless to those who know."""
+        self._lead_reminder.begin(turn.elapsed)
+        self._say_lead(turn)
+
+    def _say_lead(self, turn: Turn) -> None:
         for actor in REIGNING:
             turn.send(actor, Lead(self.reign.epoch, self.reign.node))
 
@@ -316,6 +322,8 @@ class Leadership:
             turn.send(PERSISTENCE, RenewLease(self._me.holder, self.reign.epoch))
         if self._save is not None and turn.elapsed - self._sent_at >= SAVE_LOST_US:
             self._send_again(self._save, turn)
+        if not self.reign.quiet and self._lead_reminder.is_due(turn.elapsed):
+            self._say_lead(turn)
 
     def _audit(self, turn: Turn) -> None:
         """Ask again about what waits for a message, in case it was lost."""
@@ -323,8 +331,6 @@ class Leadership:
         reign = self.reign
         if not self.is_ready:
             return
-        if not reign.quiet:
-            self.tell_lead(turn)
         for unnoted in reign.unnoted.values():
             turn.send(DEPENDENCIES, unnoted)
         waiting = made_runs(reign, waiting_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from callsheet.actors.actor import (
     EXECUTOR,
     MILLISECOND,
     PERSISTENCE,
+    REGISTRY,
     CancelTimer,
     Emit,
     Send,
@@ -25,6 +27,7 @@ from callsheet.actors.messages import (
     Follow,
     HandOver,
     HoldStarts,
+    Lead,
     LeaderBeat,
     LeaderChanged,
     LeaderIs,
@@ -255,6 +258,45 @@ def test_a_node_that_hears_its_leader_no_more_starts_nothing_until_it_does() -> 
     node.hear()
     assert Send(EXECUTOR, HoldStarts(held=False)) in node.sent
     assert node.events[-1] == ContactChanged(is_cut_off=False)
+
+
+def test_an_executor_that_had_no_room_for_it_is_told_again_that_it_may_start_what_it_has() -> None:
+    node = OneNode()
+    node.hear()
+    node.wait(1_100 * MILLISECOND)
+    node.hear()
+    heard_at = node.elapsed
+    told: list[int] = []
+    while node.elapsed < heard_at + 5 * SECOND:
+        messages = node.wait(node.elapsed + 100 * MILLISECOND) + node.hear()
+        assert HoldStarts(held=True) not in messages
+        told += [node.elapsed - heard_at] * messages.count(HoldStarts(held=False))
+    assert len(told) == 3, "soon at first, and then ever more seldom"
+    assert told[0] <= SECOND
+
+
+def test_a_leader_that_was_cut_off_before_tells_its_executor_again_that_it_may_start_what_it_has() -> None:
+    node = OneNode()
+    node.hear()
+    node.wait(1_100 * MILLISECOND)
+    node.tell(LeaseSeen(lease("n1"), dead=True))
+    node.tell(LeaseTaken(2, NOTHING), sender=PERSISTENCE)
+    assert HoldStarts(held=False) in node.wait(node.elapsed + SECOND)
+
+
+def test_an_actor_that_had_no_room_for_it_hears_again_of_the_reign_soon_and_then_ever_more_seldom() -> None:
+    node = OneNode()
+    node.tell(LeaseSeen(None, dead=False))
+    node.tell(LeaseTaken(1, NOTHING), sender=PERSISTENCE)
+    node.sent.clear()
+    told: list[int] = []
+    while node.elapsed < 2 * 60 * SECOND:
+        node.wait(node.elapsed + SECOND // 2)
+        told += [node.elapsed] * sum(it == Send(REGISTRY, Lead(1, "n2")) for it in node.sent)
+        node.sent.clear()
+    first = SECOND // 2
+    assert told[:6] == [first, 3 * first, 7 * first, 15 * first, 31 * first, 63 * first]
+    assert {after - before for before, after in pairwise(told[6:])} == {30 * SECOND}
 
 
 def test_a_node_that_only_works_asks_whom_it_can_reach_and_never_looks_at_a_lease() -> None:
