@@ -52,7 +52,6 @@ A forked child would share the locks, and keep them when its parent dies; so it 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import mmap
 import os
@@ -71,8 +70,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
+from ...file_lock import FileLock
 from ...forks import register
-from .file_lock import FileLock
 from .machine import boot_id, machine_id
 from .runner import Begun
 
@@ -111,10 +110,11 @@ class Segment:
         self.path = path
         self._map = mmap.mmap(file, length)
         self.words = memoryview(self._map).cast("q")
+        self._alive: FileLock | None = None
 
     @classmethod
-    def create(cls, path: Path, number: int, lock: FileLock | None = None) -> Segment:
-        """Make a segment, locked if a lock is given.
+    def create(cls, path: Path, number: int, *, locked: bool = False) -> Segment:
+        """Make a segment; `locked`, it holds the lock on its file until it is closed.
 
         Its room on the disk is taken now, because a store into a hole of a full disk kills the process.
         """
@@ -127,9 +127,9 @@ class Segment:
                 os.posix_fallocate(file, 0, length)
             segment = cls(path, file, length)
             segment._map[: _HEADER.size] = _header(number)
-            if lock is not None:
-                took = lock.take(unnamed, fcntl.LOCK_EX)
-                assert took, "nobody else knows this file"
+            if locked:
+                segment._alive = FileLock.on(unnamed)
+                assert segment._alive is not None, "nobody else knows this file"
             unnamed.rename(path)
         except BaseException:
             unnamed.unlink(missing_ok=True)
@@ -185,9 +185,11 @@ class Segment:
         self._map[: len(MAGIC)] = bytes(len(MAGIC))
 
     def close(self) -> None:
-        """Unmap it."""
+        """Unmap it, and let go of its lock."""
         self.words.release()
         self._map.close()
+        if self._alive is not None:
+            self._alive.close()
 
 
 class Marks:
@@ -206,8 +208,7 @@ class Marks:
         self.folder = folder
         self._lock = threading.Lock()
         self._barrier = threading.Lock()
-        self._alive = FileLock()
-        self._segments = [Segment.create(segment_path(folder, incarnation, 0), 0, self._alive)]
+        self._segments = [Segment.create(segment_path(folder, incarnation, 0), 0, locked=True)]
         self._words = [self._segments[0].words]
         self._free: list[int] = []
         self._fresh = itertools.count()
@@ -263,10 +264,9 @@ class Marks:
         """Unmap the file. It stays for whoever recovers, unless the folder was private."""
         with self._lock:
             self._words = []
-            for segment in self._segments:
+            for segment in reversed(self._segments):  # the first, and with it the lock, goes last
                 segment.close()
             self._segments = []
-            self._alive.release()
         if self._cleanup is not None:
             self._cleanup()
 
@@ -383,10 +383,10 @@ def sweep_marks(folder: Path | None, keep: Iterable[str]) -> None:
         incarnation = unquote(path.name.removesuffix(".marks"))
         if path in kept or path != segment_path(folder, incarnation, 0) or re.search(r"\.\d+$", incarnation):
             continue
-        lock = FileLock()
-        if lock.take(path, fcntl.LOCK_EX):
+        lock = FileLock.on(path)
+        if lock is not None:
             remove_marks(folder, incarnation)
-            lock.release()
+            lock.close()
     for path in folder.glob("*.marks.*.new"):
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_mtime < time.time() - UNNAMED_S:
@@ -396,11 +396,12 @@ def sweep_marks(folder: Path | None, keep: Iterable[str]) -> None:
 @contextlib.contextmanager
 def _shared(path: Path) -> Iterator[bool]:
     """Answer whether nobody holds the lock on a file; then it is neither locked nor swept in here."""
-    lock = FileLock()
+    lock = FileLock.on(path, shared=True)
     try:
-        yield lock.take(path, fcntl.LOCK_SH)
+        yield lock is not None
     finally:
-        lock.release()
+        if lock is not None:
+            lock.close()
 
 
 @contextlib.contextmanager
@@ -410,16 +411,15 @@ def _revoking(folder: Path) -> Iterator[None]:
     Raises:
         TimeoutError: somebody else is at it, and does not end.
     """
-    lock = FileLock()
     deadline = time.monotonic() + REVOKING_S
-    while not lock.take(folder, fcntl.LOCK_EX):
+    while (lock := FileLock.on(folder)) is None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{folder}: somebody else has been revoking for {REVOKING_S} s")
         time.sleep(_POLL_S)
     try:
         yield
     finally:
-        lock.release()
+        lock.close()
 
 
 def segment_paths(folder: Path | None, incarnation: str) -> Sequence[Path]:

@@ -13,7 +13,7 @@ import pytest
 
 from callsheet.actors.persistence.sqlite.lives import Life, Lives
 from callsheet.actors.persistence.sqlite.process import started_at
-from callsheet.errors import NameTaken
+from callsheet.errors import NameTaken, StoreError
 
 ENTER = """
 import sys
@@ -100,6 +100,18 @@ def test_a_name_belongs_to_one_that_lives(path: Path, monkeypatch: pytest.Monkey
     first.leave()
     second.enter("node/1")
     second.leave()
+
+
+def test_a_file_that_cannot_be_made_is_named(path: Path) -> None:
+    lives = Lives(path)
+    lives.enter("node/1")
+    lives.leave(keep=True)
+    [file] = files(path)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(StoreError, match=r"\.life: cannot be made or locked"):
+        lives.enter("node/1")
+    assert lives.name == ""
 
 
 def test_a_name_may_be_long_and_of_any_letters(path: Path) -> None:

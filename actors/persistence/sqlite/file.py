@@ -63,7 +63,7 @@ class StoreFile:
         assert self._open is None, "the store is open already"
         check_version()
         is_ready = self._look()
-        self.write_lock.file.open()
+        self.write_lock.open()
         try:
             if is_ready:
                 self._open = self._connect()

@@ -15,7 +15,6 @@ file is still the one of that name; so nobody holds a lock that others cannot se
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import time
@@ -26,7 +25,7 @@ from typing import Final
 from msgspec import Struct
 
 from ....errors import NameTaken, StoreError
-from ..file_lock import FileLock
+from ....file_lock import FileLock
 from .process import started_at
 
 ENTER_TRIES: Final = 50
@@ -62,7 +61,7 @@ class Lives:
 
         Raises:
             NameTaken: a process that lives has this name.
-            StoreError: the file cannot be made.
+            StoreError: the file cannot be made or locked.
         """
         if self._own is not None and self._name == name:
             return
@@ -73,12 +72,10 @@ class Lives:
             raise StoreError(f"{self._folder}: cannot be made ({error.strerror}); is its folder writable?") from None
         for _ in range(ENTER_TRIES):
             own = FileLock(self._file(name))
-            own.open()
-            if own.take() and own.is_in_place():
+            if self._take(own):
                 self._sign(own, name)
                 self._own, self._name = own, name
                 return
-            own.close()
             time.sleep(ENTER_PAUSE_S)
         raise NameTaken(
             f"{self._folder}: another process lives under the name {name!r}; give each node of a store a name of its own"
@@ -119,6 +116,19 @@ class Lives:
         return self._folder / (hashlib.blake2b(name.encode(), digest_size=16).hexdigest() + SUFFIX)
 
     @staticmethod
+    def _take(own: FileLock) -> bool:
+        """Whether the lock is ours now, on the file that everybody finds under this name; else it is closed."""
+        try:
+            own.open()
+            if own.take() and own.is_in_place():
+                return True
+        except OSError as error:
+            own.close()
+            raise StoreError(f"{own.path}: cannot be made or locked ({error.strerror})") from None
+        own.close()
+        return False
+
+    @staticmethod
     def _sign(own: FileLock, name: str) -> None:
         text = f"{os.getpid()} {started_at(os.getpid())} {name}\n".encode()[:LONGEST_TEXT]
         try:
@@ -132,28 +142,23 @@ class Lives:
     def _is_free(file: Path) -> bool:
         """Whether the file is signed, and nobody locks it."""
         try:
-            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            lock = FileLock.on(file, shared=True)  # shared: two may look at once
         except OSError:
+            return False
+        if lock is None:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two may look at once
-            return os.fstat(descriptor).st_size > 0
-        except OSError:
-            return False
+            return os.fstat(lock.descriptor).st_size > 0
         finally:
-            os.close(descriptor)
+            lock.close()
 
 
 def _remove_if_free(file: Path) -> None:
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), file.stat()):
-            file.unlink()
-    except OSError:
-        return
-    finally:
-        os.close(descriptor)
+    with suppress(OSError):
+        lock = FileLock.on(file)
+        if lock is not None:
+            try:
+                if lock.is_in_place():
+                    file.unlink()
+            finally:
+                lock.close()

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from ....errors import StoreBusy
-from ..file_lock import FileLock
+from ....errors import StoreBusy, StoreError
+from ....file_lock import FileLock
 
 LONGEST_WAIT_S: Final = 2.0
 SHORTEST_PAUSE_S: Final = 0.000_2
@@ -30,12 +30,26 @@ class WriteLock:
     def __init__(self, path: Path) -> None:
         self.file = FileLock(path.with_name(path.name + ".lock"))
 
+    def open(self) -> None:
+        """Open its file; nothing is locked yet.
+
+        Raises:
+            StoreError: the file cannot be made.
+        """
+        try:
+            self.file.open()
+        except OSError as error:
+            raise StoreError(
+                f"{self.file.path}: cannot be made ({error.strerror}); is the folder there and writable?"
+            ) from None
+
     @contextmanager
     def held(self, look: Callable[[], None] | None = None) -> Iterator[None]:
         """Hold the lock. `look` is called when it takes long, to see what is wrong.
 
         Raises:
             StoreBusy: others held it for longer than LONGEST_WAIT_S.
+            StoreError: the file cannot be locked.
         """
         self.take(look)
         try:
@@ -45,13 +59,13 @@ class WriteLock:
 
     def take(self, look: Callable[[], None] | None = None) -> None:
         """Take the lock, until it is freed or closed; as `held`."""
-        if self.file.take():
+        if self._take_if_free():
             return
         began, looks = time.monotonic(), 0
         pause_s = SHORTEST_PAUSE_S
         while True:
             time.sleep(pause_s)
-            if self.file.take():
+            if self._take_if_free():
                 return
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             waited_s = time.monotonic() - began
@@ -63,3 +77,9 @@ class WriteLock:
             if look is not None and waited_s >= (looks + 1) * LOOK_AFTER_S:
                 looks += 1
                 look()
+
+    def _take_if_free(self) -> bool:
+        try:
+            return self.file.take()
+        except OSError as error:
+            raise StoreError(f"{self.file.path}: cannot be locked ({error.strerror})") from None

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.actors.persistence.file_lock import FileLock
-from callsheet.errors import StoreError
+from callsheet.file_lock import FileLock
 
 HOLDER = """
 import sys
 from pathlib import Path
-from callsheet.actors.persistence.file_lock import FileLock
+from callsheet.file_lock import FileLock
 lock = FileLock(Path(sys.argv[1]))
 lock.open()
 assert lock.take()
@@ -102,7 +101,7 @@ def test_a_file_that_was_removed_is_not_in_place(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"none/lock: cannot be made"):
+    with pytest.raises(FileNotFoundError, match=r"none/lock"):
         opened(tmp_path / "none" / "lock")
 
 
@@ -110,3 +109,33 @@ def test_the_lock_file_is_its_owners_only(tmp_path: Path) -> None:
     lock = opened(tmp_path / "lock")
     assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
     lock.close()
+
+
+def test_a_file_or_folder_that_is_there_is_locked_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("text")
+    for each in (path, tmp_path):
+        lock = FileLock.on(each)
+        assert lock is not None
+        assert lock.is_in_place()
+        assert FileLock.on(each) is None
+        lock.close()
+        again = FileLock.on(each)
+        assert again is not None
+        again.close()
+    assert path.read_text() == "text"
+
+
+def test_what_is_not_there_is_not_made_by_looking_for_its_lock(tmp_path: Path) -> None:
+    assert FileLock.on(tmp_path / "none") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shared_locks_exclude_none_but_the_one_that_is_not(tmp_path: Path) -> None:
+    first, second, alone = opened(tmp_path / "lock"), opened(tmp_path / "lock"), opened(tmp_path / "lock")
+    assert [first.take(shared=True), second.take(shared=True), alone.take()] == [True, True, False]
+    first.close()
+    assert not alone.take()
+    second.close()
+    assert [alone.take(), FileLock.on(tmp_path / "lock", shared=True)] == [True, None]
+    alone.close()
