@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
@@ -10,26 +10,21 @@ from ..actors.records import DEFAULT_TENANT, RunState
 from ..client.handle import Handle
 from ..client.vocabulary import Vocabulary
 from .option import DebugOption, JsonOption, StoreOption, TenantOption
-from .outcome import REFUSED, CommandError
+from .outcome import REFUSED
 from .output import fields, show_json
 from .reach import changing, is_running
+from .waiting import STORED, WaitOption, WaitTimeoutOption, check_wait
 
 JobsArgument = Annotated[list[str], typer.Argument(metavar="JOB...", help="Names of jobs.")]
 RunsArgument = Annotated[list[int], typer.Argument(metavar="RUN...", help="Numbers of runs.")]
-WAITS: Final = "no scheduler is running; it waits in the store until one does"
 
 
 def trigger_command(
     jobs: JobsArgument,
     store: StoreOption = None,
     tenant: TenantOption = DEFAULT_TENANT,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for the end; anything but SUCCEEDED is exit code 1.")
-    ] = False,
-    timeout: Annotated[
-        float | None,
-        typer.Option("--timeout", metavar="SECONDS", min=0, help="Wait so long at most; then exit code 5."),
-    ] = None,
+    wait: WaitOption = False,
+    timeout: WaitTimeoutOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -37,8 +32,7 @@ def trigger_command(
     del debug
     with changing(store, tenant) as scheduler:
         runs = is_running(scheduler)
-        if wait and not runs:
-            raise CommandError("--wait: no scheduler is running, and the run would wait for one; nothing was triggered")
+        check_wait(wait, runs, "triggered")
         for job in jobs:
             scheduler.job_view(job)
         handles = [scheduler.trigger(job) for job in jobs]
@@ -49,7 +43,7 @@ def trigger_command(
     else:
         for each in told:
             state = f" {each['state']}{': ' + each['error'] if each['error'] else ''}" if wait else ""
-            print(f"{each['job']}: run {each['run_id']}{state}{'' if runs else '; ' + WAITS}")
+            print(f"{each['job']}: run {each['run_id']}{state}{'' if runs else '; ' + STORED}")
     if any(end is not RunState.SUCCEEDED for end in ends):
         raise typer.Exit(REFUSED)
 

@@ -19,7 +19,7 @@ from ..client.leadership import Leader
 from ..client.remote import Client
 from ..client.view import MemberView
 from ..errors import Refused
-from .option import DebugOption, JsonOption, KeyOption, StoreOption, key_file, store_url
+from .option import DebugOption, JsonOption, KeyOption, StoreOption, ToOption, key_file, store_url
 from .outcome import NotFound, WrongUsage
 from .output import Column, fields, is_terminal, make_table, seconds_text, show_json, show_json_line, show_table
 
@@ -34,10 +34,6 @@ WAIT_LOOK_S: Final = 0.1
 ASK_AGAIN_S: Final = 1.0
 """How often a node is asked again to drain, until it is seen to: the first word may be lost."""
 
-ToOption = Annotated[
-    list[str] | None,
-    typer.Option("--to", metavar="ENDPOINT", help="A node of the cluster, tcp://host:port; several may be said."),
-]
 TimeoutOption = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Wait so long for an answer; then exit code 5.")
 ]

@@ -24,6 +24,10 @@ StoreOption = Annotated[
         show_default=False,
     ),
 ]
+ToOption = Annotated[
+    list[str] | None,
+    typer.Option("--to", metavar="ENDPOINT", help="A node of the cluster, tcp://host:port; several may be said."),
+]
 KeyOption = Annotated[
     Path | None,
     typer.Option(

@@ -14,11 +14,11 @@ import typer
 from ..actors.records import DEFAULT_TENANT, RunState
 from ..client.handle import Handle
 from ..errors import RunError
-from .change_command import WAITS
-from .option import DebugOption, JsonOption, KeyOption, StoreOption, TenantOption
-from .outcome import REFUSED, CommandError
+from .option import DebugOption, JsonOption, KeyOption, StoreOption, TenantOption, ToOption
+from .outcome import REFUSED
 from .output import is_terminal, show_json
 from .reach import is_running, submitting
+from .waiting import STORED, WaitOption, WaitTimeoutOption, check_wait
 
 
 def submit_command(
@@ -27,21 +27,13 @@ def submit_command(
         list[str] | None,
         typer.Argument(metavar="[ARGS...]", help="Its arguments, each as JSON; what is none is text."),
     ] = None,
-    to: Annotated[
-        list[str] | None,
-        typer.Option("--to", metavar="ENDPOINT", help="A node of the cluster, tcp://host:port; several may be said."),
-    ] = None,
+    to: ToOption = None,
     store: StoreOption = None,
     key: KeyOption = None,
     tenant: TenantOption = DEFAULT_TENANT,
     count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="How many runs to ask for.")] = 1,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for the end; anything but SUCCEEDED is exit code 1.")
-    ] = False,
-    timeout: Annotated[
-        float | None,
-        typer.Option("--timeout", metavar="SECONDS", min=0, help="Wait so long at most; then exit code 5."),
-    ] = None,
+    wait: WaitOption = False,
+    timeout: WaitTimeoutOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -50,8 +42,7 @@ def submit_command(
     given = tuple(_read(text) for text in arguments or ())
     with submitting(to or (), store, key, tenant) as scheduler:
         runs = is_running(scheduler)
-        if wait and not runs:
-            raise CommandError("--wait: no scheduler is running, and the run would wait for one; nothing was submitted")
+        check_wait(wait, runs, "submitted")
         began = time.monotonic()
         handles = scheduler.submit_many(repeat((job, *given), count))
         took_s = time.monotonic() - began
@@ -79,7 +70,7 @@ def _tell(job: str, handles: Sequence[Handle], states: Sequence[RunState], took_
         said = f"{len(handles):,} runs, {handles[0].run_id} to {handles[-1].run_id}"
         said += "".join(f"; {count:,} {state}" for state, count in Counter(map(str, states)).most_common())
         said += f"; stored in {took_s:.3f} s, {len(handles) / max(took_s, 1e-6):,.0f} a second" if is_terminal() else ""
-    print(f"{job}: {said}{'' if runs else '; ' + WAITS}")
+    print(f"{job}: {said}{'' if runs else '; ' + STORED}")
 
 
 def _outcome(handle: Handle) -> str:
