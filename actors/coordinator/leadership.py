@@ -3,8 +3,8 @@
     LeaseTaken ─▶ Lead to clock, registry, dependencies ─▶ rebuild ─▶ work ─▶ LeaseLost, fenced, a newer leader
 
 It gathers facts in a `Batch` and has one `Save` on its way at a time; orders, answers and acknowledgements leave only when
-the batch that holds their facts is durable. When a batch is refused because the store is full or busy, new submissions in it
-are refused and the rest is sent again, the same key, until it is written: nothing that ran is forgotten.
+the batch that holds their facts is durable. When a batch is refused because the store is full, new submissions in it are
+refused. What is left of a refused batch is sent again, by another key, until it is written: nothing that ran is forgotten.
 
 A message of another reign, an outcome with a stale fence and a key that was answered before change nothing.
 """
@@ -289,8 +289,8 @@ class Leadership:
         if message.code != "busy":
             reign.store_full = f"the store takes no writes: {message.text}"
             self._followup.refuse(batch, reign.store_full, turn)
-            self._saves += 1
-            self._save = Save(f"batch/{reign.epoch}/{self._saves}", reign.epoch, batch.writes(reign.epoch, turn.now))
+        self._saves += 1
+        self._save = Save(f"batch/{reign.epoch}/{self._saves}", reign.epoch, batch.writes(reign.epoch, turn.now))
         turn.set_timer("save", turn.elapsed + SAVE_AGAIN_US, steady=True)
         return True
 

@@ -26,7 +26,10 @@ class Saved(Struct, frozen=True, tag="saved"):
 
 
 class SaveRejected(Struct, frozen=True, tag="save_rejected"):
-    """Nothing of the batch was written. `fenced`: step down; `full` and `busy`: try again later; `broken`: the store is gone."""
+    """Nothing of the batch was written, and by this key nothing will be.
+
+    `fenced`: step down; `full` and `busy`: try again later; `broken`: the store is gone.
+    """
 
     key: str
     code: Literal["fenced", "full", "busy", "broken"]

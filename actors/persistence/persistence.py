@@ -13,8 +13,10 @@ Where even that cannot be read because the store is busy, nobody knows whether t
 reign is over, and the next one reads what there is. A store that is broken is told as such, so that clients hear its fault at
 once; what they are refused then may turn out to be stored.
 
-A `Save` whose key was written before in this reign is answered again without being written again. A reign ends here with
-the first sign of its end; what is asked to be saved in its name later is answered "fenced" without asking the store.
+A `Save` whose key was answered before in this reign is answered the same again: what was written is not written twice, and
+what was refused stays refused, since who sent it has gone on, and a copy of it may come late. Who tries again takes a new
+key. A reign ends here with the first sign of its end; what is asked to be saved in its name later is answered "fenced" without
+asking the store.
 
 On a node that does not lead, the store is read only: questions are answered, the lease is watched, and may be taken as it
 was seen. Nothing else is written there.
@@ -49,7 +51,7 @@ from ..messages import (
 from .store import AddRuns, Committed, GetCounters, InsertJob, Store, Write
 
 REMEMBERED_KEYS: Final = 4_096
-"""Keys of written batches that are kept, to answer a repeated one."""
+"""Keys of batches whose answers are kept, to answer a repeated one."""
 
 GROUP_WRITES: Final = 20_000
 """Rows, about, that one transaction holds at most; more are written in several."""
@@ -75,7 +77,7 @@ class Persistence:
         self._idle_since: int | None = None
         self._saves: list[tuple[Address, Save]] = []
         self._reads: list[tuple[Address, Read]] = []
-        self._written: OrderedDict[tuple[Address, str], Committed] = OrderedDict()
+        self._answered: OrderedDict[tuple[Address, str], Saved | SaveRejected] = OrderedDict()
 
     def receive(self, message: Accepted, turn: Turn) -> None:
         """Gather what is to be written or read; lease messages are done at once."""
@@ -152,7 +154,7 @@ class Persistence:
             return
         self._holder, self._epoch, self._seq = message.holder, lease.epoch, 0
         self._saves.clear()
-        self._written.clear()
+        self._answered.clear()
         turn.reply(LeaseTaken(lease.epoch, counters))
 
     def _on_renew_lease(self, message: RenewLease, turn: Turn) -> None:
@@ -176,12 +178,12 @@ class Persistence:
     def _write(self, group: list[tuple[Address, Save]], turn: Turn) -> None:
         fresh = []
         for sender, save in group:
-            done = self._written.get((sender, save.key))
+            answer = self._answered.get((sender, save.key))
             if save.epoch != self._epoch:
                 now = f"now is {self._epoch}" if self._epoch else "this node does not lead"
                 turn.send(sender, SaveRejected(save.key, "fenced", f"epoch {save.epoch} is over, {now}"))
-            elif done is not None:
-                turn.send(sender, Saved(save.key, done))
+            elif answer is not None:
+                turn.send(sender, answer)
             else:
                 fresh.append((sender, save))
         if not fresh:
@@ -195,13 +197,12 @@ class Persistence:
             if code == "fenced":
                 self._end_reign(self._epoch)
             for sender, save in fresh:
-                turn.send(sender, SaveRejected(save.key, code, str(error)))
+                self._answer(sender, SaveRejected(save.key, code, str(error)), turn)
             return
         alone = len(fresh) == 1
         for sender, save in fresh:
             share = committed if alone else _share(committed, save)
-            self._remember((sender, save.key), share)
-            turn.send(sender, Saved(save.key, share))
+            self._answer(sender, Saved(save.key, share), turn)
 
     def _commit(self, writes: list[Write]) -> Committed:
         try:
@@ -223,10 +224,11 @@ class Persistence:
             raise StoreBusy(f"a commit was cut off and did not take effect: {cut_off}") from cut_off
         return committed
 
-    def _remember(self, key: tuple[Address, str], committed: Committed) -> None:
-        self._written[key] = committed
-        if len(self._written) > REMEMBERED_KEYS:
-            self._written.popitem(last=False)
+    def _answer(self, sender: Address, answer: Saved | SaveRejected, turn: Turn) -> None:
+        self._answered[sender, answer.key] = answer
+        if len(self._answered) > REMEMBERED_KEYS:
+            self._answered.popitem(last=False)
+        turn.send(sender, answer)
 
     # ---- reading --------------------------------------------------------------------------------------------------------
 

@@ -136,6 +136,16 @@ def test_full_and_busy_are_told_apart() -> None:
         assert rejected.code == code
 
 
+@pytest.mark.parametrize("error", [StoreFull("no room"), StoreBusy("locked"), StoreError("broken")], ids=type)
+def test_a_save_that_was_refused_stays_refused_by_its_key_when_a_copy_of_it_comes_late(error: StoreError) -> None:
+    actor, store = leading()
+    store.error = error
+    (rejected,) = sent(deliver(actor, save("a", run(1)), now=NOW), SaveRejected)
+    assert sent(deliver(actor, save("a", run(1)), now=NOW), SaveRejected) == [rejected]
+    effects = deliver(actor, save("b", run(1)), Read("r", GetRuns("t", (1,))), now=NOW)
+    assert [saved.key for saved in sent(effects, Saved)] == ["b"]
+
+
 def test_an_unknown_outcome_is_read_back() -> None:
     actor, store = leading()
     store.error = StoreUnknown("cut off")

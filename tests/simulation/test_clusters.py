@@ -35,7 +35,9 @@ def test_all_invariants_hold_under_each_class_of_faults_alone(fault: str, apart:
 def test_the_lead_changes_and_work_runs_on_more_than_one_node() -> None:
     results = [run(seed, 3, "faults=kill+freeze,faulty_s=20") for seed in range(3_000, 3_005)]
 
-    assert sum("leaders changed" in result.counts for result in results) >= 3, "a fault may miss the leader, most do not"
+    assert sum("leaders changed" in result.counts for result in results) >= 3, (
+        "a fault may miss the leader, most do not"
+    )
     assert all(result.counts["worlds with work on several nodes"] for result in results)
 
 
