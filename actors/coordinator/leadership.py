@@ -224,7 +224,12 @@ class Leadership:
                 assert_never(message)
 
     def on_offer(self, message: Offer, turn: Turn) -> None:
-        """An executor offers places; what was parked may have one."""
+        """An executor offers places; what was parked may have one.
+
+        Nobody would notice the end of a node that is no member, so it gets nothing; one that comes is asked what it offers.
+        """
+        if not self.membership.is_known(message.incarnation):
+            return
         reign = self.reign
         may_run_more = reign.places.offer(turn.sender, message)
         self.membership.on_offer(message)

@@ -148,8 +148,12 @@ class Membership:
             turn.emit(Happened(Event(turn.now, "node_refused", text=text), "warning"))
         return False
 
+    def is_known(self, incarnation: str) -> bool:
+        """Whether this life of a node is a member, or the leader itself."""
+        return incarnation == self._me.incarnation or incarnation in self._peers
+
     def on_offer(self, offer: Offer) -> None:
-        """A node offers places; one that may get no work keeps its place closed."""
+        """A member offers places; one that may get no work keeps its place closed."""
         peer = self._peers.get(offer.incarnation)
         place = self._reign.places.of(offer.incarnation)
         if place is not None:

@@ -229,7 +229,7 @@ def test_what_a_dead_life_said_does_not_bring_it_back_however_late_it_arrives() 
     assert len(leader.assigned()) == 1, "another life of the node is welcome"
 
 
-def test_a_node_that_is_silent_for_long_is_given_up() -> None:
+def test_a_node_that_is_silent_for_long_is_given_up_and_gets_nothing_for_late_words_until_it_is_heard() -> None:
     leader = Cluster()
     leader.admit(draft())
     (order,) = leader.assigned()
@@ -240,6 +240,12 @@ def test_a_node_that_is_silent_for_long_is_given_up() -> None:
     assert [state for _, state in ends(leader)] == [RunState.LOST]
     leader.tell(AttemptsEnded("n2", (outcome(order),)), sender=OTHER)
     assert [state for _, state in ends(leader)] == [RunState.LOST]
+    leader.offer()
+    leader.admit(draft(), key="k2")
+    assert leader.assigned() == [order]
+    leader.beat()
+    leader.offer()
+    assert len(leader.assigned()) == 2
 
 
 def test_an_order_that_was_taken_back_while_its_claim_was_being_stored_never_leaves() -> None:
