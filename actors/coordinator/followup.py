@@ -85,10 +85,9 @@ class Followup:
             if live is None:
                 self._reign.batch.forget(run_id)  # it has ended while its batch was on its way
                 continue
-            self._withdraw(live, batch)
+            self._withdraw(live, batch, turn.now)
             batch.made = [made for made in batch.made if made.run_id != run_id]
-            if live.run.group:
-                self._dissolve(live, old, batch, turn)
+            self._dissolve(live, old, batch, turn)
         refused = set()
         for admitted in batch.admitted:
             found = next((run_id for run_id in admitted.run_ids if run_id in conflicts), None)
@@ -99,10 +98,13 @@ class Followup:
         return replaced
 
     def _dissolve(self, live: Live, old: Run, batch: Batch, turn: Turn) -> None:
-        """The other runs of a withdrawn run's group were stored, and stand for nothing now."""
+        """What was made with a withdrawn run was stored and stands for nothing now: the hooks before it, the rest of its group."""
         group = (live.run.tenant, live.run.group)
-        for made in [made for made in batch.made if (made.tenant, made.group) == group]:
-            other = self._reign.book.live.get(made.run_id)
+        others = [run.run_id for run in batch.runs if run.parent == live.run.run_id]
+        if live.run.group:
+            others.extend(made.run_id for made in batch.made if (made.tenant, made.group) == group)
+        for number in others:
+            other = self._reign.book.live.get(number)
             if other is None:
                 continue
             if other.fence:
@@ -118,12 +120,13 @@ class Followup:
         self._admission.answered(admitted.key, rejected)
         turn.send(admitted.client, rejected)
 
-    def _withdraw(self, live: Live, batch: Batch) -> None:
+    def _withdraw(self, live: Live, batch: Batch, now: int) -> None:
         """Forget a run that the store did not take; if it was claimed in the same batch, the claim is void."""
         if live.fence:
             self._void_claim(live, batch)
         live.ticket = 0
         self._reign.book.leave(live)
+        self._reign.open_gates(live, now)
 
     def _void_claim(self, live: Live, batch: Batch) -> None:
         """Take back a claim that stands in this batch, and whose order has not left."""
@@ -179,12 +182,12 @@ class Followup:
                 self._admission.forget_token(live.run)
                 gone.add(live.run.run_id)
                 if live.run.run_id in self._reign.book.live:
-                    self._withdraw(live, batch)
+                    self._withdraw(live, batch, turn.now)
         for run in batch.runs:
             hook = self._reign.book.live.get(run.run_id)
             if run.parent in gone and hook is not None:
                 gone.add(run.run_id)
-                self._withdraw(hook, batch)
+                self._withdraw(hook, batch, turn.now)
         batch.admitted = []
         batch.runs = [run for run in batch.runs if run.run_id not in gone]
         batch.made = [made for made in batch.made if made.run_id not in gone]

@@ -191,10 +191,7 @@ class Reign:
         if run.group:
             group_end = GroupEnd(run.run_id, run.tenant, run.job, run.group, state, end.result)
             batch.moved.append(group_end)
-        if run.run_id in self.book.gated:
-            for waiting in self.book.open_gates(live):
-                if waiting.state is RunState.BLOCKED:
-                    self.make_ready(waiting, now)
+        self.open_gates(live, now)
         if run.slot is not None and run.cause == "slot":
             self.rearm(live.job, run.slot, now)
         if run.cause == "hook":
@@ -204,6 +201,13 @@ class Reign:
         elif self.hooks:
             for moment in moments_of(state):
                 self.call_hooks(moment, live.job, tell_end(moment, run, end), now, parent=run.run_id)
+
+    def open_gates(self, gone: Live, now: int) -> None:
+        """Let go on what waited for a run that is no more."""
+        if gone.run.run_id in self.book.gated:
+            for waiting in self.book.open_gates(gone):
+                if waiting.state is RunState.BLOCKED:
+                    self.make_ready(waiting, now)
 
     def rearm(self, job: Job, slot: int, now: int) -> None:
         """A job whose next slot counts from the end of its last run gets it now."""

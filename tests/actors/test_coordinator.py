@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from callsheet.actors.executor.runner import Outcome
 from callsheet.actors.messages import (
     Accepted,
     AdmitSlot,
     AdmitSlots,
     AttemptsEnded,
+    Beat,
     CancelAccepted,
     CancelLive,
     Decided,
@@ -15,6 +18,7 @@ from callsheet.actors.messages import (
     DueSlot,
     HoldJob,
     JobHeld,
+    KnowJobs,
     MarksRead,
     Recorded,
     RequestRejected,
@@ -25,6 +29,7 @@ from callsheet.actors.messages import (
     StockTaken,
     Stop,
     StopAttempts,
+    TakeStock,
     TimerFired,
     Unblock,
     WatchLive,
@@ -39,7 +44,7 @@ from callsheet.actors.persistence.store import (
     AdvanceJob,
     Committed,
 )
-from callsheet.actors.records import ClaimEntry, Decision, ErrorInfo, Job, LiveRun, Retry, Run, RunState
+from callsheet.actors.records import ClaimEntry, Decision, ErrorInfo, Hook, Job, LiveRun, Retry, Run, RunState
 from callsheet.triggers import DecisionKind
 from support.actors import MINUTE, NOW, SECOND, Leader, make_job
 
@@ -336,6 +341,20 @@ def test_a_submission_that_did_not_fit_is_refused_and_leaves_nothing() -> None:
     assert len(leader.assigned()) == 4, "the places of what was refused are free again"
 
 
+def test_the_hooks_before_a_run_that_was_there_by_its_key_are_cancelled() -> None:
+    leader = Leader()
+    leader.tell(KnowJobs((make_job("first", hook=Hook(moment="before")),)))
+    leader.hold_saves = True
+    leader.admit(draft(token="key"))
+    (held,) = leader.held
+    (runs,) = [write.runs for write in held.writes if isinstance(write, AddRuns)]
+    asked, hook = sorted(runs, key=lambda run: run.job, reverse=True)
+    leader.hold_saves = False
+    leader.tell(Saved(held.key, Committed(tokens=((asked.run_id, replace(asked, run_id=99)),))), sender="persistence")
+    assert leader.assigned() == []
+    assert [(end.run_id, end.state) for end in leader.written(AddEnds, "ends")] == [(hook.run_id, RunState.CANCELLED)]
+
+
 def live_row(run_id: int, *, claim: bool, by: str = "dead", waits_until: int = 0) -> LiveRun:
     run = Run(run_id, "t", "work", 1, "submit", None, "", NOW, NOW, 0, b"")
     return LiveRun(
@@ -439,3 +458,19 @@ def test_a_run_that_had_ended_before_it_was_watched_is_looked_for_again() -> Non
     leader.end(ended)
     leader.tell(WatchLive("client-2", "t", (ended.run_id, running.run_id)), sender="registry")
     assert leader.out[-1] == WatchLive("client-2", "t", (ended.run_id,))
+
+
+def test_an_executor_whose_word_of_a_free_place_was_lost_is_asked_what_it_has() -> None:
+    leader = Leader()
+    asked: list[str] = []
+    take = leader.coordinator.receive
+
+    def receive(message: Any, turn: Any) -> None:
+        take(message, turn)
+        asked.extend(it.to for it in turn.effects if isinstance(getattr(it, "message", None), TakeStock))
+
+    leader.coordinator.receive = receive  # type: ignore[method-assign]
+    leader.tell(Beat("n2", "i2", "", candidate=True, at=leader.now), sender="coordinator@n2")
+    asked.clear()
+    leader.tell(TimerFired("audit"), after=30 * SECOND)
+    assert sorted(asked) == ["executor", "executor@n2"]
