@@ -343,6 +343,8 @@ class Leadership:
             turn.send(
                 DEPENDENCIES, RunsMade(f"made/{reign.epoch}/audit", tuple(waiting[start : start + 256]), rebuilt=True)
             )
+        for place in reign.places.all():  # that it has room again is told once
+            self.rescue.take_stock(place.address, turn)
         self._attempts.send_again(turn)
         self._requests.forget_holds(turn)
         reign.book.ready.tidy()
