@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,11 @@ import pytest
 from callsheet import Client, Scheduler
 from callsheet.cli.cluster_command import Eye, Look, render
 from support.nodes import WITHIN_S
+from support.reached import Make
 from support.source import ROOT
 from support.waiting import eventually
 
 from .conftest import Shell
-
-Make = Callable[..., Scheduler]
 
 
 @pytest.fixture

@@ -16,13 +16,10 @@ from callsheet.cli.reach import is_served
 from callsheet.client.desk import Desk
 from callsheet.node import marks_folder
 from callsheet.transport.local_endpoint import living_endpoints, private_folder
+from support.reached import echo
 from support.waiting import eventually
 
 STORE = ("--store", "sqlite:///jobs.db")
-
-
-def echo(text: str) -> str:
-    return text * 2
 
 
 @pytest.fixture

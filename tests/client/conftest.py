@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from callsheet import Scheduler
+from support.reached import Make, add_echo_and_fail
 
 PATIENCE_S = 20.0
 
@@ -39,9 +40,6 @@ class Gate:
 
     def open(self) -> None:
         self.opened.set()
-
-
-Make = Callable[..., Scheduler]
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -79,6 +77,12 @@ def scheduler(make: Make, store_url: str) -> Scheduler:
 def one(make: Make) -> Scheduler:
     """A scheduler that runs, on the store in memory, for what no store has a part in."""
     return make("memory://").start()
+
+
+@pytest.fixture
+def node(make: Make) -> Scheduler:
+    """A scheduler that runs, that anybody on this machine may reach, with the jobs `echo` and `fail`."""
+    return add_echo_and_fail(make("memory://", processes=0, listen="tcp://127.0.0.1:*")).start()
 
 
 @pytest.fixture

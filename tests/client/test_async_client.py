@@ -4,33 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from callsheet import AsyncClient, Client, NotRunning, RunError, Scheduler, UnknownJob
-
-Make = Callable[..., Scheduler]
-WAIT_S = 20.0
-
-
-def echo(text: str) -> str:
-    sys.stdout.write(f"{text}\n")
-    return text * 2
-
-
-def fail() -> None:
-    raise ValueError("no good")
-
-
-@pytest.fixture
-def node(make: Make) -> Scheduler:
-    made = make("memory://", processes=0, listen="tcp://127.0.0.1:*")
-    made.add(echo, name="echo", args=["ab"], tags=["loud"], overlap="allow_all")
-    made.add(fail, name="fail")
-    return made.start()
+from support.reached import WAIT_S, echo
 
 
 def test_it_says_every_word_of_the_client() -> None:

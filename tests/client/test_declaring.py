@@ -27,8 +27,7 @@ from callsheet import (
     rrule,
     shell,
 )
-
-Make = Callable[..., Scheduler]
+from support.reached import Make
 
 
 def double(value: int) -> int:

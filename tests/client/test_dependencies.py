@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from callsheet import DependencyError, RunError, Scheduler, Snooze, at, every, fixed
+from support.reached import Make
 from support.waiting import eventually
-
-Make = Callable[..., Scheduler]
 
 
 def states(scheduler: Scheduler) -> dict[str, str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgpack
 import pytest
 import zmq
 
-from callsheet import Scheduler
+from support.reached import Make
 
 WAIT_MS = 20_000
 INCARNATION = "71-a1b2"
@@ -92,7 +92,7 @@ def fail() -> None:
 
 
 @pytest.fixture
-def foreigner(make: Callable[..., Scheduler]) -> Iterator[Foreigner]:
+def foreigner(make: Make) -> Iterator[Foreigner]:
     node = make("memory://", processes=0, listen="tcp://127.0.0.1:0", name="n1")
     node.add(multiply, name="multiply", overlap="allow_all")
     node.add(fail, name="fail")

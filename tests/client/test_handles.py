@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,9 +17,8 @@ from callsheet import (
     UnknownJob,
     UnknownRun,
 )
+from support.reached import Make
 from support.waiting import eventually
-
-Make = Callable[..., Scheduler]
 
 
 def add(left: int, right: int = 1) -> int:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 
 from callsheet import DefinitionError, Scheduler, at, every, fixed
+from support.reached import Make
 from support.waiting import eventually
 
-Make = Callable[..., Scheduler]
 Told = dict[str, Any]
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from callsheet import AsyncClient, CallsheetError, Client, Scheduler
+from callsheet import AsyncClient, CallsheetError, Client
 from callsheet.errors import Forbidden, SecurityError
 from callsheet.transport.security.keys import CLUSTER, KeyFolder
+from support.reached import Make
 from support.waiting import eventually
 
 NOW = "2026-11-22T00:00:00Z"
@@ -29,7 +29,7 @@ def keys(tmp_path: Path) -> KeyFolder:
 
 
 @pytest.fixture
-def endpoint(make: Callable[..., Scheduler], keys: KeyFolder) -> str:
+def endpoint(make: Make, keys: KeyFolder) -> str:
     node = make("memory://", processes=0, listen="tcp://127.0.0.1:0", keys=keys.path)
     node.add(double, name="double", overlap="allow_all")
     node.start()

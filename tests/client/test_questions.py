@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from callsheet import Context, Scheduler, UnknownJob, UnknownRun, every
+from support.reached import Make
 from support.waiting import eventually
-
-Make = Callable[..., Scheduler]
 
 
 def test_jobs_are_listed_by_name_by_tag_and_up_to_a_limit(scheduler: Scheduler) -> None:

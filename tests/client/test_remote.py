@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import socket
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,29 +24,10 @@ from callsheet import (
     UnknownRun,
     every,
 )
+from support.reached import WAIT_S, Make, echo
 from support.waiting import eventually
 
-Make = Callable[..., Scheduler]
 HOUR = timedelta(hours=1)
-WAIT_S = 20.0
-
-
-def echo(text: str) -> str:
-    sys.stdout.write(f"{text}\n")
-    return text * 2
-
-
-def fail() -> None:
-    raise ValueError("no good")
-
-
-@pytest.fixture
-def node(make: Make) -> Scheduler:
-    """A scheduler that anybody on this machine may reach."""
-    made = make("memory://", processes=0, listen="tcp://127.0.0.1:*")
-    made.add(echo, name="echo", args=["ab"], tags=["loud"], overlap="allow_all")
-    made.add(fail, name="fail")
-    return made.start()
 
 
 @pytest.fixture

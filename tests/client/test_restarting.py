@@ -16,9 +16,8 @@ import pytest
 
 from callsheet import CallsheetError, RunError, Scheduler, StoreError, every, fixed
 from callsheet.errors import StoreForeign, StoreTooNew
+from support.reached import Make
 from support.waiting import eventually
-
-Make = Callable[..., Scheduler]
 
 HOLDER = """
 import sys

@@ -14,8 +14,6 @@ from callsheet import Context, DefinitionError, Retry, RunError, Scheduler, Snoo
 from callsheet.actors.coordinator.backoff import backoff_us
 from callsheet.actors.persistence.store import ListAttempts
 
-Make = Callable[..., Scheduler]
-
 
 class Flaky:
     """Fails so many times, then answers which attempt it was."""

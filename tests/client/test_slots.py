@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -15,10 +14,9 @@ from callsheet.actors.persistence.urls import open_store
 from callsheet.actors.records import Job
 from callsheet.actors.schedule import first_state
 from callsheet.triggers import CatchUp
+from support.reached import Make
 from support.stored import Leader
 from support.waiting import eventually
-
-Make = Callable[..., Scheduler]
 
 
 def decided(scheduler: Scheduler, name: str) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,9 +12,8 @@ from typing import Any
 import pytest
 
 from callsheet import CallsheetError, Context, Scheduler, shell
+from support.reached import Make
 from support.waiting import eventually
-
-Make = Callable[..., Scheduler]
 
 
 def is_gone(pid: int) -> bool:

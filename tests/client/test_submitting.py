@@ -18,8 +18,7 @@ from callsheet import (
     Scheduler,
 )
 from callsheet.client import gateway as gateway_module
-
-Make = Callable[..., Scheduler]
+from support.reached import Make
 
 
 def add(left: int, right: int = 1) -> int:

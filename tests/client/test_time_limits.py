@@ -6,7 +6,6 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
@@ -15,9 +14,8 @@ from typing import Any
 import pytest
 
 from callsheet import Context, RunError, Scheduler, fixed, shell
+from support.reached import Make
 from support.waiting import eventually
-
-Make = Callable[..., Scheduler]
 
 
 def is_alive(pid: int) -> bool:
