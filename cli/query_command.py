@@ -144,7 +144,7 @@ def logs_command(
 
 
 def explain_command(
-    job: Annotated[str, typer.Argument(metavar="JOB")],
+    job: Annotated[str, typer.Argument(metavar="JOB", help="The name of a job.")],
     store: StoreOption = None,
     tenant: TenantOption = DEFAULT_TENANT,
     limit: LimitOption = 20,
