@@ -57,7 +57,8 @@ class Leadership:
         begin = self._world.trace.by_fence.get(fence)
         if begin is not None and begin.ends == "crashed":
             return  # its worker process died
-        if begin is not None and not begin.runs and "actor" in self._world.options.faults:
+        is_over = begin is not None and (begin.given_up or not begin.runs)
+        if is_over and "actor" in self._world.options.faults:
             return  # the executor that had its outcome failed
         holder = self._world.find_life(born)
         leader = self._world.leader()
