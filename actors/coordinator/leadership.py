@@ -170,7 +170,7 @@ class Leadership:
                 pass  # the timer asks again
         if rebuild.done:
             self.membership.adopt(members, turn)
-            self.rescue.clear_marks()
+            self.rescue.clear_marks(rebuild.left)
         return rebuild.done
 
     def take_held(self, turn: Turn) -> None:

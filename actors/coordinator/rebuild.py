@@ -39,6 +39,7 @@ class Rebuild:
         self._rows: list[LiveRun] = []
         self._definitions: dict[tuple[str, str, int], Job] = {}
         self._asked = 0
+        self.left: tuple[str, ...] = ()
         self.step: Step = "live"
 
     @property
@@ -61,7 +62,7 @@ class Rebuild:
             case "jobs":
                 question = GetJobs(self._unasked())
             case "stock":
-                turn.send(EXECUTOR, TakeStock(self._reign.epoch, self._strangers()))
+                turn.send(EXECUTOR, TakeStock(self._reign.epoch, self._strangers(), left=True))
                 turn.set_timer("rebuild", turn.elapsed + ASK_AGAIN_US, steady=True)
                 return
             case "done":
@@ -158,6 +159,7 @@ class Rebuild:
                 self._go_on(live, row)
         self._announce(turn)
         self._rows = []
+        self.left = message.left
 
     def _enter(self, row: LiveRun, now: int) -> None:
         run = row.run

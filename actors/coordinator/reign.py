@@ -248,6 +248,10 @@ class Reign:
         self.batch.events.append(event)
         self.batch.happened.append(Happened(event, level))
 
+    def write_something(self) -> None:
+        """Let the batch in hand be written in any case, so that it is durable only while this reign lasts."""
+        self.batch.settled = self._settled
+
     def move_settled(self) -> None:
         """Note below which number every run has ended, now and then, so that a rebuild need not look there."""
         oldest = self.book.oldest()

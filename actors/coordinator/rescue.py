@@ -126,18 +126,22 @@ class Rescue:
         if is_over:
             self._reign.places.drop(mark.incarnation, dead=mark.dead)
             self._given_up.discard(mark.incarnation)
-            self.clear_marks()
+            if mark.dead:
+                self.clear_marks((mark.incarnation,))
         return is_over
 
-    def clear_marks(self) -> None:
-        """The marks of the dead may go once what they say is durable, but for those of incarnations that may still hold runs.
+    def clear_marks(self, incarnations: Iterable[str]) -> None:
+        """The marks of these, who are dead, may go once what they say is durable, but for those of who may still hold runs.
 
-        One that lives now may be given work, and die, before this is done: so all that are known are kept.
+        A leader that was deposed and does not know it knows nothing of what the next one gave them. So they go only with
+        something that was written: then no other reign had begun yet, and the dead are given nothing by those that follow.
         """
-        live = self._reign.book.live.values()
-        keep = dict.fromkeys(place.incarnation for place in self._reign.places.all())
-        keep.update(dict.fromkeys(it.place.incarnation for it in live if it.place is not None))
-        self._reign.batch.send(EXECUTOR, ClearMarks(tuple(keep)))
+        held = {it.place.incarnation for it in self._reign.book.live.values() if it.place is not None}
+        held.update(place.incarnation for place in self._reign.places.all())
+        gone = tuple(incarnation for incarnation in incarnations if incarnation not in held)
+        if gone:
+            self._reign.write_something()
+            self._reign.batch.send(EXECUTOR, ClearMarks(gone))
 
     def recover(self, live: Live, now: int, *, was_begun: bool) -> None:
         """Settle an attempt that nobody answers for: as a crash if it was begun, else unspent."""

@@ -132,7 +132,7 @@ class Executor:
             case HoldStarts():
                 self._runner.hold(message.held)
             case ClearMarks():
-                self._runner.sweep(message.keep)
+                self._runner.sweep(message.incarnations)
             case TimerFired():
                 self._on_timer_fired(message, turn)
             case Started():
@@ -265,8 +265,9 @@ class Executor:
             begun = self._runner.revoke(incarnation, message.revoke)
             marks.append(MarksRead(incarnation, begun.readable, tuple(sorted(begun.fences)), begun.dead, begun.revoked))
         held = (*self._held, *self._ended)
+        left = tuple(self._runner.left()) if message.left else ()
         self._tell_lost(turn)
-        turn.send(self._leader, StockTaken(message.epoch, self._node, self._incarnation, held, tuple(marks)))
+        turn.send(self._leader, StockTaken(message.epoch, self._node, self._incarnation, held, tuple(marks), left))
 
     # ---- time -----------------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from .event_loop import EventLoopPool
 from .functions import Function, Functions
 from .ledger import DEFAULT_GRACE_US, Ledger
 from .live import LiveAttempt
-from .marks import Marks, read_begun, revoke, sweep_marks
+from .marks import Marks, left_marks, read_begun, revoke, sweep_marks
 from .pool import Pool
 from .processes.foreman import WorkerLimits
 from .processes.pool import ProcessPool
@@ -159,9 +159,13 @@ class LocalRunner:
         own = incarnation == self._incarnation and self._is_open
         return revoke(self._marks.folder if own else self._folder, incarnation, fence)
 
-    def sweep(self, keep: Sequence[str]) -> None:
-        """Remove the marks of dead incarnations, but for those to `keep`."""
-        sweep_marks(self._folder, (self._incarnation, *keep))
+    def left(self) -> Sequence[str]:
+        """Answer which other incarnations are dead, and have left marks."""
+        return [incarnation for incarnation in left_marks(self._folder) if incarnation != self._incarnation]
+
+    def sweep(self, incarnations: Sequence[str]) -> None:
+        """Remove the marks of those of these that live no more."""
+        sweep_marks(self._folder, [incarnation for incarnation in incarnations if incarnation != self._incarnation])
 
     def close(self, timeout_us: int) -> None:
         """Stop all attempts, wait for their outcomes, end all pools, within the time-out. Twice is harmless."""

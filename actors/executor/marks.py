@@ -374,16 +374,27 @@ def remove_marks(folder: Path, incarnation: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def sweep_marks(folder: Path | None, keep: Iterable[str]) -> None:
-    """Remove what dead incarnations left, but for those to `keep`. Who lives holds a lock on its first file."""
+def left_marks(folder: Path | None) -> list[str]:
+    """Answer which incarnations are dead and have left marks, by name. Who lives holds a lock on its first file."""
     if folder is None:
-        return
-    kept = {segment_path(folder, incarnation, 0) for incarnation in keep}
+        return []
+    left = []
     for path in sorted(folder.glob("*.marks")):
         incarnation = unquote(path.name.removesuffix(".marks"))
-        if path in kept or path != segment_path(folder, incarnation, 0) or re.search(r"\.\d+$", incarnation):
+        if path != segment_path(folder, incarnation, 0) or re.search(r"\.\d+$", incarnation):
             continue
-        lock = FileLock.on(path)
+        with _shared(path) as dead:
+            if dead:
+                left.append(incarnation)
+    return left
+
+
+def sweep_marks(folder: Path | None, incarnations: Iterable[str]) -> None:
+    """Remove what those of these incarnations left that are dead, and old files that never got their names."""
+    if folder is None:
+        return
+    for incarnation in incarnations:
+        lock = FileLock.on(segment_path(folder, incarnation, 0))
         if lock is not None:
             remove_marks(folder, incarnation)
             lock.close()

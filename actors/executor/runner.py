@@ -175,8 +175,11 @@ class Runner(Protocol):
         Where the marks are not readable nothing was revoked. A lower fence than before takes nothing back; 0 only reads.
         """
 
-    def sweep(self, keep: Sequence[str]) -> None:
-        """What the dead had begun is dealt with: remove the marks of incarnations that live no more, but for those to `keep`."""
+    def left(self) -> Sequence[str]:
+        """Answer which other incarnations certainly are dead, and have left marks here."""
+
+    def sweep(self, incarnations: Sequence[str]) -> None:
+        """What these had begun is dealt with: remove the marks of those that live no more."""
 
     def close(self, timeout_us: int) -> None:
         """End all: cancel, TERM, grace, KILL, within the time-out. Twice is harmless."""

@@ -109,12 +109,14 @@ class Recorded(Struct, frozen=True, tag="recorded"):
 class TakeStock(Struct, frozen=True, tag="take_stock"):
     """Tell what you hold, and what the marks of these other incarnations say.
 
-    `revoke` not 0: first see to it that none of them begins what it was given under a fence up to this one.
+    `revoke` not 0: first see to it that none of them begins what it was given under a fence up to this one. `left`: tell also
+    of whom marks are left.
     """
 
     epoch: int
     incarnations: tuple[str, ...] = ()
     revoke: int = 0
+    left: bool = False
 
 
 class MarksRead(Struct, frozen=True, gc=False, array_like=True):
@@ -131,16 +133,20 @@ class MarksRead(Struct, frozen=True, gc=False, array_like=True):
 
 
 class StockTaken(Struct, frozen=True, tag="stock_taken"):
-    """What an executor holds: fences it was given and that have not ended, and outcomes that are not recorded yet."""
+    """What an executor holds: fences it was given and that have not ended, and outcomes that are not recorded yet.
+
+    `left`, if it was asked for: the incarnations that certainly are dead, and have left marks where this executor can read them.
+    """
 
     epoch: int
     node: str
     incarnation: str
     held: tuple[int, ...]
     marks: tuple[MarksRead, ...]
+    left: tuple[str, ...] = ()
 
 
 class ClearMarks(Struct, frozen=True, tag="clear_marks"):
-    """What the dead had begun is dealt with, durably: their marks may go, but for those of the incarnations to keep."""
+    """What these, who are dead, had begun is dealt with, durably: their marks may go. Nobody else's: they may be needed yet."""
 
-    keep: tuple[str, ...] = ()
+    incarnations: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from callsheet.actors.messages import (
     AttemptsBegun,
     AttemptsEnded,
     AttemptsLost,
+    ClearMarks,
     HoldStarts,
     MarksRead,
     Offer,
@@ -66,8 +67,11 @@ class FakeRunner:
     def hold(self, held: bool) -> None:
         self.calls.append(("hold", held))
 
-    def sweep(self, keep: Sequence[str]) -> None:
-        self.calls.append(("sweep", *keep))
+    def left(self) -> Sequence[str]:
+        return ["dead", "buried"]
+
+    def sweep(self, incarnations: Sequence[str]) -> None:
+        self.calls.append(("sweep", *incarnations))
 
     def close(self, timeout_us: int) -> None:
         raise AssertionError("the node closes the runner")
@@ -192,6 +196,14 @@ def test_a_new_leader_learns_what_is_held_and_what_the_dead_have_marked() -> Non
     effects = deliver(executor, TakeStock(2, ("dead",)), now=NOW)
     assert sent(effects, StockTaken) == [StockTaken(2, "n", "i", (1, 2), (MarksRead("dead", True, (7,), dead=True),))]
     assert [it.outcomes for it in sent(effects, AttemptsEnded)] == [(outcome(2),)], "what ended is said again"
+
+
+def test_a_new_leader_is_told_of_whom_marks_are_left_if_it_asks_and_they_go_when_it_says_so() -> None:
+    executor, runner = working()
+    (stock,) = sent(deliver(executor, TakeStock(2, left=True), now=NOW), StockTaken)
+    assert stock.left == ("dead", "buried")
+    deliver(executor, ClearMarks(("buried",)), now=NOW)
+    assert runner.calls[-1] == ("sweep", "buried")
 
 
 def to(effects: Sequence[Any], kind: type) -> list[str]:

@@ -1,10 +1,9 @@
-"""The nodes of a leader: who gets work, whose work is taken back, and what becomes of it."""
+"""The nodes of a leader: who gets work, and how they come and go."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from msgspec.structs import replace
 
 from callsheet.actors.actor import MILLISECOND
@@ -12,27 +11,20 @@ from callsheet.actors.coordinator.shutdown import FAREWELL_US, RELEASE_US
 from callsheet.actors.executor.runner import Capacity, Outcome
 from callsheet.actors.messages import (
     AttemptsEnded,
-    AttemptsLost,
-    Beat,
     CancelAccepted,
     CancelLive,
-    Draft,
     DrainNode,
     HandOver,
     HoldJob,
     JobHeld,
     LeaderBeat,
     ListMembers,
-    MarksRead,
     MembersListed,
     NodeDraining,
     NodeStopped,
-    Offer,
     PeerFound,
-    PeerLost,
     Recorded,
     RequestRejected,
-    StockTaken,
     Stop,
     StopAttempts,
     TakeStock,
@@ -40,59 +32,10 @@ from callsheet.actors.messages import (
     Withdraw,
     Withdrawn,
 )
-from callsheet.actors.persistence.store import AddAttempts, AddClaim, AddEnds
+from callsheet.actors.persistence.store import AddClaim
 from callsheet.actors.records import RunState
-from support.actors import NOW, SECOND, Leader, make_job
-
-OTHER = "executor@n2"
-
-
-class Cluster(Leader):
-    """A leader `n` and one member `n2`, whose executor is played by the test."""
-
-    def __init__(self, *, own_room: int = 0, **offer: Any) -> None:
-        super().__init__(thread=own_room)
-        self.to: list[tuple[str, Any]] = []
-        self.beat()
-        self.offer(**offer)
-
-    def tell(self, *messages: Any, sender: str = "", after: int = 0) -> None:
-        super().tell(*messages, sender=sender, after=after)
-
-    def beat(self, node: str = "n2", incarnation: str = "i2", **more: Any) -> None:
-        self.tell(
-            Beat(node, incarnation, f"ipc:///{node}", candidate=True, at=self.now, **more), sender=f"coordinator@{node}"
-        )
-
-    def offer(self, node: str = "n2", incarnation: str = "i2", room: int = 4, **more: Any) -> None:
-        rooms = {"thread": room, "async": 4, "process": 4, "command": 4}
-        capacity = more.pop("capacity", Capacity(room, 4, 4, 4))
-        self.tell(Offer(node, incarnation, rooms, capacity, **more), sender=f"executor@{node}")
-
-    def be_silent(self, seconds: float) -> None:
-        """Let only the leader's own clock go on."""
-        for _ in range(int(seconds * 10)):
-            self.tell(TimerFired("members"), after=100 * MILLISECOND)
-
-    def read_marks(self, *fences: int, incarnation: str = "i2", **more: Any) -> None:
-        """The own executor has read the marks of another incarnation."""
-        mark = MarksRead(incarnation, readable=more.pop("readable", True), fences=fences, **more)
-        self.tell(StockTaken(1, "n", "i", (), (mark,)), sender="executor")
-
-    def last(self, kind: type) -> Any:
-        return [message for message in self.out if isinstance(message, kind)][-1]
-
-
-def draft(**more: Any) -> Draft:
-    return Draft(make_job(**more), "submit", None, "")
-
-
-def outcome(order: Any) -> Outcome:
-    return Outcome(order.fence, order.run_id, order.attempt, "succeeded", NOW, NOW + 1)
-
-
-def ends(leader: Leader) -> list[tuple[int, RunState]]:
-    return [(end.run_id, end.state) for end in leader.written(AddEnds, "ends")]
+from support.actors import NOW, SECOND, Leader
+from support.membership import OTHER, Cluster, draft, ends, outcome
 
 
 def test_a_node_that_joins_gets_work_and_the_claim_names_its_life() -> None:
@@ -111,18 +54,6 @@ def test_an_outcome_of_another_node_is_stored_and_acknowledged_to_it() -> None:
     leader.tell(AttemptsEnded("n2", (outcome(order),)), sender=OTHER)
     assert ends(leader) == [(order.run_id, RunState.SUCCEEDED)]
     assert leader.last(Recorded).fences == (order.fence,)
-
-
-def test_an_attempt_whose_outcome_a_failed_executor_knew_counts_as_crashed() -> None:
-    leader = Cluster()
-    leader.admit(draft(delivery="at_most_once"))
-    (order,) = leader.assigned()
-
-    leader.tell(AttemptsLost("i1", (order.fence,)), sender=OTHER)
-    assert ends(leader) == []
-    leader.tell(AttemptsLost("i2", (order.fence,)), sender=OTHER)
-    assert ends(leader) == [(order.run_id, RunState.LOST)]
-    assert order.fence in leader.last(Recorded).fences
 
 
 def test_a_pause_is_acknowledged_when_every_node_has_given_back_what_it_had_not_begun() -> None:
@@ -152,137 +83,6 @@ def test_a_second_node_of_a_name_is_refused_while_the_first_is_heard() -> None:
     leader.beat("n2", "i3")
     leader.tell(ListMembers("k"), sender="client-1")
     assert [row.incarnation for row in leader.last(MembersListed).members] == ["i", "i2", "i3"]
-
-
-def test_a_silent_node_gets_no_work_and_what_it_has_not_begun_goes_elsewhere() -> None:
-    leader = Cluster()
-    leader.admit(draft(), draft())
-    begun, waiting = leader.assigned()
-    leader.be_silent(0.5)
-    leader.read_marks(begun.fence, revoked=waiting.fence)
-    assert [(it.run_id, it.outcome) for it in leader.written(AddAttempts, "attempts")] == [
-        (waiting.run_id, "not_started")
-    ]
-    leader.offer("n", "i", room=4)  # the leader's own executor has room now
-    assert [order.run_id for order in leader.assigned()[2:]] == [waiting.run_id]
-    assert ends(leader) == []
-
-
-def test_what_was_not_revoked_is_not_taken_back_from_a_node_that_may_live() -> None:
-    leader = Cluster()
-    leader.admit(draft())
-    leader.be_silent(0.5)
-    leader.read_marks(revoked=0)
-    assert leader.written(AddAttempts, "attempts") == []
-
-
-def test_a_node_that_is_heard_again_keeps_what_it_has_begun() -> None:
-    leader = Cluster()
-    leader.admit(draft())
-    (order,) = leader.assigned()
-    leader.be_silent(5)
-    leader.read_marks(order.fence, revoked=order.fence)
-    leader.beat()
-    leader.tell(AttemptsEnded("n2", (outcome(order),)), sender=OTHER)
-    assert ends(leader) == [(order.run_id, RunState.SUCCEEDED)]
-
-
-@pytest.mark.parametrize(("delivery", "expected"), [("at_most_once", [RunState.LOST]), ("at_least_once", [])])
-def test_what_a_dead_node_had_begun_is_settled_by_its_delivery_promise(delivery: Any, expected: list[RunState]) -> None:
-    leader = Cluster()
-    leader.admit(draft(delivery=delivery))
-    (order,) = leader.assigned()
-    leader.tell(PeerLost("n2", "i2"))
-    leader.read_marks(order.fence, dead=True)
-    assert [state for _, state in ends(leader)] == expected
-    crashed = [it.outcome for it in leader.written(AddAttempts, "attempts")]
-    assert crashed == ([] if expected else ["crashed"])
-
-
-def test_what_a_dead_node_had_not_begun_is_given_back_unspent() -> None:
-    leader = Cluster()
-    leader.admit(draft())
-    leader.tell(PeerLost("n2", "i2"))
-    leader.read_marks(dead=True)
-    assert [it.outcome for it in leader.written(AddAttempts, "attempts")] == ["not_started"]
-    assert ends(leader) == []
-
-
-def test_the_marks_of_a_dead_node_that_cannot_be_read_count_as_begun() -> None:
-    leader = Cluster()
-    leader.admit(draft())
-    leader.tell(PeerLost("n2", "i2"))
-    leader.read_marks(dead=True, readable=False)
-    assert [state for _, state in ends(leader)] == [RunState.LOST]
-
-
-def test_what_a_dead_life_said_does_not_bring_it_back_however_late_it_arrives() -> None:
-    leader = Cluster()
-    leader.tell(PeerLost("n2", "i2"))
-    leader.read_marks(dead=True)
-    leader.beat()
-    leader.offer()
-    leader.admit(draft())
-    assert leader.assigned() == []
-    leader.beat(incarnation="i3")
-    leader.offer(incarnation="i3")
-    assert len(leader.assigned()) == 1, "another life of the node is welcome"
-
-
-def test_a_node_that_is_silent_for_long_is_given_up_and_gets_nothing_for_late_words_until_it_is_heard() -> None:
-    leader = Cluster()
-    leader.admit(draft())
-    (order,) = leader.assigned()
-    leader.be_silent(9.9)
-    assert ends(leader) == []
-    leader.be_silent(0.2)
-    leader.read_marks(order.fence, revoked=order.fence)
-    assert [state for _, state in ends(leader)] == [RunState.LOST]
-    leader.tell(AttemptsEnded("n2", (outcome(order),)), sender=OTHER)
-    assert [state for _, state in ends(leader)] == [RunState.LOST]
-    leader.offer()
-    leader.admit(draft(), key="k2")
-    assert leader.assigned() == [order]
-    leader.beat()
-    leader.offer()
-    assert len(leader.assigned()) == 2
-
-
-def test_an_order_that_was_taken_back_while_its_claim_was_being_stored_never_leaves() -> None:
-    leader = Cluster()
-    leader.hold_saves = True
-    leader.admit(draft())
-    leader.be_silent(0.5)
-    leader.read_marks(revoked=1_000)
-    leader.hold_saves = False
-    leader.tell(TimerFired("save"))
-    assert leader.assigned() == []
-
-
-def test_orders_that_a_node_does_not_know_of_are_asked_for_when_its_line_stands_again() -> None:
-    leader = Cluster()
-    leader.admit(draft())
-    (order,) = leader.assigned()
-    leader.tell(PeerFound("n2", "i2"))
-    leader.tell(StockTaken(1, "n2", "i2", (), ()), sender=OTHER)
-    withdraw = leader.last(Withdraw)
-    assert withdraw.fences == (order.fence,)
-    leader.tell(Withdrawn(withdraw.key, (), (order.fence,)), sender=OTHER)
-    assert [it.run_id for it in leader.assigned()] == [order.run_id, order.run_id]
-
-
-def test_an_order_that_leaves_after_stock_was_asked_for_is_not_missed() -> None:
-    leader = Cluster()
-    leader.hold_saves = True
-    leader.admit(draft())
-    leader.tell(PeerFound("n2", "i2"))
-    leader.tell(StockTaken(1, "n2", "i2", (), ()), sender=OTHER)
-    leader.tell(PeerFound("n2", "i2"))
-    leader.hold_saves = False
-    leader.tell(TimerFired("save"))
-    assert len(leader.assigned()) == 1
-    leader.tell(StockTaken(1, "n2", "i2", (), ()), sender=OTHER)
-    assert not [message for message in leader.out if isinstance(message, Withdraw)]
 
 
 def test_a_job_with_labels_runs_only_where_they_are() -> None:

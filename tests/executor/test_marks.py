@@ -18,6 +18,7 @@ from callsheet.actors.executor.marks import (
     SLOTS,
     AttachedMarks,
     Marks,
+    left_marks,
     read_begun,
     remove_marks,
     revoke,
@@ -133,15 +134,16 @@ def test_marks_without_a_folder_go_with_the_process() -> None:
     assert not folder.exists()
 
 
-def test_a_sweep_removes_what_the_dead_left_and_nothing_of_the_living(tmp_path: Path) -> None:
-    dead, kept, living = (Marks(tmp_path, name) for name in ("dead", "kept", "living"))
+def test_a_sweep_removes_what_those_of_the_dead_left_that_are_named_and_nothing_of_the_living(tmp_path: Path) -> None:
+    dead, other, living = (Marks(tmp_path, name) for name in ("dead", "other", "living"))
     dead.set(1, 1)
     dead.close()
-    kept.close()
-    sweep_marks(tmp_path, ("kept",))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.marks", "living.marks"]
+    other.close()
+    assert left_marks(tmp_path) == ["dead", "other"]
+    sweep_marks(tmp_path, ("dead", "living", "nobody"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["living.marks", "other.marks"]
     living.close()
-    sweep_marks(tmp_path, ())
+    sweep_marks(tmp_path, left_marks(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -270,7 +272,7 @@ def test_a_sweep_never_removes_a_file_that_is_just_being_made(tmp_path: Path) ->
 
     def sweep() -> None:
         while not ended.is_set():
-            sweep_marks(tmp_path, ())
+            sweep_marks(tmp_path, left_marks(tmp_path))
             swept.append(1)
 
     sweeper = threading.Thread(target=sweep)

@@ -143,12 +143,17 @@ class SimulatedRunner:
         boot, marks = self._world.machine.marks.get(incarnation, (0, None))
         return marks if boot == self._world.machine.boot and isinstance(marks, MarkSet) else None
 
-    def sweep(self, keep: Sequence[str]) -> None:
-        marks = self._world.machine.marks
-        for incarnation in [it for it in marks if it != self._incarnation and it not in keep]:
-            readable = self._readable(incarnation)
-            if readable is None or not readable.alive:
-                del marks[incarnation]
+    def left(self) -> Sequence[str]:
+        return [it for it in self._world.machine.marks if it != self._incarnation and self._is_dead(it)]
+
+    def _is_dead(self, incarnation: str) -> bool:
+        readable = self._readable(incarnation)
+        return readable is None or not readable.alive
+
+    def sweep(self, incarnations: Sequence[str]) -> None:
+        for incarnation in incarnations:
+            if self._is_dead(incarnation):
+                self._world.machine.marks.pop(incarnation, None)
 
     def close(self, timeout_us: int) -> None:
         self._closed = True

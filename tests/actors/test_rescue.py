@@ -1,0 +1,177 @@
+"""What becomes of the work of a node that is silent, or dead, or was given up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from callsheet.actors.messages import (
+    AttemptsEnded,
+    AttemptsLost,
+    ClearMarks,
+    PeerFound,
+    PeerLost,
+    Recorded,
+    StockTaken,
+    TimerFired,
+    Withdraw,
+    Withdrawn,
+)
+from callsheet.actors.persistence.store import AddAttempts
+from callsheet.actors.records import RunState
+from support.membership import OTHER, Cluster, draft, ends, outcome
+
+
+def test_an_attempt_whose_outcome_a_failed_executor_knew_counts_as_crashed() -> None:
+    leader = Cluster()
+    leader.admit(draft(delivery="at_most_once"))
+    (order,) = leader.assigned()
+
+    leader.tell(AttemptsLost("i1", (order.fence,)), sender=OTHER)
+    assert ends(leader) == []
+    leader.tell(AttemptsLost("i2", (order.fence,)), sender=OTHER)
+    assert ends(leader) == [(order.run_id, RunState.LOST)]
+    assert order.fence in leader.last(Recorded).fences
+
+
+def test_a_silent_node_gets_no_work_and_what_it_has_not_begun_goes_elsewhere() -> None:
+    leader = Cluster()
+    leader.admit(draft(), draft())
+    begun, waiting = leader.assigned()
+    leader.be_silent(0.5)
+    leader.read_marks(begun.fence, revoked=waiting.fence)
+    assert [(it.run_id, it.outcome) for it in leader.written(AddAttempts, "attempts")] == [
+        (waiting.run_id, "not_started")
+    ]
+    leader.offer("n", "i", room=4)  # the leader's own executor has room now
+    assert [order.run_id for order in leader.assigned()[2:]] == [waiting.run_id]
+    assert ends(leader) == []
+
+
+def test_what_was_not_revoked_is_not_taken_back_from_a_node_that_may_live() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    leader.be_silent(0.5)
+    leader.read_marks(revoked=0)
+    assert leader.written(AddAttempts, "attempts") == []
+
+
+def test_a_node_that_is_heard_again_keeps_what_it_has_begun() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.be_silent(5)
+    leader.read_marks(order.fence, revoked=order.fence)
+    leader.beat()
+    leader.tell(AttemptsEnded("n2", (outcome(order),)), sender=OTHER)
+    assert ends(leader) == [(order.run_id, RunState.SUCCEEDED)]
+
+
+@pytest.mark.parametrize(("delivery", "expected"), [("at_most_once", [RunState.LOST]), ("at_least_once", [])])
+def test_what_a_dead_node_had_begun_is_settled_by_its_delivery_promise(delivery: Any, expected: list[RunState]) -> None:
+    leader = Cluster()
+    leader.admit(draft(delivery=delivery))
+    (order,) = leader.assigned()
+    leader.tell(PeerLost("n2", "i2"))
+    leader.read_marks(order.fence, dead=True)
+    assert [state for _, state in ends(leader)] == expected
+    crashed = [it.outcome for it in leader.written(AddAttempts, "attempts")]
+    assert crashed == ([] if expected else ["crashed"])
+
+
+def test_what_a_dead_node_had_not_begun_is_given_back_unspent() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    leader.tell(PeerLost("n2", "i2"))
+    leader.read_marks(dead=True)
+    assert [it.outcome for it in leader.written(AddAttempts, "attempts")] == ["not_started"]
+    assert ends(leader) == []
+
+
+def test_the_marks_of_the_dead_go_only_with_something_that_was_written() -> None:
+    leader = Cluster()
+    leader.hold_saves = True
+    leader.tell(PeerLost("n2", "i2"))
+    leader.read_marks(dead=True)
+    assert ClearMarks(("i2",)) not in leader.out, "another may lead, and have given it what these marks tell of"
+    leader.hold_saves = False
+    leader.tell(TimerFired("save"))
+    assert ClearMarks(("i2",)) in leader.out
+
+
+def test_the_marks_of_a_dead_node_that_cannot_be_read_count_as_begun() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    leader.tell(PeerLost("n2", "i2"))
+    leader.read_marks(dead=True, readable=False)
+    assert [state for _, state in ends(leader)] == [RunState.LOST]
+
+
+def test_what_a_dead_life_said_does_not_bring_it_back_however_late_it_arrives() -> None:
+    leader = Cluster()
+    leader.tell(PeerLost("n2", "i2"))
+    leader.read_marks(dead=True)
+    leader.beat()
+    leader.offer()
+    leader.admit(draft())
+    assert leader.assigned() == []
+    leader.beat(incarnation="i3")
+    leader.offer(incarnation="i3")
+    assert len(leader.assigned()) == 1, "another life of the node is welcome"
+
+
+def test_a_node_that_is_silent_for_long_is_given_up_and_gets_nothing_for_late_words_until_it_is_heard() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.be_silent(9.9)
+    assert ends(leader) == []
+    leader.be_silent(0.2)
+    leader.read_marks(order.fence, revoked=order.fence)
+    assert [state for _, state in ends(leader)] == [RunState.LOST]
+    leader.tell(AttemptsEnded("n2", (outcome(order),)), sender=OTHER)
+    assert [state for _, state in ends(leader)] == [RunState.LOST]
+    leader.offer()
+    leader.admit(draft(), key="k2")
+    assert leader.assigned() == [order]
+    leader.beat()
+    leader.offer()
+    assert len(leader.assigned()) == 2
+
+
+def test_an_order_that_was_taken_back_while_its_claim_was_being_stored_never_leaves() -> None:
+    leader = Cluster()
+    leader.hold_saves = True
+    leader.admit(draft())
+    leader.be_silent(0.5)
+    leader.read_marks(revoked=1_000)
+    leader.hold_saves = False
+    leader.tell(TimerFired("save"))
+    assert leader.assigned() == []
+
+
+def test_orders_that_a_node_does_not_know_of_are_asked_for_when_its_line_stands_again() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.tell(PeerFound("n2", "i2"))
+    leader.tell(StockTaken(1, "n2", "i2", (), ()), sender=OTHER)
+    withdraw = leader.last(Withdraw)
+    assert withdraw.fences == (order.fence,)
+    leader.tell(Withdrawn(withdraw.key, (), (order.fence,)), sender=OTHER)
+    assert [it.run_id for it in leader.assigned()] == [order.run_id, order.run_id]
+
+
+def test_an_order_that_leaves_after_stock_was_asked_for_is_not_missed() -> None:
+    leader = Cluster()
+    leader.hold_saves = True
+    leader.admit(draft())
+    leader.tell(PeerFound("n2", "i2"))
+    leader.tell(StockTaken(1, "n2", "i2", (), ()), sender=OTHER)
+    leader.tell(PeerFound("n2", "i2"))
+    leader.hold_saves = False
+    leader.tell(TimerFired("save"))
+    assert len(leader.assigned()) == 1
+    leader.tell(StockTaken(1, "n2", "i2", (), ()), sender=OTHER)
+    assert not [message for message in leader.out if isinstance(message, Withdraw)]
