@@ -176,6 +176,8 @@ class Membership:
                 self._give_up(peer, turn)
             elif silent_us >= SILENT_US and peer.state not in ("suspect", "gone"):
                 self._suspect(peer, turn)
+            elif silent_us < SILENT_US:
+                self._rescue.ask_again(peer.place.address, turn)
         if self._peers:
             self._on_beat_time(turn)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from ..actor import EXECUTOR, Address, Turn
+from ..actor import EXECUTOR, SECOND, Address, Turn
 from ..executor.runner import Outcome
 from ..messages import AttemptsLost, ClearMarks, MarksRead, StockTaken, StopAttempts, TakeStock, Withdraw
 from ..records import ErrorInfo, RunState
@@ -24,6 +24,9 @@ from .attempts import Attempts, audit_key
 from .book import Live
 from .places import Place
 from .reign import Reign
+
+ASK_AGAIN_US: Final = SECOND
+"""After how long an executor is asked again what it holds."""
 
 RELEASE_GRACE_US: Final = 2_000_000
 """How long an attempt has between being asked to stop and being made to, when its node stops."""
@@ -36,7 +39,7 @@ class Rescue:
         self._reign = reign
         self._attempts = attempts
         self._given_up: set[str] = set()
-        self._asked: dict[Address, int] = {}
+        self._asked: dict[Address, tuple[int, int]] = {}
 
     # ---- asking ---------------------------------------------------------------------------------------------------------
 
@@ -44,8 +47,14 @@ class Rescue:
         self, executor: Address, turn: Turn, incarnations: Iterable[str] = (), *, revoke_to: int = 0
     ) -> None:
         """Ask an executor what it holds; of these other lives of nodes it reads the marks, and revokes up to a fence."""
-        self._asked[executor] = self._reign.ordered
+        self._asked[executor] = (self._reign.ordered, turn.elapsed)
         turn.send(executor, TakeStock(self._reign.epoch, tuple(incarnations), revoke_to))
+
+    def ask_again(self, executor: Address, turn: Turn) -> None:
+        """Ask an executor anew that has not answered: until it hears of this reign it tells its outcomes to the last leader."""
+        asked = self._asked.get(executor)
+        if asked is not None and turn.elapsed - asked[1] >= ASK_AGAIN_US:
+            self.take_stock(executor, turn)
 
     def inspect(self, incarnations: Iterable[str], turn: Turn) -> None:
         """Find out which of these lives of nodes are over, by their marks; the own executor reads them."""
@@ -102,7 +111,7 @@ class Rescue:
         An order that left after the executor was asked is not missing yet.
         """
         held = set(message.held)
-        last = self._asked.pop(place.address, self._reign.ordered)
+        last, _ = self._asked.pop(place.address, (self._reign.ordered, 0))
         missing = tuple(live.fence for live in self._at(place) if live.fence <= last and live.fence not in held)
         self._withdraw(place, missing, turn)
 

@@ -25,6 +25,7 @@ from callsheet.actors.messages import (
     PeerFound,
     Recorded,
     RequestRejected,
+    StockTaken,
     Stop,
     StopAttempts,
     TakeStock,
@@ -285,6 +286,21 @@ def test_a_line_that_stands_again_makes_the_leader_take_stock() -> None:
     leader.coordinator.receive = receive  # type: ignore[method-assign]
     leader.tell(PeerFound("n2", "i2"))
     assert OTHER in asked
+
+
+def test_a_node_that_has_not_said_what_it_holds_is_asked_again_until_it_does() -> None:
+    leader = Cluster()
+
+    def asked_within(seconds: int) -> int:
+        leader.sent.clear()
+        for _ in range(10 * seconds):
+            leader.tell(TimerFired("members"), after=100 * MILLISECOND)
+            leader.beat()
+        return sum(it.to == OTHER and isinstance(it.message, TakeStock) for it in leader.sent)
+
+    assert asked_within(3) == 3
+    leader.tell(StockTaken(1, "n2", "i2", (), ()), sender=OTHER)
+    assert asked_within(3) == 0
 
 
 def test_a_cancel_of_what_another_node_was_given_is_acknowledged_when_that_node_has_said_how_far_it_is() -> None:
