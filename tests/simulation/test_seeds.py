@@ -2,6 +2,9 @@
 
 import pytest
 
+from callsheet.actors.actor import COORDINATOR
+from callsheet.actors.messages import AttemptsStarted
+from simulation.final import Final
 from simulation.option import FAULTS, Options, draw_options, read_options, write_options
 from simulation.slots import LATE_US
 from simulation.trial import run_trial, shrink
@@ -59,6 +62,16 @@ def test_without_faults_exactly_the_slots_of_the_calendar_are_decided(seed: int)
         assert state.status == "exhausted" or not brute_force(job.trigger, job.anchor, state.mark, now - 2 * LATE_US)
         seen += len(decided)
     assert seen > 10
+
+
+def test_what_is_reported_at_the_very_end_is_counted_before_it_is_judged() -> None:
+    world = World(read_options(3, "faults=,actions=,faulty_s=20,constants=no"))
+    world.run()
+    life = world.leader()
+    assert life is not None
+    life.report(COORDINATOR, AttemptsStarted(1, 0))
+
+    Final(world).judge()
 
 
 def test_a_world_without_work_fails() -> None:

@@ -242,6 +242,7 @@ class Final:
             self._fail("22", f"the leader holds {sorted(ours.held)}, a new one would hold {sorted(theirs.held)}")
 
     def _judge_metrics(self, life: Life) -> None:
+        life.empty(METRICS)  # the world ended a moment after some event
         metrics = life.actors[METRICS]
         turn = Turn(0)
         metrics.receive(ReportMetrics("end"), turn)

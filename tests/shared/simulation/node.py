@@ -184,6 +184,11 @@ class Life:
         """How much waits in each mailbox."""
         return {name: len(items) for name, items in self._mail.items()}
 
+    def empty(self, name: Address) -> None:
+        """Let an actor take all that waits in its mailbox, now."""
+        while self._mail[name] and not self.held_until:
+            self._turn(name)
+
     def _acceptor(self, name: Address) -> Callable[[Envelope], bool]:
         def accept(envelope: Envelope) -> bool:
             if len(self._mail[name]) >= self.limits.mailbox or self._world.faults.is_full(self.node.name, name):
