@@ -31,6 +31,7 @@ from msgspec.structs import replace
 from ..actors.actor import METRICS, REGISTRY, Address, on_node
 from ..actors.messages import (
     Accepted,
+    ChangeJob,
     Envelope,
     Follow,
     LeaderIs,
@@ -252,7 +253,7 @@ class Gateway:
         with self._lock:
             if pending.sent_to is leader and pending.sent_at >= again_before:
                 return
-            if pending.sent_to is not None and isinstance(message, Submit) and not message.repeated:
+            if pending.sent_to is not None and isinstance(message, Submit | ChangeJob) and not message.repeated:
                 message = pending.message = replace(message, repeated=True)
             pending.sent_to, pending.sent_at = leader, time.monotonic()
         self._send(message, pending.to, leader)

@@ -4,7 +4,8 @@ It holds the jobs that are due within a horizon, in a heap; the rest waits in th
 horizon. A slot that has passed is decided by the trigger's arithmetic (`callsheet.triggers.decide`) and sent on as `Due`; it
 stays with the clock until `Decided` says that decision, run and high-water mark are stored together. So a clock that dies
 loses nothing: the next one begins at the stored marks. Of one job only one `Due` is on its way at a time, for a mark that
-overtook an earlier one would pass slots that have no decision.
+overtook an earlier one would pass slots that have no decision. What changes meanwhile the registry says (`KnowJobs`), and says
+again until it is acknowledged; a record that is not newer than what is watched, or was decided, changes nothing.
 
     Lead ─▶ Read(DueJobs) ─▶ Found ─▶ heap ──timer──▶ Due ─▶ (dependencies, coordinator, persistence) ─▶ Decided
 
@@ -19,16 +20,16 @@ from typing import Final, assert_never
 
 from ...triggers import Schedule
 from ..actor import DEPENDENCIES, MINUTE, PERSISTENCE, SECOND, Turn
+from ..listener import Listener
 from ..messages import (
-    Arm,
     Decided,
-    Disarm,
     Due,
     DueSlot,
     Found,
     Gauged,
     Happened,
     JobEnded,
+    KnowJobs,
     Lead,
     Read,
     ReadRejected,
@@ -61,7 +62,7 @@ MAX_WAITING: Final = 64
 RESEND_US: Final = 2 * SECOND
 """After how long an undecided `Due` is sent again."""
 
-Accepted = Started | Lead | StepDown | Arm | Disarm | JobEnded | Decided | Found | ReadRejected | TimerFired
+Accepted = Started | Lead | StepDown | KnowJobs | JobEnded | Decided | Found | ReadRejected | TimerFired
 JobKey = tuple[str, str]
 
 
@@ -85,18 +86,20 @@ class Clock:
     """Owns the heap of next due instants, and nothing further than a horizon."""
 
     def __init__(self) -> None:
-        self._forget_all()
+        self._reset(0)
         self._offset: int | None = None
 
-    def _forget_all(self) -> None:
-        self._epoch = 0
+    def _reset(self, epoch: int) -> None:
+        """Forget everything; epoch 0 means that there is no reign to fire in."""
+        self._epoch = epoch
+        self._listener = Listener(epoch)
         self._entries: dict[JobKey, _Entry] = {}
         self._heap: list[tuple[int, int, JobKey]] = []
         self._ticket = 0
         self._undecided: dict[str, tuple[int, Due]] = {}
         self._sent = 0
         self._scan = 0
-        self._dropped: dict[JobKey, int] = {}
+        self._dropped: dict[JobKey, tuple[int, int]] = {}
         self._timer_at: int | None = None
 
     def receive(self, message: Accepted, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
@@ -107,23 +110,21 @@ class Clock:
                 self._on_timer_fired(message, turn)
             case Decided():
                 self._on_decided(message, turn)
-            case Arm():
-                self._on_arm(message, turn.now)
-            case Disarm():
-                for name in message.names:
-                    self._drop(name)
+            case KnowJobs():
+                if self._listener.hears(message, turn):
+                    for record in message.records:
+                        self._know(record, turn.now)
             case JobEnded():
                 self._on_job_ended(message, turn)
             case Found():
                 self._on_found(message, turn)
             case Lead():
                 if message.epoch > self._epoch:
-                    self._forget_all()
-                    self._epoch = message.epoch
+                    self._reset(message.epoch)
                     self._ask(turn, after=None)
             case StepDown():
                 if message.epoch >= self._epoch:
-                    self._forget_all()
+                    self._reset(0)
             case Started():
                 pass
             case ReadRejected():
@@ -139,18 +140,26 @@ class Clock:
 
     # ---- what is watched ------------------------------------------------------------------------------------------------
 
-    def _on_arm(self, message: Arm, now: int) -> None:
-        if self._epoch:
-            horizon = now + HORIZON_US
-            for record in message.records:
-                self._dropped.pop(record.job.key, None)
-                old = self._entries.get(record.job.key)
-                if old is None and record.state.next_due is not None and record.state.next_due > horizon:
-                    continue  # the store keeps it until then
-                self._enter(record)
-                entry = self._entries.get(record.job.key)
-                if old is not None and entry is not None:
-                    self._carry(old, entry)
+    def _know(self, record: JobRecord, now: int) -> None:
+        """A job is stored as this: watch it on, unless that is known, or leave it if it is due no more."""
+        key, old = record.job.key, self._entries.get(record.job.key)
+        if record.state.status != "active":
+            self._drop(key)
+            return
+        if self._is_passed(record) or (old is not None and _age(record) <= _age(old.record)):
+            return
+        self._dropped.pop(key, None)
+        if old is None and record.state.next_due is not None and record.state.next_due > now + HORIZON_US:
+            return  # the store keeps it until then
+        self._enter(record)
+        entry = self._entries.get(key)
+        # one that was resumed begins at its mark: what was on its way was decided as skipped, or is not decided at all
+        if old is not None and entry is not None and old.record.job.version < record.job.version:
+            self._carry(old, entry)
+
+    def _is_passed(self, record: JobRecord) -> bool:
+        """Tell whether slots of a job were decided since it was stored as this, and the job was dropped then."""
+        return _age(record) < self._dropped.get(record.job.key, (0, 0))
 
     def _enter(self, record: JobRecord) -> None:
         """Watch a job from its stored state on, if it is due within the horizon at all."""
@@ -215,7 +224,7 @@ class Clock:
         for record in records:
             key = record.job.key
             # what is watched, or was decided since the question was put, is newer here than in the answer
-            if key not in self._entries and self._dropped.get(key, record.state.mark) <= record.state.mark:
+            if key not in self._entries and not self._is_passed(record):
                 self._enter(record)
         if len(records) == MAX_PAGE:
             last = records[-1]
@@ -301,7 +310,7 @@ class Clock:
                 if entry.next_due is not None:
                     self._push(key, entry)
             elif entry.next_due is None or entry.next_due > turn.now + HORIZON_US:
-                self._dropped[key] = entry.mark
+                self._dropped[key] = (entry.record.job.version, entry.mark)
                 self._drop(key)
         if slots:
             self._send(slots, turn)
@@ -332,6 +341,11 @@ class Clock:
         text = f"the wall clock jumped by {step:+.1f} s; what was missed is decided by each job's catch-up policy"
         turn.emit(Happened(Event(turn.now, "clock_jumped", text=text), "warning"))
         self._timer_at = None
+
+
+def _age(record: JobRecord) -> tuple[int, int]:
+    """Order what is stored of a job, one time and another: by its version, then by how far its slots are decided."""
+    return record.job.version, record.state.mark
 
 
 def _append(waiting: list[DueSlot], slot: DueSlot) -> None:

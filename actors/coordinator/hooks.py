@@ -26,9 +26,11 @@ class Hooks:
         return bool(self._hooks)
 
     def put(self, job: Job) -> None:
-        """Put a hook in force, in place of the one of its name."""
-        self.drop(job.key)
+        """Put a hook in force, in place of the one of its name; the same again changes nothing."""
         assert job.hook is not None
+        if job in self._hooks.get(job.hook.moment, ()):
+            return
+        self.drop(job.key)
         self._hooks.setdefault(job.hook.moment, []).append(job)
 
     def drop(self, key: tuple[str, str]) -> None:

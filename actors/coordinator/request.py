@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from ..actor import EXECUTOR, SECOND, Address, Turn
 from ..audit import audit_events
+from ..listener import Listener
 from ..messages import (
     Answer,
     AttemptsProgressed,
@@ -55,6 +56,7 @@ class Requests:
     def __init__(self, reign: Reign, attempts: Attempts) -> None:
         self._reign = reign
         self._attempts = attempts
+        self._listener = Listener(reign.epoch)
         self._holding: dict[str, Holding] = {}
         self._cancelling: dict[str, dict[Address, str]] = {}
 
@@ -182,8 +184,14 @@ class Requests:
         self._holding = {key: it for key, it in self._holding.items() if turn.elapsed - it.asked_at < HOLD_FORGOTTEN_US}
 
     def on_know_jobs(self, message: KnowJobs, turn: Turn) -> None:
-        """These jobs were declared anew: hooks are in force, and what was parked for them is tried again."""
-        for job in message.jobs:
+        """Jobs were declared anew, or removed: hooks are in force or no more, and what was parked for them is tried again."""
+        if not self._listener.hears(message, turn):
+            return
+        for record in message.records:
+            job = record.job
+            if record.state.status == "removed":
+                self._reign.hooks.drop(job.key)
+                continue
             if job.hook is not None:
                 self._reign.hooks.put(job)
             for live in list(self._reign.book.by_job.get(job.key, {}).values()):

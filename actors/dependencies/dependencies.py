@@ -11,7 +11,8 @@ The rule is `all_success`: runs when all upstreams are ok; UPSTREAM_FAILED as so
 SKIPPED when all have ended, none is bad, and one was skipped or cancelled; EXPIRED when the wait's deadline has passed.
 
 Lost messages: `RunsMade` and `GroupsMoved` are sent again by the coordinator until they are noted, and it asks again about
-runs that stay blocked, by `RunsMade`; so `Unblock` and `Resolve` may be lost. Groups of an earlier reign are read back.
+runs that stay blocked, by `RunsMade`; so `Unblock` and `Resolve` may be lost. Groups of an earlier reign are read back. The
+graph is loaded when a reign begins; what changes in it the registry says (`KnowJobs`), and says again until it is noted.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ..actor import COORDINATOR, PERSISTENCE, SECOND, Turn
 from ..draft import draft_of
 from ..graph import downstream_closure, reachable, turned, upstream_closure
 from ..lifecycle import BAD, FINAL
+from ..listener import Listener
 from ..messages import (
     Admit,
     AdmitSlot,
@@ -35,8 +37,8 @@ from ..messages import (
     Found,
     GroupEnd,
     GroupsMoved,
+    KnowJobs,
     Lead,
-    LinkJobs,
     Noted,
     Plan,
     Read,
@@ -58,7 +60,7 @@ CLOSED_GROUPS: Final = 10_000
 RETRY_US: Final = SECOND
 
 Accepted = (
-    Started | Lead | StepDown | Plan | Due | RunsMade | GroupsMoved | LinkJobs | Found | ReadRejected | TimerFired
+    Started | Lead | StepDown | Plan | Due | RunsMade | GroupsMoved | KnowJobs | Found | ReadRejected | TimerFired
 )
 JobKey = tuple[str, str]
 GroupKey = tuple[str, str]
@@ -91,10 +93,12 @@ class Dependencies:
     """Owns which runs wait for which."""
 
     def __init__(self) -> None:
-        self._forget_all()
+        self._reset(0)
 
-    def _forget_all(self) -> None:
-        self._epoch = 0
+    def _reset(self, epoch: int) -> None:
+        """Forget everything; epoch 0 means that there is no reign."""
+        self._epoch = epoch
+        self._listener = Listener(epoch)
         self._loaded = False
         self._jobs: dict[str, dict[str, Job]] = {}
         self._roots: dict[str, dict[str, Job]] = {}
@@ -114,18 +118,18 @@ class Dependencies:
                     self._handle(message, turn)
                 elif self._epoch:
                     self._held.append((turn.sender, message))
-            case LinkJobs():
-                self._on_link_jobs(message, turn)
+            case KnowJobs():
+                if self._listener.hears(message, turn):
+                    self._know(message.records, turn)
             case Found():
                 self._on_found(message, turn)
             case Lead():
                 if message.epoch > self._epoch:
-                    self._forget_all()
-                    self._epoch = message.epoch
+                    self._reset(message.epoch)
                     self._load(turn)
             case StepDown():
                 if message.epoch >= self._epoch:
-                    self._forget_all()
+                    self._reset(0)
             case TimerFired():
                 self._on_timer_fired(message, turn)
             case ReadRejected():
@@ -188,9 +192,10 @@ class Dependencies:
         for tenant in dict.fromkeys(job.tenant for job in jobs):
             self._downstream[tenant] = turned({name: job.after for name, job in self._jobs[tenant].items()})
 
-    def _on_link_jobs(self, message: LinkJobs, turn: Turn) -> None:
-        self._link(list(message.jobs))
-        for tenant, name in message.removed:
+    def _know(self, records: tuple[JobRecord, ...], turn: Turn) -> None:
+        """Jobs are stored as this: some wait for others, or did, or others wait for them; some are gone."""
+        self._link([record.job for record in records if record.state.status != "removed"])
+        for tenant, name in (record.job.key for record in records if record.state.status == "removed"):
             self._jobs.get(tenant, {}).pop(name, None)
             self._roots.get(tenant, {}).pop(name, None)
             self._downstream[tenant] = turned({job: it.after for job, it in self._jobs.get(tenant, {}).items()})

@@ -133,7 +133,7 @@ class GroupsMoved(Struct, frozen=True, tag="groups_moved"):
 
 
 class Noted(Struct, frozen=True, tag="noted"):
-    """`RunsMade` or `GroupsMoved` of this key arrived."""
+    """`RunsMade`, `GroupsMoved` or `KnowJobs` of this key arrived."""
 
     key: str
 

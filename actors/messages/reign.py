@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from ..records import Job, JobRecord, RunRecord
+from ..records import JobRecord, RunRecord
 
 
 class Lead(Struct, frozen=True, tag="lead"):
@@ -21,16 +21,20 @@ class StepDown(Struct, frozen=True, tag="step_down"):
     leader: str = ""
 
 
-class Arm(Struct, frozen=True, tag="arm"):
-    """Watch these jobs' triggers; a record replaces what is known of its job."""
+class KnowJobs(Struct, frozen=True, tag="know_jobs"):
+    """These jobs are stored as this from now on: clock, dependencies and coordinator go by it. Said until `Noted(key)`.
 
+    `number` ascends within the reign `epoch`, and with it what is known of a job grows newer.
+    """
+
+    epoch: int
+    number: int
     records: tuple[JobRecord, ...]
 
-
-class Disarm(Struct, frozen=True, tag="disarm"):
-    """Forget these jobs (tenant, name)."""
-
-    names: tuple[tuple[str, str], ...]
+    @property
+    def key(self) -> str:
+        """Names this message; what it says is said again under another."""
+        return f"jobs/{self.epoch}/{self.number}"
 
 
 class JobEnded(Struct, frozen=True, tag="job_ended"):
@@ -43,7 +47,7 @@ class JobEnded(Struct, frozen=True, tag="job_ended"):
 
 
 class HoldJob(Struct, frozen=True, tag="hold_job"):
-    """Start nothing more of this job (`held`), or go on; `removed` cancels what has not begun. Answered by `JobHeld`.
+    """Start nothing more of this job (`held`), or go on; `removed` cancels what has not begun. Said until `JobHeld(key)`.
 
     `version` is that of a removed job: when it is declared anew, runs of its next version begin. `mark` is that of a job that
     goes on: up to there all slots are decided, also one that is still on its way from the clock.
@@ -62,19 +66,6 @@ class JobHeld(Struct, frozen=True, tag="job_held"):
     """From now on nothing of the job begins (or it goes on)."""
 
     key: str
-
-
-class LinkJobs(Struct, frozen=True, tag="link_jobs"):
-    """Jobs with upstreams, or that had some: dependencies keeps the graph."""
-
-    jobs: tuple[Job, ...]
-    removed: tuple[tuple[str, str], ...] = ()
-
-
-class KnowJobs(Struct, frozen=True, tag="know_jobs"):
-    """Definitions the coordinator asked for, or that have changed."""
-
-    jobs: tuple[Job, ...]
 
 
 class Describe(Struct, frozen=True, tag="describe"):

@@ -96,13 +96,14 @@ class RequestRejected(Struct, frozen=True, tag="request_rejected"):
 
 
 class ChangeJob(Struct, frozen=True, tag="change_job"):
-    """Pause, resume, remove or reschedule a job. Idempotent by what it asks for."""
+    """Pause, resume, remove or reschedule a job. Idempotent by what it asks for; a client that asks again says so by `repeated`."""
 
     key: str
     tenant: str
     job: str
     action: Literal["pause", "resume", "remove", "reschedule"]
     trigger: Trigger | None = None
+    repeated: bool = False
 
 
 class JobChanged(Struct, frozen=True, tag="job_changed"):

@@ -48,6 +48,10 @@ class Changes:
         self._owners.update(dict.fromkeys(jobs, (change.key, elapsed)))
         return True
 
+    def owns(self, change: Change) -> bool:
+        """Tell whether no later change has taken the jobs of this one, because it took too long."""
+        return all(self._owners.get(job, ("", 0))[0] == change.key for job in _jobs_of(change))
+
     def over(self, key: str) -> list[tuple[Address, Change]]:
         """A change has ended; answers those that waited for it, in order: each is to be asked anew whether it may begin."""
         for job in self._jobs.pop(key, ()):

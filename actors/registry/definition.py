@@ -12,20 +12,17 @@ from ..audit import audit_events
 from ..graph import find_cycle
 from ..messages import (
     AddJobs,
-    Arm,
     ChangeJob,
-    Disarm,
     Found,
     HoldJob,
     JobChanged,
     JobsAdded,
-    KnowJobs,
-    LinkJobs,
     RequestRejected,
 )
 from ..persistence.store import AddDecisions, AddEvents, AdvanceJob, GetJobs, InsertJob, PutJob, SetJobStatus, Write
-from ..records import Event, JobRecord, JobStatus
+from ..records import Event, JobRecord, JobState, JobStatus
 from ..schedule import first_state, pass_pause
+from .announcement import Announcements
 from .catalogue import Catalogue
 from .comparison import Change, compare
 from .errand import Errands, reject
@@ -36,9 +33,10 @@ JobKey = tuple[str, str]
 class Definitions:
     """Adds and changes jobs."""
 
-    def __init__(self, catalogue: Catalogue, errands: Errands) -> None:
+    def __init__(self, catalogue: Catalogue, errands: Errands, announcements: Announcements) -> None:
         self._catalogue = catalogue
         self._errands = errands
+        self._announcements = announcements
 
     # ---- adding ---------------------------------------------------------------------------------------------------------
 
@@ -101,39 +99,51 @@ class Definitions:
     def _added(
         self, client: Address, request: AddJobs, changes: list[Change], there: dict[JobKey, JobRecord], turn: Turn
     ) -> None:
-        changed = [it.record for it in changes if it.kind != "same"]
         for it in changes:
             self._catalogue.know(it.record)
             self._catalogue.link(it.record.job)
-        if changed:
-            turn.send(
-                CLOCK,
-                Arm(tuple(record for record in changed if record.state.next_due is not None or record.job.version > 1)),
-            )
-        linked = [it.record.job for it in changes if self._catalogue.is_linked(it.record.job)]
-        upstreams = {(job.tenant, name) for job in linked for name in job.after}
-        linked += [record.job for key, record in there.items() if key in upstreams and record.job not in linked]
-        if linked or any(it.had_upstreams for it in changes):
-            turn.send(
-                DEPENDENCIES, LinkJobs(tuple(linked) + tuple(it.record.job for it in changes if it.had_upstreams))
-            )
-        # what was parked for want of its function may run now; new jobs have nothing parked
-        known = tuple(it.record.job for it in changes if it.kind != "new" or it.record.job.hook is not None)
-        if known:
-            turn.send(COORDINATOR, KnowJobs(known))
         kinds = [it.kind for it in changes]
-        turn.send(client, JobsAdded(request.key, kinds.count("new"), kinds.count("changed"), kinds.count("same")))
+
+        def then(turn: Turn) -> None:
+            turn.send(client, JobsAdded(request.key, kinds.count("new"), kinds.count("changed"), kinds.count("same")))
+
+        linked = self._linked(changes, there)
+        # dependencies first: what fires, or is parked no more, is to be planned by the graph of now
+        if linked:
+            self._announcements.tell(DEPENDENCIES, linked, turn)
+        # what was parked for want of its function may run now; new jobs have nothing parked
+        known = [it.record for it in changes if it.kind != "new" or it.record.job.hook is not None]
+        if known:
+            self._announcements.tell(COORDINATOR, known, turn)
+        changed = (it.record for it in changes if it.kind != "same")
+        armed = [record for record in changed if record.state.next_due is not None or record.job.version > 1]
+        if armed:
+            self._announcements.tell(CLOCK, armed, turn)
+        if linked:
+            self._announcements.when_noted(DEPENDENCIES, then, turn)
+        else:
+            then(turn)
+
+    def _linked(self, changes: list[Change], there: dict[JobKey, JobRecord]) -> list[JobRecord]:
+        """What dependencies is to know of: jobs that wait for others, or did, or that others wait for."""
+        known = self._catalogue.known
+        records = [it.record for it in changes if it.had_upstreams or self._catalogue.is_linked(it.record.job)]
+        names = dict.fromkeys((it.job.tenant, name) for it in records for name in it.job.after)
+        changed = {it.record.job.key for it in changes}
+        return [*records, *(known.get(key, there[key]) for key in names if key in there and key not in changed)]
 
     # ---- changing -------------------------------------------------------------------------------------------------------
 
     def on_change_job(self, client: Address, request: ChangeJob, turn: Turn) -> None:
         def then(message: Found, turn: Turn) -> None:
             records: tuple[JobRecord, ...] = message.rows
-            if not records or records[0].state.status == "removed":
+            if request.repeated and records and _is_done(request, records[0].state):
+                self._hold(client, request, records[0], turn)
+            elif not records or records[0].state.status == "removed":
                 text = f"no job {request.job!r} in tenant {request.tenant!r}"
                 reject(client, request.key, "unknown_job", text, turn)
-                return
-            self._change(client, request, records[0], turn)
+            else:
+                self._change(client, request, records[0], turn)
 
         self._errands.read(client, request, GetJobs(((request.tenant, request.job),)), then, turn)
 
@@ -159,7 +169,9 @@ class Definitions:
                 assert_never(request.action)
 
         def then(turn: Turn) -> None:
-            self._changed(client, request, after, turn)
+            if after is not record:  # else it was not paused, and there is nothing to be known
+                self._tell(after, turn)
+            self._hold(client, request, after, turn)
 
         self._save(client, request, writes, then, turn)
 
@@ -193,26 +205,51 @@ class Definitions:
             writes.append(AddDecisions(step.decisions))
         return JobRecord(job, after), writes
 
-    def _changed(self, client: Address, request: ChangeJob, after: JobRecord, turn: Turn) -> None:
-        job = after.job
+    def _tell(self, after: JobRecord, turn: Turn) -> None:
+        """Tell whoever goes by a job that it was changed, or removed."""
+        removed = after.state.status == "removed"
         self._catalogue.know(after)
-        held = after.state.status in ("paused", "removed")
-        if held:
-            turn.send(CLOCK, Disarm((job.key,)))
-        else:
-            turn.send(CLOCK, Arm((after,)))
-        if after.state.status == "removed":
-            self._catalogue.unlink(job.key)
-            turn.send(DEPENDENCIES, LinkJobs((), (job.key,)))
+        if removed or self._catalogue.is_linked(after.job):
+            self._announcements.tell(DEPENDENCIES, (after,), turn)
+        if removed:
+            self._catalogue.unlink(after.job.key)
+            self._announcements.tell(COORDINATOR, (after,), turn)
+        self._announcements.tell(CLOCK, (after,), turn)
+
+    def _hold(self, client: Address, request: ChangeJob, after: JobRecord, turn: Turn) -> None:
+        """Have the coordinator start nothing more of a job, or go on with it; then its client is answered."""
+        job, status = after.job, after.state.status
 
         def then(turn: Turn) -> None:
             turn.send(client, JobChanged(request.key, after))
 
-        removed = after.state.status == "removed"
         self._errands.hold(
             client,
             request,
-            HoldJob(f"hold/{self._errands.next()}", job.tenant, job.name, held, removed, job.version, after.state.mark),
+            HoldJob(
+                f"hold/{self._errands.next()}",
+                job.tenant,
+                job.name,
+                held=status in ("paused", "removed"),
+                removed=status == "removed",
+                version=job.version,
+                mark=after.state.mark,
+            ),
             then,
             turn,
         )
+
+
+def _is_done(request: ChangeJob, state: JobState) -> bool:
+    """Tell whether a job is stored as a client wants it: it asked before, and the answer was lost."""
+    match request.action:
+        case "pause":
+            return state.status == "paused"
+        case "remove":
+            return state.status == "removed"
+        case "resume":
+            return state.status in ("active", "exhausted")
+        case "reschedule":
+            return False  # it begins at the newer instant
+        case _:
+            assert_never(request.action)

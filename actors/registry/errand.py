@@ -1,7 +1,8 @@
 """Errands: what the registry asks of others on behalf of a client, and what is to be done with the answer.
 
 A request lives here under the key of the question that was asked last for it. One that got nowhere is dropped after a while:
-its client asks again under its own key, and it begins anew.
+its client asks again under its own key, and it begins anew. What a job that is stored as paused or removed still needs of the
+coordinator is asked again from here: nobody else would.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from ..messages import (
     Watch,
 )
 from ..persistence.store import Question, Write
+from .changes import Changes
 
 MAX_WAITING: Final = 10_000
 """Requests that wait for an answer of the store; further ones are dropped, and their clients ask again."""
@@ -53,6 +55,7 @@ class Errand(Struct):
     on_found: Callable[[Found, Turn], None] | None = None
     on_saved: Callable[[Turn], None] | None = None
     on_held: Callable[[Turn], None] | None = None
+    hold: HoldJob | None = None
 
 
 class Errands:
@@ -102,9 +105,11 @@ class Errands:
         self._begin(key, Errand(client, request, turn.elapsed, on_saved=then), turn)
         turn.send(PERSISTENCE, Save(key, self.epoch, tuple(writes)))
 
-    def hold(self, client: Address, request: Request, hold: HoldJob, then: Callable[[Turn], None], turn: Turn) -> None:
-        """Have the coordinator hold a job or let it go, then go on."""
-        self._begin(hold.key, Errand(client, request, turn.elapsed, on_held=then), turn)
+    def hold(
+        self, client: Address, request: ChangeJob, hold: HoldJob, then: Callable[[Turn], None], turn: Turn
+    ) -> None:
+        """Have the coordinator hold a job or let it go, then go on; asked again until it is."""
+        self._begin(hold.key, Errand(client, request, turn.elapsed, on_held=then, hold=hold), turn)
         turn.send(COORDINATOR, hold)
 
     def _begin(self, key: str, errand: Errand, turn: Turn) -> None:
@@ -144,11 +149,15 @@ class Errands:
         if errand is not None and errand.on_held is not None:
             errand.on_held(turn)
 
-    def on_timer(self, turn: Turn) -> None:
-        """Drop what got nowhere."""
+    def on_timer(self, changes: Changes, turn: Turn) -> None:
+        """Drop what got nowhere, and ask again for jobs to be held, unless a later change has them in hand."""
         late = [key for key, it in self._errands.items() if it.sent_at + FORGET_US < turn.elapsed]
         for key in late:
             del self._errands[key]
+        for it in self._errands.values():
+            is_due = it.sent_at + ASK_AGAIN_US <= turn.elapsed
+            if it.hold is not None and is_due and isinstance(it.request, ChangeJob) and changes.owns(it.request):
+                turn.send(COORDINATOR, it.hold)
         if self._errands:
             turn.set_timer("errands", turn.elapsed + ASK_AGAIN_US, steady=True)
 

@@ -1,12 +1,15 @@
 """The registry: job definitions, and the door through which clients come.
 
-    AddJobs ─▶ read what is there ─▶ compare ─▶ Save ─▶ Saved ─▶ Arm (clock), LinkJobs (dependencies), JobsAdded (client)
+    AddJobs ─▶ read what is there ─▶ compare ─▶ Save ─▶ Saved ─▶ KnowJobs (dependencies, coordinator, clock) ─▶ JobsAdded (client)
     Submit ──▶ read unknown jobs ─▶ Admit (coordinator), or Plan (dependencies) where jobs are linked ─▶ … Accepted (client)
-    ChangeJob ▶ Save ─▶ Saved ─▶ Disarm or Arm (clock), HoldJob (coordinator) ─▶ JobHeld ─▶ JobChanged (client)
+    ChangeJob ▶ Save ─▶ Saved ─▶ KnowJobs (clock …), HoldJob (coordinator) ─▶ JobHeld ─▶ JobChanged (client)
     Query, Watch, CancelRun ─▶ Read ─▶ the client, or the coordinator where a run is alive
 
 Definitions are kept by name up to a limit; the rest is in the store. A definition that has not changed keeps its trigger's
 anchor and its high-water mark, so a program that says its jobs anew at every start loses nothing and judges nothing twice.
+
+What has changed is said to the others until they have noted it (`announcement.py`), and `HoldJob` until the job is held. A
+client is told that linked jobs are added when dependencies knows it: what it submits next is planned with them.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from ..messages import (
     JobHeld,
     JobsAdded,
     Lead,
+    Noted,
     Query,
     Read,
     ReadRejected,
@@ -38,6 +42,7 @@ from ..messages import (
 )
 from ..persistence.store import ListEdges
 from ..records import JobRecord
+from .announcement import Announcements
 from .catalogue import Catalogue
 from .changes import Changes
 from .definition import Definitions
@@ -53,6 +58,7 @@ Message = (
     | Saved
     | SaveRejected
     | JobHeld
+    | Noted
     | WatchLive
     | TimerFired
     | AddJobs
@@ -78,7 +84,8 @@ class Registry:
         self._loaded = False
         self._catalogue = Catalogue()
         self._errands = Errands(epoch)
-        self._definitions = Definitions(self._catalogue, self._errands)
+        self._announcements = Announcements(epoch)
+        self._definitions = Definitions(self._catalogue, self._errands, self._announcements)
         self._inquiries = Inquiries(self._catalogue, self._errands)
         self._changes = Changes()
 
@@ -97,7 +104,7 @@ class Registry:
     def _take(self, message: Message, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
         match message:
             case Submit() | AddJobs() | ChangeJob() | CancelRun() | Query() | Watch():
-                if not self._errands.full:
+                if not self._is_full(message):
                     self._ask(turn.sender, message, turn)
             case Found():
                 if message.key == f"edges/{self._epoch}":
@@ -112,6 +119,8 @@ class Registry:
                 self._errands.on_save_rejected(message, turn)
             case JobHeld():
                 self._errands.on_held(message, turn)
+            case Noted():
+                self._announcements.on_noted(message, turn)
             case WatchLive():
                 self._inquiries.on_missed(message, turn)
             case Lead():
@@ -133,6 +142,10 @@ class Registry:
 
     def settle(self, turn: Turn) -> None:
         """Nothing is gathered: a client's message is a batch already."""
+
+    def _is_full(self, request: Request) -> bool:
+        """Tell whether a request is dropped for now; its client asks again."""
+        return self._errands.full or (self._announcements.full and isinstance(request, AddJobs | ChangeJob))
 
     def _ask(self, client: Address, request: Request, turn: Turn) -> None:
         """Begin a request, unless it must wait."""
@@ -187,6 +200,8 @@ class Registry:
 
     def _on_timer_fired(self, message: TimerFired, turn: Turn) -> None:
         if message.key == "errands":
-            self._errands.on_timer(turn)
+            self._errands.on_timer(self._changes, turn)
+        elif message.key == "announcements":
+            self._announcements.on_timer(turn)
         elif self._epoch and not self._loaded:
             self._load(turn)

@@ -2,29 +2,35 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from msgspec.structs import replace
+
 from callsheet.actors.actor import HOUR, SetTimer, deliver, sent
 from callsheet.actors.clock.clock import ASK_AGAIN_US, HORIZON_US, MAX_UNDECIDED, Clock
+from callsheet.actors.clock.stopped import StoppedClock
 from callsheet.actors.messages import (
-    Arm,
     Decided,
-    Disarm,
     Due,
     Found,
     Happened,
     JobEnded,
+    KnowJobs,
     Lead,
+    Noted,
     Read,
     StepDown,
     TimerFired,
 )
 from callsheet.actors.persistence.store import DueJobs, GetJobs
+from callsheet.actors.records import JobRecord
 from callsheet.triggers import CatchUp, at, every
 from support.actors import MINUTE, NOW, SECOND, make_job, make_record
 
 
 def leading(*jobs: Any, now: int = NOW) -> Clock:
     clock = Clock()
-    deliver(clock, Lead(1, "n"), Found("due/1/1", ()), Arm(tuple(make_record(job) for job in jobs)), now=now)
+    records = tuple(make_record(job) for job in jobs)
+    deliver(clock, Lead(1, "n"), Found("due/1/1", ()), KnowJobs(1, 1, records), now=now)
     return clock
 
 
@@ -94,11 +100,74 @@ def test_a_limit_on_fires_exhausts_the_job() -> None:
     assert (due.slots[0].exhausted, due.slots[0].next_due, due.slots[0].mark) == (True, None, NOW + 2 * MINUTE)
 
 
-def test_a_disarmed_job_does_not_fire() -> None:
+def changed(record: JobRecord, **state: Any) -> JobRecord:
+    return JobRecord(record.job, replace(record.state, **state))
+
+
+@pytest.mark.parametrize("status", ["paused", "removed"])
+def test_a_paused_or_removed_job_does_not_fire(status: str) -> None:
     job = make_job(trigger=every(60))
     clock = leading(job)
-    deliver(clock, Disarm((job.key,)), now=NOW)
+    deliver(clock, KnowJobs(1, 2, (changed(make_record(job), status=status),)), now=NOW)
     assert wake(clock, NOW + MINUTE) == []
+
+
+def test_what_is_said_of_jobs_is_acknowledged_unless_a_later_word_has_overtaken_it_or_the_reign_is_another() -> None:
+    clock, record = leading(), make_record(make_job(trigger=every(60)))
+    early, newer = KnowJobs(1, 2, (record,)), KnowJobs(1, 3, (changed(record, status="paused"),))
+
+    (noted,) = sent(deliver(clock, newer, now=NOW, sender="registry"), Noted)
+    late = deliver(clock, early, newer, KnowJobs(2, 4, (record,)), now=NOW, sender="registry")
+
+    assert (noted.key, sent(late, Noted)) == (newer.key, [])
+    assert wake(clock, NOW + MINUTE) == []
+
+
+def test_a_clock_that_knows_of_no_reign_acknowledges_nothing() -> None:
+    assert sent(deliver(Clock(), KnowJobs(1, 1, ()), now=NOW, sender="registry"), Noted) == []
+
+
+def test_a_stopped_clock_acknowledges_what_is_said_of_jobs() -> None:
+    assert sent(deliver(StoppedClock(), KnowJobs(3, 1, ()), now=NOW, sender="registry"), Noted) == [Noted("jobs/3/1")]
+
+
+def test_a_job_that_is_said_again_while_it_is_watched_fires_no_slot_twice() -> None:
+    job = make_job(trigger=every(60))
+    clock = leading(job)
+    (due,) = wake(clock, NOW + MINUTE)
+    again = deliver(clock, KnowJobs(1, 2, (make_record(job),)), now=NOW + MINUTE)
+    decided = deliver(clock, Decided(due.key), now=NOW + MINUTE)
+    assert fired(sent([*again, *decided], Due)) == []
+    assert fired(wake(clock, NOW + 2 * MINUTE)) == [NOW + 2 * MINUTE]
+
+
+def test_a_job_that_is_said_again_after_it_was_decided_and_dropped_fires_no_slot_twice() -> None:
+    job = make_job(trigger=at((NOW + MINUTE) // SECOND))
+    clock = leading(job)
+    (due,) = wake(clock, NOW + MINUTE)
+    deliver(clock, Decided(due.key), now=NOW + MINUTE)
+    again = deliver(clock, KnowJobs(1, 2, (make_record(job),)), now=NOW + MINUTE)
+    assert fired([*sent(again, Due), *wake(clock, NOW + 2 * MINUTE)]) == []
+
+
+def test_a_job_that_counts_from_the_end_of_its_run_keeps_its_next_slot_when_an_older_word_is_said_again() -> None:
+    job = make_job(trigger=every(60, after_end=True))
+    clock = leading(job)
+    (due,) = wake(clock, NOW + MINUTE)
+    deliver(clock, Decided(due.key), now=NOW + MINUTE)
+    ended = changed(make_record(job), mark=NOW + MINUTE, fires=1, next_due=NOW + 5 * MINUTE)
+    deliver(clock, Found("job/1", (ended,)), now=NOW + 4 * MINUTE)
+    deliver(clock, KnowJobs(1, 2, (make_record(job),)), now=NOW + 4 * MINUTE)
+    assert fired(wake(clock, NOW + 5 * MINUTE)) == [NOW + 5 * MINUTE]
+
+
+def test_a_job_that_was_resumed_goes_on_behind_its_pause_also_when_the_word_of_the_pause_was_lost() -> None:
+    job = make_job(trigger=every(60))
+    clock = leading(job)
+    wake(clock, NOW + 2 * MINUTE)
+    resumed = changed(make_record(job), mark=NOW + MINUTE, next_due=NOW + 2 * MINUTE)
+    late = deliver(clock, KnowJobs(1, 2, (resumed,)), now=NOW + 2 * MINUTE + 1)
+    assert fired(sent(late, Due)) == [NOW + 2 * MINUTE], "it came while the job was held, and was not decided"
 
 
 def test_an_undecided_due_is_sent_again_and_a_decided_one_is_not() -> None:

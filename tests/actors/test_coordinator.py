@@ -46,7 +46,7 @@ from callsheet.actors.persistence.store import (
 )
 from callsheet.actors.records import ClaimEntry, Decision, ErrorInfo, Hook, Job, LiveRun, Retry, Run, RunState
 from callsheet.triggers import DecisionKind
-from support.actors import MINUTE, NOW, SECOND, Leader, make_job
+from support.actors import MINUTE, NOW, SECOND, Leader, make_job, make_record
 
 ERROR = ErrorInfo("builtins.ValueError", ("builtins.Exception",), "no", "")
 
@@ -343,7 +343,7 @@ def test_a_submission_that_did_not_fit_is_refused_and_leaves_nothing() -> None:
 
 def test_the_hooks_before_a_run_that_was_there_by_its_key_are_cancelled() -> None:
     leader = Leader()
-    leader.tell(KnowJobs((make_job("first", hook=Hook(moment="before")),)))
+    leader.tell(KnowJobs(1, 1, (make_record(make_job("first", hook=Hook(moment="before"))),)))
     leader.hold_saves = True
     leader.admit(draft(token="key"))
     (held,) = leader.held

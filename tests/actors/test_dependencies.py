@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from callsheet.actors.actor import deliver, sent
 from callsheet.actors.dependencies.dependencies import Dependencies
 from callsheet.actors.messages import (
@@ -12,8 +14,8 @@ from callsheet.actors.messages import (
     Found,
     GroupEnd,
     GroupsMoved,
+    KnowJobs,
     Lead,
-    LinkJobs,
     MadeRun,
     Noted,
     Plan,
@@ -24,7 +26,7 @@ from callsheet.actors.messages import (
     TimerFired,
     Unblock,
 )
-from callsheet.actors.records import Decision, End, Job, Run, RunRecord, RunState
+from callsheet.actors.records import Decision, End, Job, JobRecord, Run, RunRecord, RunState
 from callsheet.triggers import DecisionKind
 from support.actors import NOW, SECOND, make_job, make_record
 
@@ -112,8 +114,30 @@ def test_a_cancelled_or_skipped_upstream_skips_what_waits_when_all_have_ended() 
 def test_a_removed_upstream_fails_what_waits_for_it() -> None:
     actor = leading(A, B)
     made(actor, "b", waits="b")
-    (resolve,) = verdicts(deliver(actor, LinkJobs((), (("t", "a"),)), now=NOW))
+    (resolve,) = verdicts(deliver(actor, KnowJobs(1, 1, (removed(A),)), now=NOW))
     assert (resolve.run_id, resolve.state) == (1, RunState.UPSTREAM_FAILED)
+
+
+def removed(job: Job) -> JobRecord:
+    record = make_record(job)
+    return JobRecord(job, replace(record.state, status="removed"))
+
+
+def test_a_link_is_acknowledged_and_planned_by() -> None:
+    actor = leading()
+    told = deliver(actor, KnowJobs(1, 1, (make_record(A), make_record(B))), now=NOW, sender="registry")
+    assert sent(told, Noted) == [Noted("jobs/1/1")]
+    assert plan(actor, A) == [("a", False), ("b", True)]
+
+
+def test_a_link_that_a_later_word_has_overtaken_or_of_another_reign_is_neither_taken_nor_acknowledged() -> None:
+    actor = leading(A, B)
+    deliver(actor, KnowJobs(1, 2, (removed(B),)), now=NOW, sender="registry")
+    told = deliver(
+        actor, KnowJobs(1, 1, (make_record(B),)), KnowJobs(2, 3, (make_record(B),)), now=NOW, sender="registry"
+    )
+    assert sent(told, Noted) == []
+    assert plan(actor, A) == [("a", False)]
 
 
 def test_a_wait_ends_at_its_deadline() -> None:

@@ -2,19 +2,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
-from callsheet.actors.actor import deliver, sent
+from callsheet.actors.actor import CLOCK, COORDINATOR, DEPENDENCIES, Address, Send, deliver, sent
 from callsheet.actors.messages import (
     Accepted,
     AddJobs,
     Admit,
-    Arm,
     CancelAccepted,
     CancelLive,
     CancelRun,
     ChangeJob,
-    Disarm,
     Found,
     HoldJob,
     JobChanged,
@@ -22,7 +21,7 @@ from callsheet.actors.messages import (
     JobsAdded,
     KnowJobs,
     Lead,
-    LinkJobs,
+    Noted,
     Plan,
     Read,
     RequestRejected,
@@ -33,6 +32,7 @@ from callsheet.actors.messages import (
     StepDown,
     Submit,
     SubmitItem,
+    TimerFired,
     WatchLive,
 )
 from callsheet.actors.persistence.store import (
@@ -46,9 +46,11 @@ from callsheet.actors.persistence.store import (
     SetJobStatus,
 )
 from callsheet.actors.records import End, Job, JobRecord, Run, RunRecord, RunState, Submission
+from callsheet.actors.registry.announcement import MAX_UNNOTED, PORTION
+from callsheet.actors.registry.changes import GIVEN_UP_US
 from callsheet.actors.registry.registry import Registry
 from callsheet.triggers import every
-from support.actors import MINUTE, NOW, make_job, make_record
+from support.actors import MINUTE, NOW, SECOND, make_job, make_record
 
 CLIENT = "client-1"
 
@@ -63,6 +65,8 @@ class Desk:
         self.refuse: SaveRejected | None = None
         self.runs: tuple[RunRecord, ...] = ()
         self.submissions: tuple[Submission, ...] = ()
+        self.deaf: set[Address] = set()
+        self.told: list[tuple[Address, KnowJobs]] = []
         self.out: list[Any] = []
         edges = tuple(record for record in there if record.job.after)
         deliver(self.registry, Lead(1, "n"), Found("edges/1", edges), now=NOW)
@@ -71,13 +75,20 @@ class Desk:
         """Deliver a message, answer for the store and the coordinator, and return what was sent to others."""
         before = len(self.out)
         for effect in deliver(self.registry, message, now=now, sender=sender):
-            self._answer(getattr(effect, "message", None), now)
+            if isinstance(effect, Send):
+                self._answer(effect.to, effect.message, now)
         return self.out[before:]
 
-    def _answer(self, message: Any, now: int) -> None:
+    def learned(self, to: Address) -> list[tuple[str, str]]:
+        """Which jobs an actor was told of, and their states, in order."""
+        return [(it.job.name, it.state.status) for its, message in self.told if its == to for it in message.records]
+
+    def _answer(self, to: Address, message: Any, now: int) -> None:
         match message:
-            case None:
-                pass
+            case KnowJobs():
+                self.told.append((to, message))
+                if to not in self.deaf:
+                    self.tell(Noted(message.key), to, now)
             case Read(key, GetJobs(names)):
                 self.tell(
                     Found(key, tuple(self.there[name] for name in names if name in self.there)), "persistence", now
@@ -91,7 +102,7 @@ class Desk:
             case Save():
                 self.saves.append(message)
                 self.tell(Saved(message.key, Committed()), "persistence", now)
-            case HoldJob():
+            case HoldJob() if COORDINATOR not in self.deaf:
                 self.out.append(message)
                 self.tell(JobHeld(message.key), "coordinator", now)
             case _:
@@ -124,7 +135,7 @@ def test_a_new_job_is_stored_then_armed_and_begins_after_now() -> None:
     assert isinstance(insert, InsertJob)
     assert (insert.state.mark, insert.state.next_due) == (NOW - 1, NOW + MINUTE)
     assert only(out, JobsAdded) == JobsAdded("k", 1, 0, 0)
-    assert only(out, Arm).records[0].job.version == 1
+    assert desk.learned(CLOCK) == [("work", "active")]
 
 
 def test_a_job_that_is_declared_as_it_is_keeps_anchor_and_mark_and_writes_nothing() -> None:
@@ -133,7 +144,7 @@ def test_a_job_that_is_declared_as_it_is_keeps_anchor_and_mark_and_writes_nothin
     out = add(desk, make_job(trigger=every(60)), now=NOW + 10 * MINUTE)
     assert desk.saves == []
     assert only(out, JobsAdded) == JobsAdded("k", 0, 0, 1)
-    assert only(out, KnowJobs).jobs == (there.job,), "what was parked for it is tried again"
+    assert desk.told == [(COORDINATOR, KnowJobs(1, 1, (there,)))], "what was parked for it is tried again"
 
 
 def test_a_changed_definition_keeps_the_trigger_and_its_mark() -> None:
@@ -175,8 +186,8 @@ def test_a_cycle_is_refused_with_its_path() -> None:
 
 def test_linked_jobs_are_told_to_dependencies_with_their_roots() -> None:
     desk = Desk(make_record(make_job("a")))
-    out = add(desk, make_job("b", after=("a",)))
-    assert sorted(job.name for job in only(out, LinkJobs).jobs) == ["a", "b"]
+    add(desk, make_job("b", after=("a",)))
+    assert sorted(desk.learned(DEPENDENCIES)) == [("a", "active"), ("b", "active")]
 
 
 def test_a_full_store_is_a_refusal() -> None:
@@ -229,7 +240,8 @@ def test_a_submission_that_is_sent_again_after_it_was_stored_gets_the_same_runs(
 def test_a_pause_is_stored_then_the_clock_and_the_coordinator_hold_then_the_client_hears() -> None:
     desk = Desk(make_record(make_job(trigger=every(60))))
     out = desk.tell(ChangeJob("c", "t", "work", "pause"))
-    assert [type(message) for message in out] == [Disarm, HoldJob, JobChanged]
+    assert [type(message) for message in out] == [HoldJob, JobChanged]
+    assert desk.learned(CLOCK) == [("work", "paused")]
     status = next(write for write in desk.saves[0].writes if isinstance(write, SetJobStatus))
     assert status.status == "paused"
 
@@ -237,21 +249,154 @@ def test_a_pause_is_stored_then_the_clock_and_the_coordinator_hold_then_the_clie
 def test_what_passed_in_a_pause_is_decided_when_it_is_resumed_and_the_mark_is_moved_with_it() -> None:
     record = make_record(make_job(trigger=every(60)))
     desk = Desk(JobRecord(record.job, replace(record.state, status="paused")))
-    out = desk.tell(ChangeJob("c", "t", "work", "resume"), now=NOW + 150 * 1_000_000)
+    desk.tell(ChangeJob("c", "t", "work", "resume"), now=NOW + 150 * SECOND)
     writes = desk.saves[0].writes
     decisions = next(write for write in writes if isinstance(write, AddDecisions)).decisions
     assert {decision.kind for decision in decisions} == {"SKIPPED_PAUSED"}
     assert sum(decision.count for decision in decisions) == 2
     assert next(write for write in writes if isinstance(write, AdvanceJob)).mark == NOW + 2 * MINUTE
-    assert only(out, Arm).records[0].state.next_due == NOW + 3 * MINUTE
+    assert [it.state.next_due for to, said in desk.told if to == CLOCK for it in said.records] == [NOW + 3 * MINUTE]
 
 
 def test_a_removed_job_is_gone_for_submissions_and_for_dependencies() -> None:
     desk = Desk(make_record(make_job()))
     out = desk.tell(ChangeJob("c", "t", "work", "remove"))
-    assert only(out, LinkJobs).removed == (("t", "work"),)
+    assert desk.learned(DEPENDENCIES) == desk.learned(CLOCK) == desk.learned(COORDINATOR) == [("work", "removed")]
     assert only(out, HoldJob).removed
     assert only(desk.tell(Submit("s", "t", (SubmitItem("work"),))), RequestRejected).code == "unknown_job"
+
+
+def again(desk: Desk, now: int) -> list[tuple[Address, KnowJobs]]:
+    """What is said again by then."""
+    before = len(desk.told)
+    desk.tell(TimerFired("announcements"), now=now)
+    return desk.told[before:]
+
+
+def test_what_the_clock_has_not_noted_is_said_again_after_a_second_under_a_new_number_until_it_is_noted() -> None:
+    desk = Desk()
+    desk.deaf = {CLOCK}
+    add(desk, make_job(trigger=every(60)))
+    assert again(desk, NOW + SECOND - 1) == []
+
+    ((_, first), (_, second)) = (*desk.told, *again(desk, NOW + SECOND))
+    assert second.records == first.records
+    assert second.number > first.number
+
+    desk.deaf = set()
+    assert len(again(desk, NOW + 2 * SECOND)) == 1
+    assert again(desk, NOW + 3 * SECOND) == []
+
+
+def test_of_a_job_only_the_newest_is_said_again_and_an_older_acknowledgement_does_not_stand_for_it() -> None:
+    desk = Desk(make_record(make_job(trigger=every(60))))
+    desk.deaf = {CLOCK}
+    desk.tell(ChangeJob("c", "t", "work", "pause"))
+    desk.tell(ChangeJob("d", "t", "work", "reschedule", every(30)), now=NOW + 1)
+    desk.tell(Noted(desk.told[0][1].key), CLOCK)
+
+    again(desk, NOW + 2 * SECOND)
+
+    assert desk.learned(CLOCK) == [("work", "paused"), ("work", "active"), ("work", "active")]
+
+
+def test_a_late_acknowledgement_of_what_was_said_again_meanwhile_counts() -> None:
+    desk = Desk()
+    desk.deaf = {CLOCK}
+    add(desk, make_job(trigger=every(60)))
+    assert again(desk, NOW + SECOND)
+    desk.tell(Noted(desk.told[0][1].key), CLOCK)
+    assert again(desk, NOW + 2 * SECOND) == []
+
+
+def test_much_is_said_again_in_portions() -> None:
+    desk = Desk()
+    desk.deaf = {CLOCK}
+    for number in range(3):
+        add(desk, *(make_job(f"job-{number}-{index}", every(60)) for index in range(200)))
+    portions = [len(message.records) for _, message in again(desk, NOW + SECOND)]
+    assert (sum(portions), max(portions)) == (600, PORTION)
+
+
+def test_when_too_much_is_not_noted_further_changes_wait_and_their_clients_ask_again() -> None:
+    desk = Desk()
+    desk.deaf = {CLOCK}
+    for number in range(MAX_UNNOTED // 500):
+        assert add(desk, *(make_job(f"job-{number}-{index}", every(60)) for index in range(500)))
+    assert add(desk, make_job("one-more", every(60))) == []
+    desk.deaf = set()
+    again(desk, NOW + SECOND)
+    assert only(add(desk, make_job("one-more", every(60))), JobsAdded)
+
+
+def test_a_new_reign_says_nothing_of_the_last_again() -> None:
+    desk = Desk()
+    desk.deaf = {CLOCK}
+    add(desk, make_job(trigger=every(60)))
+    desk.tell(Lead(2, "n"), "coordinator")
+    assert again(desk, NOW + MINUTE) == []
+
+
+def test_linked_jobs_are_added_when_dependencies_knows_them() -> None:
+    desk = Desk(make_record(make_job("a")))
+    desk.deaf = {DEPENDENCIES}
+    assert add(desk, make_job("b", after=("a",))) == []
+    desk.deaf = set()
+    assert only(desk.tell(TimerFired("announcements"), now=NOW + SECOND), JobsAdded) == JobsAdded("k", 1, 0, 0)
+
+
+def test_a_job_that_others_wait_for_is_told_to_dependencies_when_it_is_rescheduled() -> None:
+    desk = Desk(make_record(make_job("a")), make_record(make_job("b", after=("a",))))
+    desk.tell(ChangeJob("c", "t", "a", "reschedule", every(60)))
+    assert desk.learned(DEPENDENCIES) == [("a", "active")]
+
+
+def test_the_coordinator_is_asked_to_hold_a_job_until_it_does() -> None:
+    desk = Desk(make_record(make_job()))
+    desk.deaf = {COORDINATOR}
+    held = only(desk.tell(ChangeJob("c", "t", "work", "pause")), HoldJob)
+    assert desk.tell(TimerFired("errands"), now=NOW + SECOND - 1) == []
+    assert desk.tell(TimerFired("errands"), now=NOW + SECOND) == [held]
+    desk.deaf = set()
+    assert [type(message) for message in desk.tell(TimerFired("errands"), now=NOW + 2 * SECOND)] == [
+        HoldJob,
+        JobChanged,
+    ]
+    assert desk.tell(TimerFired("errands"), now=NOW + 3 * SECOND) == []
+
+
+def test_a_hold_is_not_asked_for_again_when_a_later_change_has_the_job_in_hand() -> None:
+    desk = Desk(make_record(make_job()))
+    desk.deaf = {COORDINATOR}
+    desk.tell(ChangeJob("c", "t", "work", "pause"))
+    later = NOW + GIVEN_UP_US
+    resumed = only(desk.tell(ChangeJob("d", "t", "work", "resume"), now=later), HoldJob)
+    assert desk.tell(TimerFired("errands"), now=later + SECOND) == [resumed]
+
+
+@pytest.mark.parametrize(
+    ("action", "status"), [("pause", "paused"), ("remove", "removed"), ("resume", "active"), ("resume", "exhausted")]
+)
+def test_a_change_that_was_stored_before_its_answer_was_lost_is_held_and_answered_without_being_written_again(
+    action: Any, status: Any
+) -> None:
+    record = make_record(make_job(trigger=every(60)))
+    desk = Desk(JobRecord(record.job, replace(record.state, status=status)))
+    out = desk.tell(ChangeJob("c", "t", "work", action, repeated=True))
+    assert [type(message) for message in out] == [HoldJob, JobChanged]
+    assert (desk.saves, desk.told) == ([], [])
+
+
+def test_the_clock_hears_nothing_of_a_job_that_is_resumed_and_was_not_paused() -> None:
+    desk = Desk(make_record(make_job(trigger=every(60))))
+    assert only(desk.tell(ChangeJob("c", "t", "work", "resume")), JobChanged)
+    assert desk.told == []
+
+
+def test_a_job_that_was_removed_before_is_unknown_to_who_removes_it_now() -> None:
+    record = make_record(make_job())
+    desk = Desk(JobRecord(record.job, replace(record.state, status="removed")))
+    assert only(desk.tell(ChangeJob("c", "t", "work", "remove")), RequestRejected).code == "unknown_job"
 
 
 def row(state: RunState | None) -> RunRecord:

@@ -122,7 +122,7 @@ def test_a_planted_crossing_is_found(path: str, text: str) -> None:
             "transport/codec.py",
             "from ..actors.messages import Submit\nfrom ..actors import records\nfrom ..errors import X",
         ),
-        ("actors/clock/clock.py", "from ..messages import Arm\nfrom ...triggers import Trigger"),
+        ("actors/clock/clock.py", "from ..messages import Due\nfrom ...triggers import Trigger"),
         ("client/scheduler.py", "from ..transport.in_process import InProcess\nfrom ..actors.host import Shell"),
     ],
 )

@@ -47,10 +47,10 @@ from callsheet.triggers import manual
 # What no client sends: the cluster's actors among themselves, their answers and their events. A new message belongs here, or
 # into RULES of transport/security/roles.py.
 _NO_CLIENTS = """
-    Accepted Admit AdmitSlots Answer Arm AskWhetherHeard Assign AttemptsBegun AttemptsEnded AttemptsLost AttemptsProgressed AttemptsRetried
-    AttemptsStarted Beat CancelAccepted CancelLive ClearMarks ContactChanged Decided Describe Disarm DrainChanged Dropped Due Found Gauged
+    Accepted Admit AdmitSlots Answer AskWhetherHeard Assign AttemptsBegun AttemptsEnded AttemptsLost AttemptsProgressed AttemptsRetried
+    AttemptsStarted Beat CancelAccepted CancelLive ClearMarks ContactChanged Decided Describe DrainChanged Dropped Due Found Gauged
     GroupsMoved HandOver Happened HoldJob HoldStarts JobChanged JobEnded JobHeld JobsAdded KnowJobs Lead LeaderBeat
-    LeaderChanged LeaderIs LeaseLost LeaseRejected LeaseRenewed LeaseSeen LeaseTaken LinkJobs MembersListed
+    LeaderChanged LeaderIs LeaseLost LeaseRejected LeaseRenewed LeaseSeen LeaseTaken MembersListed
     MetricsReported NodeDraining NodeStopped Noted Offer PeerFound PeerLost PeersKnown Plan Read ReadRejected Recorded
     RenewLease RequestRejected Resolve RunsCreated RunsEnded RunsFinished RunsMade Save SaveRejected Saved SlotsDecided
     StepDown StillHeard StockTaken Stop StopAttempts TakeLease TakeStock Unblock WatchLease WatchLive Withdraw Withdrawn

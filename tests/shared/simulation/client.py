@@ -139,7 +139,8 @@ class Client:
             self._send_again(request.message)
 
     def _send_again(self, message: Any) -> None:
-        self._send(structs.replace(message, repeated=True) if isinstance(message, Submit) else message)
+        says_so = isinstance(message, Submit | ChangeJob)
+        self._send(structs.replace(message, repeated=True) if says_so else message)
 
     def _receive(self, envelope: Envelope) -> bool:
         for message in envelope.messages:

@@ -25,7 +25,7 @@ from callsheet.actors.metrics import metrics
 from callsheet.actors.persistence import persistence
 from callsheet.actors.persistence.store import AdvanceJob
 from callsheet.actors.records import End, RunState
-from callsheet.actors.registry import inquiry
+from callsheet.actors.registry import announcement, inquiry
 from callsheet.actors.schedule import step_job
 from simulation import disk, runner
 from simulation.cluster_plant import CLUSTER_PLANTS
@@ -265,6 +265,12 @@ _ALL: Final = (
         replaced(clock.Clock, "_on_timer_fired", _never_resent),
         ("16", "18"),
         "faults=mailbox,faulty_s=30",
+    ),
+    Plant(
+        "jobs_not_said_again",
+        lambda: patch.object(announcement.Announcements, "on_timer", lambda self, turn: None),
+        ("18", "20"),
+        "faults=mailbox,actions=reschedule+remove+edit,faulty_s=40",
     ),
     Plant("pause_said_early", replaced(request.Requests, "_fetch_back", _pause_said_early), ("10",)),
     Plant("pauses_forgotten", _pauses_forgotten, ("10", "22")),
