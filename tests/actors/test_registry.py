@@ -371,6 +371,7 @@ def test_a_hold_is_not_asked_for_again_when_a_later_change_has_the_job_in_hand()
     desk.tell(ChangeJob("c", "t", "work", "pause"))
     later = NOW + GIVEN_UP_US
     resumed = only(desk.tell(ChangeJob("d", "t", "work", "resume"), now=later), HoldJob)
+    assert desk.tell(TimerFired("errands"), now=later) == []
     assert desk.tell(TimerFired("errands"), now=later + SECOND) == [resumed]
 
 
