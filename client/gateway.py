@@ -253,7 +253,11 @@ class Gateway:
         with self._lock:
             if pending.sent_to is leader and pending.sent_at >= again_before:
                 return
-            if pending.sent_to is not None and isinstance(message, Submit | ChangeJob) and not message.repeated:
+            if isinstance(message, Submit):
+                epoch = leader.epoch if pending.sent_to is None else 0
+                if message.epoch != epoch:
+                    message = pending.message = replace(message, epoch=epoch)
+            elif pending.sent_to is not None and isinstance(message, ChangeJob) and not message.repeated:
                 message = pending.message = replace(message, repeated=True)
             pending.sent_to, pending.sent_at = leader, time.monotonic()
         self._send(message, pending.to, leader)
@@ -435,7 +439,7 @@ class Gateway:
         self._ends.follow_new(pending.handles, message.run_ids)
         request: Submit = pending.message
         _complete(pending.future, message)
-        if request.repeated or any(item.token is not None for item in request.items):
+        if not request.epoch or any(item.token is not None for item in request.items):
             self._watch_now(request.tenant, message.run_ids)
 
     def _on_rejected(self, message: RequestRejected, sender: Address) -> None:

@@ -67,15 +67,16 @@ class SubmitItem(Struct, frozen=True, gc=False, array_like=True):
 class Submit(Struct, frozen=True, tag="submit"):
     """Ask for runs; all or none. Idempotent by `key`, also over crashes: it is stored with the runs.
 
-    `cause` `trigger` fires a job by hand: what waits for it, and what it waits for, runs with it. A client that sends a batch
-    again says so by `repeated`.
+    `cause` `trigger` fires a job by hand: what waits for it, and what it waits for, runs with it. `epoch` is that of the leader
+    to whom a client sends it for the first time; 0 when it is sent again, or nobody knows. In that very epoch it can be stored
+    by nobody else yet; in any other, as when it arrives late, the store is asked first whether it is there.
     """
 
     key: str
     tenant: str
     items: tuple[SubmitItem, ...]
     cause: Cause = "submit"
-    repeated: bool = False
+    epoch: int = 0
 
 
 class Accepted(Struct, frozen=True, tag="accepted"):

@@ -43,7 +43,7 @@ class Inquiries:
     # ---- submitting -----------------------------------------------------------------------------------------------------
 
     def on_submit(self, client: Address, request: Submit, turn: Turn) -> None:
-        if request.repeated:
+        if request.epoch == 0 or request.epoch != self._errands.epoch:
             self._errands.read(
                 client, request, GetSubmissions((request.key,)), self._after_submissions(client, request), turn
             )

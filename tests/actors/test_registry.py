@@ -233,8 +233,20 @@ def test_a_job_of_another_tenant_is_unknown() -> None:
 def test_a_submission_that_is_sent_again_after_it_was_stored_gets_the_same_runs() -> None:
     desk = Desk(make_record(make_job("a")))
     desk.submissions = (Submission("s", 7, 2, NOW),)
-    again = Submit("s", "t", (SubmitItem("a"), SubmitItem("a")), repeated=True)
+    again = Submit("s", "t", (SubmitItem("a"), SubmitItem("a")))
     assert only(desk.tell(again), Accepted).run_ids == (7, 8)
+
+
+def test_a_submission_that_was_sent_to_another_reign_may_be_stored_already() -> None:
+    desk = Desk(make_record(make_job("a")))
+    desk.submissions = (Submission("s", 7, 1, NOW),)
+    assert only(desk.tell(Submit("s", "t", (SubmitItem("a"),), epoch=2)), Accepted).run_ids == (7,)
+
+
+def test_a_submission_that_is_new_in_this_reign_is_passed_on_without_a_look_into_the_store() -> None:
+    desk = Desk(make_record(make_job("a")))
+    desk.submissions = (Submission("s", 7, 1, NOW),)
+    assert len(only(desk.tell(Submit("s", "t", (SubmitItem("a"),), epoch=1)), Admit).drafts) == 1
 
 
 def test_a_pause_is_stored_then_the_clock_and_the_coordinator_hold_then_the_client_hears() -> None:
@@ -424,7 +436,7 @@ def test_a_cancel_of_an_ended_run_is_refused_unless_it_was_cancelled() -> None:
 
 def test_requests_that_come_before_the_graph_is_loaded_wait_for_it() -> None:
     registry = Registry()
-    early = deliver(registry, Lead(1, "n"), Submit("s", "t", (SubmitItem("a"),)), now=NOW, sender=CLIENT)
+    early = deliver(registry, Lead(1, "n"), Submit("s", "t", (SubmitItem("a"),), epoch=1), now=NOW, sender=CLIENT)
     assert len(sent(early, Read)) == 1, "only the graph is asked for"
     later = deliver(registry, Found("edges/1", ()), now=NOW)
     assert [read.question for read in sent(later, Read)] == [GetJobs((("t", "a"),))]
@@ -433,9 +445,9 @@ def test_requests_that_come_before_the_graph_is_loaded_wait_for_it() -> None:
 def test_requests_that_come_before_the_reign_wait_for_it_and_old_ones_do_not() -> None:
     registry = Registry()
     old = Submit("old", "t", (SubmitItem("gone"),))
-    asked = Submit("s", "t", (SubmitItem("a"),))
+    asked = Submit("s", "t", (SubmitItem("a"),), epoch=1)
     assert deliver(registry, old, now=NOW, elapsed=0, sender=CLIENT) == []
-    assert deliver(registry, asked, replace(asked, repeated=True), now=NOW, elapsed=5 * MINUTE, sender=CLIENT) == []
+    assert deliver(registry, asked, replace(asked, epoch=0), now=NOW, elapsed=5 * MINUTE, sender=CLIENT) == []
 
     deliver(registry, Lead(1, "n"), now=NOW, elapsed=5 * MINUTE + 1)
     loaded = deliver(registry, Found("edges/1", ()), now=NOW, elapsed=5 * MINUTE + 2)

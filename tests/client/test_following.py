@@ -170,7 +170,7 @@ def test_a_submission_that_is_sent_to_a_new_leader_says_that_it_may_be_known(sta
     first, _ = stage.registries["n2"].next(Submit)
     stage.lead("n3", 5)
     second, _ = stage.registries["n3"].next(Submit)
-    assert (first.repeated, second.repeated) == (False, True)
+    assert (first.epoch, second.epoch) == (4, 0)
     assert first.key == second.key
     stage.registries["n3"].say("client-x@n1", Accepted(second.key, (7,), durable=True))
     assert submitted.answer() is None

@@ -130,7 +130,7 @@ def test_what_is_asked_again_is_done_once(foreigner: Foreigner) -> None:
     item = ["multiply", msgpack.packb([[1], {"right": 1}])]  # fields at the end may be left out
     request = {"type": "submit", "key": "71-a1b2/1", "tenant": "default", "items": [item]}
     first = foreigner.ask("registry", **request)
-    again = foreigner.ask("registry", **request, repeated=True)
+    again = foreigner.ask("registry", **request)
     assert again["run_ids"] == first["run_ids"]
     foreigner.ends.clear()
     foreigner.send("registry", {"type": "watch", "key": "w", "tenant": "default", "run_ids": first["run_ids"]})

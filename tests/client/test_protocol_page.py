@@ -77,7 +77,7 @@ def told(by: str, message: Any) -> Envelope:
 ENVELOPES: Final = {
     "follow": asked("coordinator", Follow("71-a1b2/follow")),
     "leader_is": told("coordinator", LeaderIs("71-a1b2/follow", 4, "n1", "tcp://10.0.0.1:7070")),
-    "submit": asked("registry", Submit("71-a1b2/1", "default", (SubmitItem("ingest", ARGUMENTS),))),
+    "submit": asked("registry", Submit("71-a1b2/1", "default", (SubmitItem("ingest", ARGUMENTS),), epoch=4)),
     "accepted": told("coordinator", Accepted("71-a1b2/1", (17,), durable=True)),
     "runs_ended": told("coordinator", RunsEnded((END,))),
     "query": asked("registry", Query("71-a1b2/2", GetRuns("default", (17,)))),

@@ -108,7 +108,7 @@ class Client:
         """Send a request, again and again."""
         request = _Request(message, self._world.time.now, then, over)
         self._requests[message.key] = request
-        self._send(message)
+        self._send(structs.replace(message, epoch=self.route.epoch) if isinstance(message, Submit) else message)
         self._world.time.call_in(ASK_AGAIN_US, partial(self._ask_again, message.key))
 
     def _ask_again(self, key: str) -> None:
@@ -139,8 +139,7 @@ class Client:
             self._send_again(request.message)
 
     def _send_again(self, message: Any) -> None:
-        says_so = isinstance(message, Submit | ChangeJob)
-        self._send(structs.replace(message, repeated=True) if says_so else message)
+        self._send(structs.replace(message, repeated=True) if isinstance(message, ChangeJob) else message)
 
     def _receive(self, envelope: Envelope) -> bool:
         for message in envelope.messages:

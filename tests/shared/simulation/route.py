@@ -36,6 +36,15 @@ class Route:
         leader = self._leadership.leader
         return None if leader is None else leader.node
 
+    @property
+    def epoch(self) -> int:
+        """The epoch of the leader to ask, 0 while nobody is known to lead."""
+        if self._is_lone:
+            lease = self._world.disk.tables.lease
+            return 0 if lease is None else lease.epoch
+        leader = self._leadership.leader
+        return 0 if leader is None else leader.epoch
+
     def meet(self, node: str) -> None:
         """There is a line to a node."""
         self._leadership.meet(node)
