@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from callsheet.actors.messages import Accepted, JobsAdded, Submit
 from callsheet.actors.persistence import store as contract
 from callsheet.actors.persistence.store import Write
-from callsheet.actors.records import End, RunState
+from callsheet.actors.records import End, Run, RunState
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -20,6 +20,7 @@ class Promises:
         self._world = world
         self.cancelled: set[int] = set()
         self.held: dict[tuple[str, str], str] = {}
+        self._removed: dict[tuple[str, str], int] = {}
         self.accepted: dict[int, str] = {}
         self._by_key: dict[str, tuple[int, ...]] = {}
         self._by_token: dict[tuple[str, str], int] = {}
@@ -63,12 +64,14 @@ class Promises:
 
     def on_changed(self, key: tuple[str, str], action: str) -> None:
         """A change of a job was acknowledged."""
-        status = self._world.disk.tables.jobs[key].state.status
+        record = self._world.disk.tables.jobs[key]
+        status = record.state.status
         wanted = {"pause": ("paused",), "remove": ("removed",), "resume": ("active", "exhausted")}.get(action)
         if wanted is not None and status not in wanted:
             self._world.referee.fail("15", f"{action} of {key} was acknowledged; the job is {status}")
         if action in ("pause", "remove"):
             self.held[key] = f"{action}d" if action == "remove" else "paused"
+            self._removed[key] = record.job.version
         if action == "pause":
             self._judge_waiting(key)
 
@@ -85,6 +88,16 @@ class Promises:
     def on_word(self, key: tuple[str, str]) -> None:
         """Somebody has said that a job may go on."""
         self.held.pop(key, None)
+
+    def is_held(self, run: Run) -> str:
+        """Why nothing of this run may begin; empty when it may.
+
+        A job that was removed may have been declared anew by who had asked for that before, and got no answer: that is another
+        version of it.
+        """
+        key = (run.tenant, run.job)
+        word = self.held.get(key, "")
+        return "" if word == "removed" and run.version > self._removed[key] else word
 
     def on_end(self, end: End) -> None:
         """A run's end was told."""

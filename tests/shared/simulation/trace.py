@@ -178,8 +178,8 @@ class Trace:
         promises = self._world.promises
         if run.run_id in promises.cancelled:
             self._world.referee.fail("10", f"{name} began after its cancel was acknowledged")
-        word = promises.held.get((run.tenant, run.job))
-        if word is not None:
+        word = promises.is_held(run)
+        if word:
             self._world.referee.fail("10", f"{name} began after its job was {word}")
 
     def _judge_overlap(self, begin: Begin, run: Run, name: str) -> None:
