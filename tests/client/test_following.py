@@ -179,6 +179,15 @@ def test_a_submission_that_is_sent_to_a_new_leader_says_that_it_may_be_known(sta
     assert watch.run_ids == (7,), "who had it first knows its watcher, and is gone"
 
 
+def test_a_change_of_a_job_that_is_sent_to_a_new_leader_says_that_it_may_be_done(stage: Stage) -> None:
+    stage.lead("n2", 4)
+    stage.ask(ChangeJob("q", "t", "a", "remove"))
+    first, _ = stage.registries["n2"].next(ChangeJob)
+    stage.lead("n3", 5)
+    second, _ = stage.registries["n3"].next(ChangeJob)
+    assert (first.repeated, second.repeated) == (False, True)
+
+
 def test_a_refusal_for_not_leading_is_followed_to_the_leader_and_never_shown(stage: Stage) -> None:
     stage.lead("n2", 4)
     stage.coordinator.next(Follow)
