@@ -3,7 +3,8 @@
 import pytest
 
 from callsheet.actors.actor import COORDINATOR
-from callsheet.actors.messages import AttemptsStarted
+from callsheet.actors.messages import AttemptsStarted, Envelope, NodeStopped
+from callsheet.transport.contract import Receive
 from simulation.final import Final
 from simulation.option import FAULTS, Options, draw_options, read_options, write_options
 from simulation.slots import LATE_US
@@ -72,6 +73,36 @@ def test_what_is_reported_at_the_very_end_is_counted_before_it_is_judged() -> No
     life.report(COORDINATOR, AttemptsStarted(1, 0))
 
     Final(world).judge()
+
+
+def ear(said: list[Envelope]) -> Receive:
+    """Takes what is said into a list."""
+
+    def hear(envelope: Envelope) -> bool:
+        said.append(envelope)
+        return True
+
+    return hear
+
+
+def test_nobody_hears_of_what_was_said_just_before_the_power_took_it_back() -> None:
+    heard: dict[bool, list[Envelope]] = {False: [], True: []}
+    for durable, said in heard.items():
+        world = World(
+            read_options(4, f"durable={'yes' if durable else 'no'},faults=power,actions=,jobs=0,constants=no")
+        )
+        world.outside.attach("listener", ear(said))
+        (node,) = world.nodes
+        node.start()
+        world.clients[0].declare(world.workload.works)
+        world.time.run(MILLION, most_events=1_000)
+        assert node.life is not None
+        node.life.transport.send(Envelope("coordinator@n1", "listener@outside", 1, (NodeStopped("n1", 0),)))
+        world.cut_power(node.machine)
+        world.time.run(2 * MILLION, most_events=1_000)
+        assert bool(world.counts["commits lost to power"]) is not durable
+
+    assert [len(said) for said in heard.values()] == [0, 1]
 
 
 def test_a_world_without_work_fails() -> None:

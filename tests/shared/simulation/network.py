@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from callsheet.actors.actor import COORDINATOR
 from callsheet.actors.messages import Envelope, PeerFound, PeerLost
 from callsheet.transport.simulated import SimulatedNetwork, SimulatedTransport
+from simulation.client import OUTSIDE
 from simulation.virtual import MILLION, stream
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Network(SimulatedNetwork):
         self._world = world
         self._window = 0
         self._talk: Counter[str] = Counter()
+        self._void: set[SimulatedTransport] = set()
 
     def carry(self, origin: SimulatedTransport, envelope: Envelope, frame: bytes) -> None:
         world = self._world
@@ -69,6 +71,10 @@ class Network(SimulatedNetwork):
                 f"{envelope.sender} has sent {self._talk[envelope.sender]} messages to others within {WINDOW_US} µs",
             )
 
+    def forget_words(self) -> None:
+        """What is on its way to clients was said of commits that are lost, as they may be: nobody can be held to it any more."""
+        self._void = set(self._lives)
+
     def is_cut(self, one: str, other: str) -> bool:
         """Whether nothing passes between two nodes, in one direction at least."""
         return (one, other) in self._cut or (other, one) in self._cut
@@ -76,7 +82,8 @@ class Network(SimulatedNetwork):
     def _arrive(
         self, origin: SimulatedTransport, line: tuple[str, str], recipient: str, frame: bytes, *, is_full: bool
     ) -> None:
-        if line[0] == line[1] and origin is not self._transports.get(line[0]):
+        is_void = line[1] == OUTSIDE and origin in self._void
+        if is_void or (line[0] == line[1] and origin is not self._transports.get(line[0])):
             self._in_flight -= 1
             return
         super()._arrive(origin, line, recipient, frame, is_full=is_full)

@@ -228,6 +228,7 @@ class World:
             if lost:
                 self.count("commits lost to power", len(lost))
                 self.promises.forgive(lost)
+                self.network.forget_words()
             self.referee.forget_spans()
             self.promises.check()
         for node in dying:
