@@ -141,12 +141,16 @@ class Attempts:
         )
 
     def send_again(self, turn: Turn) -> None:
-        """Send again what may have been lost: orders that have not been seen to begin, and the word that one is to end."""
+        """Send again what may have been lost: orders that have not been seen to begin, and the word that one is to end.
+
+        Where the claim is still being stored nothing was sent yet.
+        """
         reign = self._reign
+        unsent = {it.fence for batch in (reign.sent, reign.batch) if batch for it in batch.all_claimed()}
         waiting: dict[Place, list[Live]] = {}
         cancelled: dict[Place, list[int]] = {}
         for live in reign.book.live.values():
-            if live.place is None or turn.now - live.ready_at <= SEND_AGAIN_US:
+            if live.place is None or live.fence in unsent or turn.now - live.ready_at <= SEND_AGAIN_US:
                 continue
             if live.state is RunState.CLAIMED:
                 waiting.setdefault(live.place, []).append(live)

@@ -7,6 +7,8 @@ load they grow by themselves. Nothing leaves the coordinator before its facts ar
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -101,6 +103,10 @@ class Batch:
         self.moved = [end for end in self.moved if end.run_id != run_id]
         self.attempts = [attempt for attempt in self.attempts if attempt.run_id != run_id]
         self.conditions = [it for it in self.conditions if it.run_id != run_id]
+
+    def all_claimed(self) -> Iterator[Claimed]:
+        """The attempts that are claimed in it, wherever."""
+        return chain.from_iterable(self.claimed.values())
 
     def send(self, to: Address, message: Struct) -> None:
         """Send `message` once the batch is durable."""

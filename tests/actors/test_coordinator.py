@@ -398,6 +398,18 @@ def test_what_this_executor_still_holds_goes_on() -> None:
     assert states(leader) == ["SUCCEEDED"]
 
 
+def test_an_order_whose_claim_is_not_durable_is_not_sent_again_either() -> None:
+    leader = Leader(thread=1)
+    leader.admit(draft(), draft())
+    first, *_ = leader.assigned()
+    leader.hold_saves = True
+    leader.end(first, after=MINUTE)  # gives its place to the second, which has waited for long
+    leader.tell(TimerFired("audit"))
+    assert leader.assigned() == [first]
+    leader.tell(Saved(leader.held[-1].key, Committed()), sender="persistence")
+    assert [order.run_id for order in leader.assigned()] == [first.run_id, first.run_id + 1]
+
+
 def test_a_stopping_scheduler_takes_nothing_new_and_says_when_all_has_ended() -> None:
     leader = Leader()
     leader.admit(draft())
