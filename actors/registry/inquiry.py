@@ -43,7 +43,7 @@ class Inquiries:
     # ---- submitting -----------------------------------------------------------------------------------------------------
 
     def on_submit(self, client: Address, request: Submit, turn: Turn) -> None:
-        if request.epoch == 0 or request.epoch != self._errands.epoch:
+        if request.epoch != self._errands.epoch:
             self._errands.read(
                 client, request, GetSubmissions((request.key,)), self._after_submissions(client, request), turn
             )
@@ -92,9 +92,10 @@ class Inquiries:
             records: tuple[JobRecord, ...] = message.rows
             for record in records:
                 there[record.job.key] = record
-                self._catalogue.know(record)
+                if record.job.key not in known:  # what was stored since it was asked for is newer
+                    self._catalogue.know(record)
             # what was known may have made room for what was found
-            there.update({key: known[key] for key in there if key in known})
+            there.update({key: known[key] for key in (*there, *missing) if key in known})
             self._plan_known(client, request, there, turn)
 
         self._errands.read(client, request, GetJobs(tuple(missing)), then, turn)

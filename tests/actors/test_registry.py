@@ -147,6 +147,19 @@ def test_a_job_that_is_declared_as_it_is_keeps_anchor_and_mark_and_writes_nothin
     assert desk.told == [(COORDINATOR, KnowJobs(1, 1, (there,)))], "what was parked for it is tried again"
 
 
+@pytest.mark.parametrize("was_there", [False, True])
+def test_what_was_read_of_a_job_before_it_was_declared_does_not_stand_for_it_since(was_there: bool) -> None:
+    desk, job = Desk(), make_job()
+    (read,) = sent(deliver(desk.registry, Submit("s", "t", (SubmitItem("work"),)), now=NOW, sender=CLIENT), Read)
+    if isinstance(read.question, GetSubmissions):
+        (read,) = sent(deliver(desk.registry, Found(read.key, ()), now=NOW, sender="persistence"), Read)
+    add(desk, job)
+    removed = replace(make_record(job), state=replace(make_record(job).state, status="removed"))
+    late = desk.tell(Found(read.key, (removed,) * was_there), "persistence")
+    assert only(late, Admit).key == "s"
+    assert only(desk.tell(Submit("s2", "t", (SubmitItem("work"),))), Admit).key == "s2"
+
+
 def test_a_changed_definition_keeps_the_trigger_and_its_mark() -> None:
     there = make_record(make_job(trigger=every(60)))
     desk = Desk(there)
