@@ -289,6 +289,19 @@ class Submission(Struct, frozen=True, gc=False, array_like=True):
     at: int
 
 
+class Receipt(Struct, frozen=True, gc=False, array_like=True):
+    """A client's change of jobs that was carried out, by its key, so that it is done once and answered the same again.
+
+    Of `AddJobs` it says how many jobs were new, changed, or there as they were; of the change of one job nothing more.
+    """
+
+    key: str
+    at: int
+    added: int = 0
+    changed: int = 0
+    same: int = 0
+
+
 class Event(Struct, frozen=True, gc=False, array_like=True):
     """A line of the history that is no run's fact: a pause, an edit, a reign, a clock that jumped, a hook that failed."""
 

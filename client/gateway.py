@@ -31,6 +31,7 @@ from msgspec.structs import replace
 from ..actors.actor import METRICS, REGISTRY, Address, on_node
 from ..actors.messages import (
     Accepted,
+    AddJobs,
     ChangeJob,
     Envelope,
     Follow,
@@ -253,12 +254,10 @@ class Gateway:
         with self._lock:
             if pending.sent_to is leader and pending.sent_at >= again_before:
                 return
-            if isinstance(message, Submit):
+            if isinstance(message, Submit | AddJobs | ChangeJob):
                 epoch = leader.epoch if pending.sent_to is None else 0
                 if message.epoch != epoch:
                     message = pending.message = replace(message, epoch=epoch)
-            elif pending.sent_to is not None and isinstance(message, ChangeJob) and not message.repeated:
-                message = pending.message = replace(message, repeated=True)
             pending.sent_to, pending.sent_at = leader, time.monotonic()
         self._send(message, pending.to, leader)
 

@@ -37,16 +37,18 @@ class AddJobs(Struct, frozen=True, tag="add_jobs"):
     """Add or change jobs; all or none. Their `version` and `anchor` are set by the registry.
 
     `declare` leaves a job that is there with the same definition as it is, and makes a new version of one that differs;
-    `add` refuses a name that is taken. Idempotent by the definitions themselves.
+    `add` refuses a name that is taken. Idempotent by `key`, also over crashes: a receipt is stored with the jobs. `epoch` is as
+    in `Submit`.
     """
 
     key: str
     jobs: tuple[Job, ...]
     mode: Literal["declare", "add"] = "declare"
+    epoch: int = 0
 
 
 class JobsAdded(Struct, frozen=True, tag="jobs_added"):
-    """The jobs are stored and armed; how many were new, changed, or there as they are."""
+    """The jobs are stored and armed; how many were new, changed, or there as they are. Asked again, the same is answered."""
 
     key: str
     added: int
@@ -97,18 +99,21 @@ class RequestRejected(Struct, frozen=True, tag="request_rejected"):
 
 
 class ChangeJob(Struct, frozen=True, tag="change_job"):
-    """Pause, resume, remove or reschedule a job. Idempotent by what it asks for; a client that asks again says so by `repeated`."""
+    """Pause, resume, remove or reschedule a job. Idempotent by `key`, also over crashes: a receipt is stored with the change.
+
+    `epoch` is as in `Submit`. One that arrives when others have changed the job since it was carried out undoes nothing.
+    """
 
     key: str
     tenant: str
     job: str
     action: Literal["pause", "resume", "remove", "reschedule"]
     trigger: Trigger | None = None
-    repeated: bool = False
+    epoch: int = 0
 
 
 class JobChanged(Struct, frozen=True, tag="job_changed"):
-    """The change is stored, and nothing that contradicts it will start any more."""
+    """The change is stored, and nothing that contradicts it will start any more. `record` is the job as it is by now."""
 
     key: str
     record: JobRecord

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from ..persistence.store import Committed, Counters, Lease, Question, Write
-from ..records import Attempt, Decision, Event, Job, JobRecord, LiveRun, RunRecord, Submission
+from ..records import Attempt, Decision, Event, Job, JobRecord, LiveRun, Receipt, RunRecord, Submission
 
 
 class Save(Struct, frozen=True, tag="save"):
@@ -49,6 +49,7 @@ ROW_KINDS: Final[dict[str, type[Struct]]] = {
     "live_run": LiveRun,
     "run_record": RunRecord,
     "submission": Submission,
+    "receipt": Receipt,
     "decision": Decision,
     "attempt": Attempt,
     "event": Event,

@@ -38,6 +38,7 @@ from ..records import (
     JobState,
     JobStatus,
     LiveRun,
+    Receipt,
     Run,
     RunRecord,
     RunState,
@@ -146,6 +147,12 @@ class AddSubmissions(Struct, frozen=True, tag="add_submissions"):
     submissions: tuple[Submission, ...]
 
 
+class AddReceipts(Struct, frozen=True, tag="add_receipts"):
+    """Remember by key the changes of jobs that this batch carries out. A receipt that is there already stays as it is."""
+
+    receipts: tuple[Receipt, ...]
+
+
 class PutConditions(Struct, frozen=True, tag="put_conditions"):
     """Write the condition of live runs, one for each run; READY clears it."""
 
@@ -175,6 +182,7 @@ Write = (
     | AddEnds
     | AddDecisions
     | AddSubmissions
+    | AddReceipts
     | PutConditions
     | AddEvents
     | PutSettled
@@ -278,6 +286,12 @@ class GetSubmissions(Struct, frozen=True, tag="get_submissions"):
     keys: tuple[str, ...]
 
 
+class GetReceipts(Struct, frozen=True, tag="get_receipts"):
+    """→ list[Receipt] with these keys."""
+
+    keys: tuple[str, ...]
+
+
 class ListDecisions(Struct, frozen=True, tag="list_decisions", kw_only=True):
     """→ list[Decision] of a job, newest slot first, with slot < `before`."""
 
@@ -327,13 +341,14 @@ Question = (
     | GetGroup
     | GetTokens
     | GetSubmissions
+    | GetReceipts
     | ListDecisions
     | ListAttempts
     | ListEvents
     | GetCounters
 )
 
-Answers = JobRecord | Job | LiveRun | RunRecord | Submission | Decision | Attempt | Event | Counters
+Answers = JobRecord | Job | LiveRun | RunRecord | Submission | Receipt | Decision | Attempt | Event | Counters
 
 
 class Store(Protocol):

@@ -1,7 +1,8 @@
 """One change of a job at a time: who pauses a job and who edits it must not both begin from what was stored before.
 
 A change owns its jobs from when it begins until its client is told how it ended. Another change of one of them waits for that;
-the same one, sent again, is dropped, unless it got nowhere.
+the same one, sent again, is dropped, unless it got nowhere. Then it begins anew, and what the store had been asked for it before
+counts no more: of two lines of one change, each could write.
 """
 
 from __future__ import annotations
@@ -48,9 +49,13 @@ class Changes:
         self._owners.update(dict.fromkeys(jobs, (change.key, elapsed)))
         return True
 
-    def owns(self, change: Change) -> bool:
-        """Tell whether no later change has taken the jobs of this one, because it took too long."""
-        return all(self._owners.get(job, ("", 0))[0] == change.key for job in _jobs_of(change))
+    def owns(self, change: Change, at: int) -> bool:
+        """Tell whether what was asked for a change at this instant counts still.
+
+        It does not when another change has taken its jobs because it took too long, or when it has begun anew.
+        """
+        owners = (self._owners.get(job, ("", 0)) for job in _jobs_of(change))
+        return all(owner == change.key and since <= at for owner, since in owners)
 
     def over(self, key: str) -> list[tuple[Address, Change]]:
         """A change has ended; answers those that waited for it, in order: each is to be asked anew whether it may begin."""

@@ -1,9 +1,20 @@
-"""Definitions: how jobs are added and changed."""
+"""Definitions: how jobs are added and changed, each request once.
+
+    first copy, in the reign it was sent to ───────────────▶ read the jobs ─▶ Save(change, receipt) ─▶ tell others ─▶ answer
+    any other copy ─▶ read the receipt ─▶ it is not there ──────▲
+                                     └──▶ it is there ──────────────────────────────────────────────────────────────▶ answer
+
+A copy of a request may lie somewhere for long: in the mailbox of a node that was frozen, or that did not lead. Its client had its
+answer from another leader meanwhile, and has perhaps asked for the opposite. So the receipt is stored in the transaction of
+the change, and also when a declaration changes nothing: it would undo what was declared after it.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import assert_never
+from functools import partial
+from typing import Final, assert_never
 
 from msgspec.structs import replace
 
@@ -19,8 +30,19 @@ from ..messages import (
     JobsAdded,
     RequestRejected,
 )
-from ..persistence.store import AddDecisions, AddEvents, AdvanceJob, GetJobs, InsertJob, PutJob, SetJobStatus, Write
-from ..records import Event, JobRecord, JobState, JobStatus
+from ..persistence.store import (
+    AddDecisions,
+    AddEvents,
+    AddReceipts,
+    AdvanceJob,
+    GetJobs,
+    GetReceipts,
+    InsertJob,
+    PutJob,
+    SetJobStatus,
+    Write,
+)
+from ..records import Event, JobRecord, JobStatus, Receipt
 from ..schedule import first_state, pass_pause
 from .announcement import Announcements
 from .catalogue import Catalogue
@@ -28,6 +50,9 @@ from .comparison import Change, compare
 from .errand import Errands, reject
 
 JobKey = tuple[str, str]
+
+MAX_BEGUN: Final = 10_000
+"""Requests whose keys are remembered within a reign; of an older one that comes twice as the first copy nobody knows."""
 
 
 class Definitions:
@@ -37,10 +62,49 @@ class Definitions:
         self._catalogue = catalogue
         self._errands = errands
         self._announcements = announcements
+        self._begun: OrderedDict[str, None] = OrderedDict()
+
+    # ---- once -----------------------------------------------------------------------------------------------------------
+
+    def _once(
+        self,
+        client: Address,
+        request: AddJobs | ChangeJob,
+        begin: Callable[[Turn], None],
+        again: Callable[[Receipt, Turn], None],
+        turn: Turn,
+    ) -> None:
+        """Carry a request out, unless it was before; the store is asked if that may be."""
+        is_new = request.epoch == self._errands.epoch and request.key not in self._begun
+        self._begun[request.key] = None
+        if len(self._begun) > MAX_BEGUN:
+            self._begun.popitem(last=False)
+        if is_new:
+            begin(turn)
+            return
+
+        def then(message: Found, turn: Turn) -> None:
+            receipts: tuple[Receipt, ...] = message.rows
+            if receipts:
+                again(receipts[0], turn)
+            else:
+                begin(turn)
+
+        self._errands.read(client, request, GetReceipts((request.key,)), then, turn)
 
     # ---- adding ---------------------------------------------------------------------------------------------------------
 
     def on_add_jobs(self, client: Address, request: AddJobs, turn: Turn) -> None:
+        def again(receipt: Receipt, turn: Turn) -> None:
+            def then(turn: Turn) -> None:
+                turn.send(client, JobsAdded(request.key, receipt.added, receipt.changed, receipt.same))
+
+            self._announcements.when_noted(DEPENDENCIES, then, turn)
+
+        self._once(client, request, partial(self.add_jobs, client, request), again, turn)
+
+    def add_jobs(self, client: Address, request: AddJobs, turn: Turn) -> None:
+        """Add jobs without a look for a receipt: there is none, or it was stored without all of the jobs."""
         names = dict.fromkeys(job.key for job in request.jobs)
         names.update(dict.fromkeys((job.tenant, name) for job in request.jobs for name in job.after))
 
@@ -62,13 +126,13 @@ class Definitions:
             if it.kind != "same"
         ]
 
-        def then(turn: Turn) -> None:
-            self._added(client, request, changes, there, turn)
+        kinds = [it.kind for it in changes]
+        receipt = Receipt(request.key, turn.now, kinds.count("new"), kinds.count("changed"), kinds.count("same"))
 
-        if writes:
-            self._save(client, request, writes, then, turn)
-        else:
-            then(turn)
+        def then(turn: Turn) -> None:
+            self._added(client, receipt, changes, there, turn)
+
+        self._save(client, request, writes, receipt, then, turn)
 
     def _refusal(self, request: AddJobs, there: dict[JobKey, JobRecord]) -> RequestRejected | None:
         """Why these jobs cannot be added: a name that is taken, an unknown upstream, a cycle."""
@@ -97,15 +161,14 @@ class Definitions:
         return None
 
     def _added(
-        self, client: Address, request: AddJobs, changes: list[Change], there: dict[JobKey, JobRecord], turn: Turn
+        self, client: Address, receipt: Receipt, changes: list[Change], there: dict[JobKey, JobRecord], turn: Turn
     ) -> None:
         for it in changes:
             self._catalogue.know(it.record)
             self._catalogue.link(it.record.job)
-        kinds = [it.kind for it in changes]
 
         def then(turn: Turn) -> None:
-            turn.send(client, JobsAdded(request.key, kinds.count("new"), kinds.count("changed"), kinds.count("same")))
+            turn.send(client, JobsAdded(receipt.key, receipt.added, receipt.changed, receipt.same))
 
         linked = self._linked(changes, there)
         # dependencies first: what fires, or is parked no more, is to be planned by the graph of now
@@ -135,9 +198,20 @@ class Definitions:
     # ---- changing -------------------------------------------------------------------------------------------------------
 
     def on_change_job(self, client: Address, request: ChangeJob, turn: Turn) -> None:
+        def begin(turn: Turn) -> None:
+            self._look(client, request, turn, is_done=False)
+
+        def again(_receipt: Receipt, turn: Turn) -> None:
+            self._look(client, request, turn, is_done=True)
+
+        self._once(client, request, begin, again, turn)
+
+    def _look(self, client: Address, request: ChangeJob, turn: Turn, *, is_done: bool) -> None:
+        """Read the job of a request, and change it; if that is done already, answer with the job as it is by now."""
+
         def then(message: Found, turn: Turn) -> None:
             records: tuple[JobRecord, ...] = message.rows
-            if request.repeated and records and _is_done(request, records[0].state):
+            if is_done and records:
                 self._hold(client, request, records[0], turn)
             elif not records or records[0].state.status == "removed":
                 text = f"no job {request.job!r} in tenant {request.tenant!r}"
@@ -173,19 +247,22 @@ class Definitions:
                 self._tell(after, turn)
             self._hold(client, request, after, turn)
 
-        self._save(client, request, writes, then, turn)
+        self._save(client, request, writes, Receipt(request.key, turn.now), then, turn)
 
     def _save(
         self,
         client: Address,
         request: AddJobs | ChangeJob,
         writes: list[Write],
+        receipt: Receipt,
         then: Callable[[Turn], None],
         turn: Turn,
     ) -> None:
-        """Have a change stored together with who asked for it."""
-        audited = audit_events(turn.now, client, request, self._errands.epoch)
-        self._errands.save(client, request, [*writes, AddEvents(audited)] if audited else writes, then, turn)
+        """Have a change stored together with its receipt, and with who asked for it."""
+        audited = audit_events(turn.now, client, request, self._errands.epoch) if writes else ()
+        if audited:
+            writes = [*writes, AddEvents(audited)]
+        self._errands.save(client, request, [*writes, AddReceipts((receipt,))], then, turn)
 
     @staticmethod
     def _resumed(record: JobRecord, now: int) -> tuple[JobRecord, list[Write]]:
@@ -238,18 +315,3 @@ class Definitions:
             then,
             turn,
         )
-
-
-def _is_done(request: ChangeJob, state: JobState) -> bool:
-    """Tell whether a job is stored as a client wants it: it asked before, and the answer was lost."""
-    match request.action:
-        case "pause":
-            return state.status == "paused"
-        case "remove":
-            return state.status == "removed"
-        case "resume":
-            return state.status in ("active", "exhausted")
-        case "reschedule":
-            return False  # it begins at the newer instant
-        case _:
-            assert_never(request.action)

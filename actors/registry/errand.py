@@ -119,18 +119,21 @@ class Errands:
 
     # ---- answers --------------------------------------------------------------------------------------------------------
 
-    def on_found(self, message: Found, turn: Turn) -> None:
-        """The store has answered."""
+    def on_found(self, message: Found, changes: Changes, turn: Turn) -> None:
+        """The store has answered; what it says of a change that has begun anew since then is too old to be written by."""
         errand = self._errands.pop(message.key, None)
-        if errand is not None and errand.on_found is not None:
+        if errand is None or errand.on_found is None:
+            return
+        if not isinstance(errand.request, AddJobs | ChangeJob) or changes.owns(errand.request, errand.sent_at):
             errand.on_found(message, turn)
 
-    def on_saved(self, message: Saved, turn: Turn) -> tuple[Address, Request] | None:
-        """The store has written. Answers the request that must begin anew, because a job was there that was not before."""
+    def on_saved(self, message: Saved, turn: Turn) -> tuple[Address, AddJobs] | None:
+        """The store has written. Answers the request whose jobs are to be added anew, as one was there that was not before."""
         errand = self._errands.pop(message.key, None)
         if errand is None or errand.on_saved is None:
             return None
         if message.committed.existing:
+            assert isinstance(errand.request, AddJobs), "nothing else inserts jobs"
             return errand.client, errand.request
         errand.on_saved(turn)
         return None
@@ -156,7 +159,9 @@ class Errands:
             del self._errands[key]
         for it in self._errands.values():
             is_due = it.sent_at + ASK_AGAIN_US <= turn.elapsed
-            if it.hold is not None and is_due and isinstance(it.request, ChangeJob) and changes.owns(it.request):
+            if it.hold is None or not is_due or not isinstance(it.request, ChangeJob):
+                continue
+            if changes.owns(it.request, turn.elapsed):  # also when it has begun anew: that holds the job likewise
                 turn.send(COORDINATOR, it.hold)
         if self._errands:
             turn.set_timer("errands", turn.elapsed + ASK_AGAIN_US, steady=True)

@@ -5,6 +5,10 @@
     ChangeJob ▶ Save ─▶ Saved ─▶ KnowJobs (clock …), HoldJob (coordinator) ─▶ JobHeld ─▶ JobChanged (client)
     Query, Watch, CancelRun ─▶ Read ─▶ the client, or the coordinator where a run is alive
 
+A change of jobs (AddJobs, ChangeJob) is stored with a receipt under the key of its request. One that may have been carried out
+before, because it was sent again or was meant for another reign, begins with a look for that receipt: if it is there, its client
+is answered as before and nothing is changed, for others may have changed the job since.
+
 Definitions are kept by name up to a limit; the rest is in the store. A definition that has not changed keeps its trigger's
 anchor and its high-water mark, so a program that says its jobs anew at every start loses nothing and judges nothing twice.
 
@@ -110,11 +114,11 @@ class Registry:
                 if message.key == f"edges/{self._epoch}":
                     self._on_edges(message, turn)
                 else:
-                    self._errands.on_found(message, turn)
+                    self._errands.on_found(message, self._changes, turn)
             case Saved():
                 again = self._errands.on_saved(message, turn)
                 if again is not None:
-                    self._begin(*again, turn)
+                    self._definitions.add_jobs(*again, turn)
             case SaveRejected():
                 self._errands.on_save_rejected(message, turn)
             case JobHeld():

@@ -120,13 +120,13 @@ def saved_events(registry: Registry, request: object, client: str, *there: objec
 
 
 def test_added_jobs_are_stored_with_who_added_them() -> None:
-    texts = saved_events(leading_registry(), AddJobs("k", (make_job(),)), ALICE)
+    texts = saved_events(leading_registry(), AddJobs("k", (make_job(),), epoch=1), ALICE)
 
     assert texts == ["who=alice message=AddJobs tenant='t' mode=declare jobs=['work'] epoch=1"]
 
 
 def test_a_changed_job_is_stored_with_who_changed_it() -> None:
-    request = ChangeJob("k", "t", "work", "pause")
+    request = ChangeJob("k", "t", "work", "pause", epoch=1)
 
     texts = saved_events(leading_registry(), request, ALICE, make_record(make_job()))
 
@@ -134,7 +134,7 @@ def test_a_changed_job_is_stored_with_who_changed_it() -> None:
 
 
 def test_what_the_program_itself_changes_is_stored_without_a_name() -> None:
-    assert saved_events(leading_registry(), AddJobs("k", (make_job(),)), "client-1") == []
+    assert saved_events(leading_registry(), AddJobs("k", (make_job(),), epoch=1), "client-1") == []
 
 
 def test_submitted_runs_are_stored_with_who_submitted_them() -> None:

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from msgspec.structs import replace
 
-from callsheet.actors.actor import CLOCK, COORDINATOR, DEPENDENCIES, Address, Send, deliver, sent
+from callsheet.actors.actor import CLOCK, COORDINATOR, DEPENDENCIES, Address, deliver, sent
 from callsheet.actors.messages import (
     Accepted,
-    AddJobs,
     Admit,
     CancelAccepted,
     CancelLive,
@@ -17,7 +14,6 @@ from callsheet.actors.messages import (
     Found,
     HoldJob,
     JobChanged,
-    JobHeld,
     JobsAdded,
     KnowJobs,
     Lead,
@@ -26,8 +22,6 @@ from callsheet.actors.messages import (
     Read,
     RequestRejected,
     RunsEnded,
-    Save,
-    Saved,
     SaveRejected,
     StepDown,
     Submit,
@@ -37,85 +31,21 @@ from callsheet.actors.messages import (
 )
 from callsheet.actors.persistence.store import (
     AddDecisions,
+    AddReceipts,
     AdvanceJob,
-    Committed,
     GetJobs,
     GetSubmissions,
     InsertJob,
     PutJob,
     SetJobStatus,
 )
-from callsheet.actors.records import End, Job, JobRecord, Run, RunRecord, RunState, Submission
+from callsheet.actors.records import End, JobRecord, Receipt, Run, RunRecord, RunState, Submission
 from callsheet.actors.registry.announcement import MAX_UNNOTED, PORTION
 from callsheet.actors.registry.changes import GIVEN_UP_US
 from callsheet.actors.registry.registry import Registry
 from callsheet.triggers import every
 from support.actors import MINUTE, NOW, SECOND, make_job, make_record
-
-CLIENT = "client-1"
-
-
-class Desk:
-    """A registry in a reign, with the store played by the test."""
-
-    def __init__(self, *there: JobRecord) -> None:
-        self.there = {record.job.key: record for record in there}
-        self.registry = Registry()
-        self.saves: list[Save] = []
-        self.refuse: SaveRejected | None = None
-        self.runs: tuple[RunRecord, ...] = ()
-        self.submissions: tuple[Submission, ...] = ()
-        self.deaf: set[Address] = set()
-        self.told: list[tuple[Address, KnowJobs]] = []
-        self.out: list[Any] = []
-        edges = tuple(record for record in there if record.job.after)
-        deliver(self.registry, Lead(1, "n"), Found("edges/1", edges), now=NOW)
-
-    def tell(self, message: Any, sender: str = CLIENT, now: int = NOW) -> list[Any]:
-        """Deliver a message, answer for the store and the coordinator, and return what was sent to others."""
-        before = len(self.out)
-        for effect in deliver(self.registry, message, now=now, sender=sender):
-            if isinstance(effect, Send):
-                self._answer(effect.to, effect.message, now)
-        return self.out[before:]
-
-    def learned(self, to: Address) -> list[tuple[str, str]]:
-        """Which jobs an actor was told of, and their states, in order."""
-        return [(it.job.name, it.state.status) for its, message in self.told if its == to for it in message.records]
-
-    def _answer(self, to: Address, message: Any, now: int) -> None:
-        match message:
-            case KnowJobs():
-                self.told.append((to, message))
-                if to not in self.deaf:
-                    self.tell(Noted(message.key), to, now)
-            case Read(key, GetJobs(names)):
-                self.tell(
-                    Found(key, tuple(self.there[name] for name in names if name in self.there)), "persistence", now
-                )
-            case Read(key, GetSubmissions()):
-                self.tell(Found(key, self.submissions), "persistence", now)
-            case Read(key, _):
-                self.tell(Found(key, self.runs), "persistence", now)
-            case Save() if self.refuse is not None:
-                self.tell(replace(self.refuse, key=message.key), "persistence", now)
-            case Save():
-                self.saves.append(message)
-                self.tell(Saved(message.key, Committed()), "persistence", now)
-            case HoldJob() if COORDINATOR not in self.deaf:
-                self.out.append(message)
-                self.tell(JobHeld(message.key), "coordinator", now)
-            case _:
-                self.out.append(message)
-
-
-def only(messages: list[Any], kind: type) -> Any:
-    (found,) = [message for message in messages if isinstance(message, kind)]
-    return found
-
-
-def add(desk: Desk, *jobs: Job, mode: Any = "declare", now: int = NOW) -> list[Any]:
-    return desk.tell(AddJobs("k", jobs, mode), now=now)
+from support.desk import CLIENT, Desk, add, only
 
 
 def test_a_registry_that_has_followed_answers_again_when_its_own_node_leads() -> None:
@@ -131,18 +61,18 @@ def test_a_registry_that_has_followed_answers_again_when_its_own_node_leads() ->
 def test_a_new_job_is_stored_then_armed_and_begins_after_now() -> None:
     desk = Desk()
     out = add(desk, make_job(trigger=every(60)))
-    (insert,) = desk.saves[0].writes
+    (insert, _) = desk.saves[0].writes
     assert isinstance(insert, InsertJob)
     assert (insert.state.mark, insert.state.next_due) == (NOW - 1, NOW + MINUTE)
     assert only(out, JobsAdded) == JobsAdded("k", 1, 0, 0)
     assert desk.learned(CLOCK) == [("work", "active")]
 
 
-def test_a_job_that_is_declared_as_it_is_keeps_anchor_and_mark_and_writes_nothing() -> None:
+def test_a_job_that_is_declared_as_it_is_keeps_anchor_and_mark_and_leaves_its_receipt_alone() -> None:
     there = make_record(make_job(trigger=every(60)))
     desk = Desk(there)
     out = add(desk, make_job(trigger=every(60)), now=NOW + 10 * MINUTE)
-    assert desk.saves == []
+    assert [save.writes for save in desk.saves] == [(AddReceipts((Receipt("k", NOW + 10 * MINUTE, same=1),)),)]
     assert only(out, JobsAdded) == JobsAdded("k", 0, 0, 1)
     assert desk.told == [(COORDINATOR, KnowJobs(1, 1, (there,)))], "what was parked for it is tried again"
 
@@ -164,7 +94,7 @@ def test_a_changed_definition_keeps_the_trigger_and_its_mark() -> None:
     there = make_record(make_job(trigger=every(60)))
     desk = Desk(there)
     add(desk, make_job(trigger=every(60), priority=5), now=NOW + 10 * MINUTE)
-    (put,) = desk.saves[0].writes
+    (put, _) = desk.saves[0].writes
     assert isinstance(put, PutJob)
     assert (put.job.version, put.job.anchor, put.state.mark) == (2, NOW, there.state.mark)
 
@@ -172,7 +102,7 @@ def test_a_changed_definition_keeps_the_trigger_and_its_mark() -> None:
 def test_a_changed_trigger_never_judges_the_past() -> None:
     desk = Desk(make_record(make_job(trigger=every(60))))
     add(desk, make_job(trigger=every(30)), now=NOW + 10 * MINUTE)
-    (put,) = desk.saves[0].writes
+    (put, _) = desk.saves[0].writes
     assert isinstance(put, PutJob)
     assert (put.job.anchor, put.state.mark) == (NOW + 10 * MINUTE, NOW + 10 * MINUTE - 1)
 
@@ -338,7 +268,7 @@ def test_much_is_said_again_in_portions() -> None:
     desk = Desk()
     desk.deaf = {CLOCK}
     for number in range(3):
-        add(desk, *(make_job(f"job-{number}-{index}", every(60)) for index in range(200)))
+        add(desk, *(make_job(f"job-{number}-{index}", every(60)) for index in range(200)), key=f"k{number}")
     portions = [len(message.records) for _, message in again(desk, NOW + SECOND)]
     assert (sum(portions), max(portions)) == (600, PORTION)
 
@@ -347,7 +277,7 @@ def test_when_too_much_is_not_noted_further_changes_wait_and_their_clients_ask_a
     desk = Desk()
     desk.deaf = {CLOCK}
     for number in range(MAX_UNNOTED // 500):
-        assert add(desk, *(make_job(f"job-{number}-{index}", every(60)) for index in range(500)))
+        assert add(desk, *(make_job(f"job-{number}-{index}", every(60)) for index in range(500)), key=f"k{number}")
     assert add(desk, make_job("one-more", every(60))) == []
     desk.deaf = set()
     again(desk, NOW + SECOND)
@@ -398,19 +328,6 @@ def test_a_hold_is_not_asked_for_again_when_a_later_change_has_the_job_in_hand()
     resumed = only(desk.tell(ChangeJob("d", "t", "work", "resume"), now=later), HoldJob)
     assert desk.tell(TimerFired("errands"), now=later) == []
     assert desk.tell(TimerFired("errands"), now=later + SECOND) == [resumed]
-
-
-@pytest.mark.parametrize(
-    ("action", "status"), [("pause", "paused"), ("remove", "removed"), ("resume", "active"), ("resume", "exhausted")]
-)
-def test_a_change_that_was_stored_before_its_answer_was_lost_is_held_and_answered_without_being_written_again(
-    action: Any, status: Any
-) -> None:
-    record = make_record(make_job(trigger=every(60)))
-    desk = Desk(JobRecord(record.job, replace(record.state, status=status)))
-    out = desk.tell(ChangeJob("c", "t", "work", action, repeated=True))
-    assert [type(message) for message in out] == [HoldJob, JobChanged]
-    assert (desk.saves, desk.told) == ([], [])
 
 
 def test_the_clock_hears_nothing_of_a_job_that_is_resumed_and_was_not_paused() -> None:

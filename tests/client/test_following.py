@@ -10,9 +10,11 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from callsheet.actors.messages import (
     Accepted,
+    AddJobs,
     Answer,
     ChangeJob,
     Envelope,
@@ -28,7 +30,7 @@ from callsheet.actors.messages import (
     Watch,
 )
 from callsheet.actors.persistence.store import ListJobs
-from callsheet.actors.records import End, RunState
+from callsheet.actors.records import End, Job, RunState
 from callsheet.client.gateway import Gateway
 from callsheet.errors import CallsheetError, NotRunning, UnknownJob
 from callsheet.transport.in_process import InProcess
@@ -179,13 +181,16 @@ def test_a_submission_that_is_sent_to_a_new_leader_says_that_it_may_be_known(sta
     assert watch.run_ids == (7,), "who had it first knows its watcher, and is gone"
 
 
-def test_a_change_of_a_job_that_is_sent_to_a_new_leader_says_that_it_may_be_done(stage: Stage) -> None:
+@pytest.mark.parametrize("change", [ChangeJob("q", "t", "a", "remove"), AddJobs("q", (Job(tenant="t", name="a"),))])
+def test_a_change_of_jobs_that_is_sent_to_a_new_leader_says_that_it_may_be_done(
+    stage: Stage, change: ChangeJob | AddJobs
+) -> None:
     stage.lead("n2", 4)
-    stage.ask(ChangeJob("q", "t", "a", "remove"))
-    first, _ = stage.registries["n2"].next(ChangeJob)
+    stage.ask(change)
+    first, _ = stage.registries["n2"].next(type(change))
     stage.lead("n3", 5)
-    second, _ = stage.registries["n3"].next(ChangeJob)
-    assert (first.repeated, second.repeated) == (False, True)
+    second, _ = stage.registries["n3"].next(type(change))
+    assert (first, second) == (replace(change, epoch=4), change)
 
 
 def test_a_refusal_for_not_leading_is_followed_to_the_leader_and_never_shown(stage: Stage) -> None:

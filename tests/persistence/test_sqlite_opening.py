@@ -12,7 +12,8 @@ import pytest
 
 from callsheet.actors.persistence.sqlite import SQLiteStore
 from callsheet.actors.persistence.sqlite.schema import APPLICATION_ID, MIGRATIONS
-from callsheet.actors.persistence.store import GetCounters, GetJobs, GetLiveRuns, InsertJob
+from callsheet.actors.persistence.store import AddReceipts, GetCounters, GetJobs, GetLiveRuns, GetReceipts, InsertJob
+from callsheet.actors.records import Receipt
 from callsheet.errors import Fenced, StoreError, StoreForeign, StoreTooNew
 from support.stored import Leader, a_record, insert
 
@@ -189,7 +190,9 @@ def test_a_file_of_version_1_is_read(tmp_path: Path) -> None:
     assert (record.job.tags, record.state.next_due) == (("x",), 1_000)
     assert (live.run.run_id, live.claim.fence, live.condition.reason) == (2, 11, "no target")
     assert store.lease() is not None
-    Leader(store).write(insert(a_record("new")))
+    assert store.read(GetReceipts(("key",))) == []
+    Leader(store).write(insert(a_record("new")), AddReceipts((Receipt("key", 5),)))
+    assert store.read(GetReceipts(("key",))) == [Receipt("key", 5)]
     store.close()
 
 

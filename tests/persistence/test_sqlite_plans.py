@@ -21,6 +21,7 @@ from callsheet.actors.persistence.store import (
     GetGroup,
     GetJobs,
     GetLiveRuns,
+    GetReceipts,
     GetRuns,
     GetSubmissions,
     GetTokens,
@@ -40,7 +41,19 @@ from callsheet.actors.persistence.store import (
 from callsheet.actors.records import Condition, RunState
 from support.stored import a_claim, a_record, a_run, an_attempt, an_end, insert, put
 
-TABLES = ("jobs", "definitions", "tags", "runs", "ends", "attempts", "conditions", "decisions", "submissions", "events")
+TABLES = (
+    "jobs",
+    "definitions",
+    "tags",
+    "runs",
+    "ends",
+    "attempts",
+    "conditions",
+    "decisions",
+    "submissions",
+    "receipts",
+    "events",
+)
 SHORT_NAMES = {"j": "jobs", "d": "definitions", "t": "tags", "r": "runs", "e": "ends"}
 
 WRITES: tuple[Write, ...] = (
@@ -74,6 +87,7 @@ QUESTIONS: tuple[Question, ...] = (
     ),
     GetGroup("default", ("g",)),
     GetSubmissions(("key",)),
+    GetReceipts(("key",)),
     GetTokens("t", ("token",)),
     ListDecisions(tenant="default", job="job-1", before=9),
     ListAttempts("default", 1),

@@ -51,6 +51,8 @@ def answer(tables: Tables, question: Question) -> list[Any]:  # noqa: C901 -- on
             return [_record(tables, run) for run in sorted(kept, key=lambda run: run.run_id)]
         case contract.GetSubmissions(keys=keys):
             return _found(tables.submissions, keys)
+        case contract.GetReceipts(keys=keys):
+            return _found(tables.receipts, keys)
         case contract.ListDecisions():
             slots = tables.decisions.get((question.tenant, question.job), {})
             wanted = (slot for slot in slots if question.before is None or slot < question.before)

@@ -194,6 +194,9 @@ class MemoryStore:
             case contract.AddSubmissions():
                 for submission in write.submissions:
                     self._tables.submissions.setdefault(submission.key, submission)
+            case contract.AddReceipts():
+                for receipt in write.receipts:
+                    self._tables.receipts.setdefault(receipt.key, receipt)
             case contract.AddEvents():
                 self._add_events(write.events)
             case contract.PutSettled():

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ...records import Attempt, Decision, End, Event, Job, JobRecord, JobState, Run, Submission
+from ...records import Attempt, Decision, End, Event, Job, JobRecord, JobState, Receipt, Run, Submission
 from ..sorted_keys import SortedKeys
 from ..store import Lease
 from ..view import Facts
@@ -36,6 +36,7 @@ class Tables(msgspec.Struct):
     attempts: dict[int, list[Attempt]] = msgspec.field(default_factory=dict)
     decisions: dict[JobKey, dict[int, Decision]] = msgspec.field(default_factory=dict)
     submissions: dict[str, Submission] = msgspec.field(default_factory=dict)
+    receipts: dict[str, Receipt] = msgspec.field(default_factory=dict)
     events: dict[str, list[tuple[int, Event]]] = msgspec.field(default_factory=dict)
     event_count: int = 0
     settled: int = 0
@@ -45,7 +46,7 @@ class Tables(msgspec.Struct):
     def copy(self) -> Tables:
         """A copy that later commits do not touch."""
         twin = msgspec.structs.replace(self, names=self.names.copy(), due=self.due.copy())
-        for name in ("jobs", "definitions", "runs", "live", "by_token", "ends", "submissions"):
+        for name in ("jobs", "definitions", "runs", "live", "by_token", "ends", "submissions", "receipts"):
             setattr(twin, name, getattr(self, name).copy())
         for name in ("by_tenant", "by_job", "by_group", "attempts", "decisions", "events"):
             setattr(twin, name, {key: items.copy() for key, items in getattr(self, name).items()})

@@ -10,7 +10,7 @@ from typing import Any, Final, assert_never
 
 from ....data import unpack_record
 from ...lifecycle import FINAL
-from ...records import DEFAULT_TENANT, Event, Job, JobRecord, LiveRun, Run, RunRecord, Submission
+from ...records import DEFAULT_TENANT, Event, Job, JobRecord, LiveRun, Receipt, Run, RunRecord, Submission
 from .. import store as contract
 from ..store import MAX_PAGE, Lease, Question
 from ..view import NO_FACTS, Facts, Holder, Progress, ended_record, live_record, live_run, page_size
@@ -77,6 +77,8 @@ def answer(connection: sqlite3.Connection, question: Question) -> list[Any]:  # 
             return _get_tokens(connection, tenant, tokens)
         case contract.GetSubmissions(keys=keys):
             return _get_submissions(connection, keys)
+        case contract.GetReceipts(keys=keys):
+            return _get_receipts(connection, keys)
         case contract.ListDecisions():
             return _list_decisions(connection, question)
         case contract.ListAttempts(tenant=tenant, run_id=run_id):
@@ -274,6 +276,12 @@ def _get_submissions(connection: sqlite3.Connection, keys: Iterable[str]) -> lis
     query = "SELECT key, first, count, at FROM submissions WHERE key = ?"
     rows = (connection.execute(query, (key,)).fetchone() for key in dict.fromkeys(keys))
     return [Submission(*row) for row in rows if row is not None]
+
+
+def _get_receipts(connection: sqlite3.Connection, keys: Iterable[str]) -> list[Receipt]:
+    query = "SELECT key, at, added, changed, same FROM receipts WHERE key = ?"
+    rows = (connection.execute(query, (key,)).fetchone() for key in dict.fromkeys(keys))
+    return [Receipt(*row) for row in rows if row is not None]
 
 
 def _list_decisions(connection: sqlite3.Connection, question: contract.ListDecisions) -> list[Any]:

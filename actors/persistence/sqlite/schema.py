@@ -4,8 +4,9 @@ The header of an SQLite file has two numbers for its owner: `application_id` say
 migrations it has seen. A migration is a list of statements that runs in one transaction with its number, so a file stands
 at one version or the next, never between. Migrations that were published are never changed; a new one is appended.
 
-Facts (runs, ends, claims, attempts, decisions, definitions, events) are only ever inserted. What is rewritten is `lease`,
-`jobs`, `conditions` and `marks`. Instants are integer microseconds. `ends.error` and `claims.entries` are MessagePack.
+Facts (runs, ends, claims, attempts, decisions, definitions, submissions, receipts, events) are only ever inserted. What is
+rewritten is `lease`, `jobs`, `conditions` and `marks`. Instants are integer microseconds. `ends.error` and `claims.entries` are
+MessagePack.
 
 Second line of defence: rows of `claims` (no claim, no start) and `jobs` (the high-water mark) carry the epoch they were
 written under, and triggers refuse one that is older than the lease's.
@@ -171,7 +172,18 @@ _FIRST: Final[Migration] = (
         BEGIN SELECT RAISE(ABORT, 'callsheet: an older epoch writes'); END""",
 )
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_FIRST,)
+_RECEIPTS: Final[Migration] = (
+    """CREATE TABLE receipts (
+        key TEXT NOT NULL PRIMARY KEY,
+        at INTEGER NOT NULL,
+        added INTEGER NOT NULL,
+        changed INTEGER NOT NULL,
+        same INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+)
+"""Changes of jobs are remembered by the keys of the requests, as submissions are."""
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (_FIRST, _RECEIPTS)
 """The n-th brings a file from version n-1 to n."""
 
 

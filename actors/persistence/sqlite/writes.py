@@ -18,7 +18,7 @@ from typing import Final, assert_never, cast
 from msgspec.structs import replace
 
 from ....data import unpack_record
-from ...records import Attempt, Claim, Condition, Decision, End, Event, Job, Run, RunState, Submission
+from ...records import Attempt, Claim, Condition, Decision, End, Event, Job, Receipt, Run, RunState, Submission
 from .. import store as contract
 from ..store import Committed, Write
 from .rows import (
@@ -105,6 +105,7 @@ _ADD_DECISIONS: Final = _Statement(
     "INSERT INTO decisions VALUES", f"(?, ?, ?, ?, ?, ?, ?, {_NUMBER}, {_NUMBER})", _KEEP_FIRST
 )
 _ADD_SUBMISSIONS: Final = _plain("submissions", 4, _KEEP_FIRST)
+_ADD_RECEIPTS: Final = _plain("receipts", 5, _KEEP_FIRST)
 _PUT_CONDITIONS: Final = _plain("conditions", 4, verb="INSERT OR REPLACE")
 _CLEAR_CONDITIONS: Final = _Statement("DELETE FROM conditions WHERE run_id IN (VALUES", "(?)", ")")
 _ADD_EVENTS: Final = _Statement(
@@ -164,6 +165,7 @@ class Batch:
         self._ends: list[End] = []
         self._decisions: list[Decision] = []
         self._submissions: list[Submission] = []
+        self._receipts: list[Receipt] = []
         self._conditions: list[Condition] = []
         self._events: list[Event] = []
         self._settled = 0
@@ -186,6 +188,8 @@ class Batch:
                 self._attempts += write.attempts
             case contract.AddSubmissions():
                 self._submissions += write.submissions
+            case contract.AddReceipts():
+                self._receipts += write.receipts
             case contract.PutConditions():
                 self._conditions += write.conditions
             case contract.AddEvents():
@@ -209,6 +213,8 @@ class Batch:
             _ADD_DECISIONS.run(connection, [decision_row(decision) for decision in self._decisions])
         if self._submissions:
             _ADD_SUBMISSIONS.run(connection, [(s.key, s.first, s.count, s.at) for s in self._submissions])
+        if self._receipts:
+            _ADD_RECEIPTS.run(connection, [(r.key, r.at, r.added, r.changed, r.same) for r in self._receipts])
         if self._conditions:
             _put_conditions(connection, self._conditions)
         if self._events:

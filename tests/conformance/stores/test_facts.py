@@ -1,14 +1,16 @@
-"""What every store promises about decisions, submissions, events and the numbering."""
+"""What every store promises about decisions, submissions, receipts, events and the numbering."""
 
 from callsheet.actors.persistence.store import (
     AddDecisions,
     AddEnds,
     AddEvents,
+    AddReceipts,
     AddRuns,
     AddSubmissions,
     Counters,
     GetCounters,
     GetLiveRuns,
+    GetReceipts,
     GetRuns,
     GetSubmissions,
     ListDecisions,
@@ -18,6 +20,7 @@ from callsheet.actors.persistence.store import (
 from callsheet.actors.records import (
     Decision,
     Event,
+    Receipt,
     Submission,
 )
 from callsheet.triggers import DecisionKind
@@ -53,6 +56,17 @@ def test_a_submission_keeps_its_first_numbers(leader: Leader) -> None:
     leader.write(AddSubmissions((Submission("a", 20, 5, 9),)))
     found = leader.read(GetSubmissions(("b", "none", "a")))
     assert found == [Submission("b", 11, 1, 9), Submission("a", 1, 5, 9)]
+
+
+def test_the_receipt_of_a_change_keeps_what_it_said_first(leader: Leader) -> None:
+    leader.write(AddReceipts((Receipt("a", 9, 2, 3, 4), Receipt("a", 10), Receipt("b", 9))))
+    leader.write(AddReceipts((Receipt("a", 20, same=9),)))
+    assert leader.read(GetReceipts(("b", "none", "a", "b"))) == [Receipt("b", 9), Receipt("a", 9, 2, 3, 4)]
+
+
+def test_a_receipt_is_there_after_a_restart(place: Place) -> None:
+    Leader(place.open()).write(AddReceipts((Receipt("a", 9, added=1),)))
+    assert place.open().read(GetReceipts(("a",))) == [Receipt("a", 9, added=1)]
 
 
 def test_events_are_listed_newest_first_with_those_of_no_tenant(leader: Leader) -> None:

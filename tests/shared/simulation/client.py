@@ -108,7 +108,8 @@ class Client:
         """Send a request, again and again."""
         request = _Request(message, self._world.time.now, then, over)
         self._requests[message.key] = request
-        self._send(structs.replace(message, epoch=self.route.epoch) if isinstance(message, Submit) else message)
+        has_epoch = isinstance(message, Submit | AddJobs | ChangeJob)
+        self._send(structs.replace(message, epoch=self.route.epoch) if has_epoch else message)
         self._world.time.call_in(ASK_AGAIN_US, partial(self._ask_again, message.key))
 
     def _ask_again(self, key: str) -> None:
@@ -125,7 +126,7 @@ class Client:
                     "20", f"{type(request.message).__name__} {key} got no answer for 30 s after healing"
                 )
             return
-        self._send_again(request.message)
+        self._send(request.message)
         self._world.time.call_in(ASK_AGAIN_US, partial(self._ask_again, key))
 
     def _send(self, message: Any) -> None:
@@ -136,10 +137,7 @@ class Client:
     def _send_all(self) -> None:
         """There is another leader: what was asked of the last one may be lost."""
         for request in self._requests.values():
-            self._send_again(request.message)
-
-    def _send_again(self, message: Any) -> None:
-        self._send(structs.replace(message, repeated=True) if isinstance(message, ChangeJob) else message)
+            self._send(request.message)
 
     def _receive(self, envelope: Envelope) -> bool:
         for message in envelope.messages:

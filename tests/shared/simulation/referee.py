@@ -143,6 +143,10 @@ class Referee:
                 for submission in submissions:
                     if submission.key in self._world.disk.tables.submissions:
                         self.fail("15", f"submission {submission.key} was made twice")
+            case contract.AddReceipts(receipts=receipts):
+                for receipt in receipts:
+                    if receipt.key in self._world.disk.tables.receipts:
+                        self.fail("15", f"the change of jobs {receipt.key} was carried out twice")
             case contract.AddDecisions(decisions=decisions):
                 for decision in decisions:
                     self._judge_decision(decision)

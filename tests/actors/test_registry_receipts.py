@@ -1,0 +1,147 @@
+"""A change of jobs is carried out once for each key, however late and however often its copies come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from callsheet.actors.actor import DEPENDENCIES, deliver, sent
+from callsheet.actors.messages import (
+    AddJobs,
+    ChangeJob,
+    Found,
+    HoldJob,
+    JobChanged,
+    JobsAdded,
+    Lead,
+    Read,
+    RequestRejected,
+    TimerFired,
+)
+from callsheet.actors.persistence.store import AddReceipts, GetReceipts
+from callsheet.actors.records import JobRecord, Receipt
+from callsheet.actors.registry.changes import GIVEN_UP_US, GOT_NOWHERE_US
+from callsheet.actors.registry.registry import Registry
+from callsheet.triggers import every
+from support.actors import NOW, SECOND, make_job, make_record
+from support.desk import CLIENT, Desk, add, only
+
+
+@pytest.mark.parametrize(("action", "status"), [("pause", "paused"), ("remove", "removed"), ("resume", "active")])
+def test_a_change_that_was_stored_before_its_answer_was_lost_is_held_and_answered_without_being_written_again(
+    action: Any, status: Any
+) -> None:
+    record = make_record(make_job(trigger=every(60)))
+    desk = Desk(JobRecord(record.job, replace(record.state, status=status)))
+    desk.receipts = {"c": Receipt("c", NOW)}
+    out = desk.tell(ChangeJob("c", "t", "work", action))
+    assert [type(message) for message in out] == [HoldJob, JobChanged]
+    assert (desk.saves, desk.told) == ([], [])
+
+
+LATE_CHANGES = [ChangeJob("c", "t", "work", "pause"), ChangeJob("c", "t", "work", "remove")]
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+@pytest.mark.parametrize("change", LATE_CHANGES)
+def test_a_late_copy_of_a_change_undoes_nothing_that_came_after_it_and_is_answered(
+    change: ChangeJob, epoch: int
+) -> None:
+    active = make_record(make_job(trigger=every(60)))
+    desk = Desk(active)
+    desk.receipts = {"c": Receipt("c", NOW)}
+    out = desk.tell(replace(change, epoch=epoch))
+    assert not only(out, HoldJob).held
+    assert only(out, JobChanged).record == active
+    assert (desk.saves, desk.told) == ([], [])
+
+
+def test_a_late_copy_of_a_declaration_undoes_nothing_that_came_after_it_and_is_answered_as_before() -> None:
+    desk = Desk(make_record(make_job(trigger=every(60))))
+    desk.receipts = {"k": Receipt("k", NOW, 1, 2, 3)}
+    out = add(desk, make_job(trigger=every(30)))
+    assert out == [JobsAdded("k", 1, 2, 3)]
+    assert (desk.saves, desk.told) == ([], [])
+
+
+def test_the_late_first_copy_of_a_change_that_is_not_stored_is_carried_out() -> None:
+    desk = Desk(make_record(make_job()))
+    assert only(desk.tell(ChangeJob("c", "t", "work", "pause", epoch=2)), JobChanged).record.state.status == "paused"
+
+
+def test_a_change_that_is_new_in_this_reign_is_begun_without_a_look_for_its_receipt() -> None:
+    desk = Desk(make_record(make_job()))
+    desk.receipts = {"c": Receipt("c", NOW), "k": Receipt("k", NOW, same=1)}
+    desk.tell(ChangeJob("c", "t", "work", "pause", epoch=1))
+    desk.tell(AddJobs("k", (make_job("more"),), epoch=1))
+    assert len(desk.saves) == 2
+
+
+def test_a_change_that_comes_twice_as_the_first_copy_is_carried_out_once() -> None:
+    desk = Desk(make_record(make_job()))
+    twice = ChangeJob("c", "t", "work", "pause", epoch=1)
+    desk.tell(twice)
+    desk.tell(ChangeJob("d", "t", "work", "resume", epoch=1))
+    assert only(desk.tell(twice), JobChanged).record.state.status == "active"
+    assert len(desk.saves) == 2
+
+
+def test_a_declaration_that_changed_nothing_undoes_nothing_when_it_comes_late() -> None:
+    before, after = make_record(make_job()), make_record(make_job(trigger=every(30)))
+    desk = Desk(before)
+    assert add(desk, before.job) == [JobsAdded("k", 0, 0, 1)]
+    desk.there = {after.job.key: after}
+    assert add(desk, before.job) == [JobsAdded("k", 0, 0, 1)]
+    assert len(desk.saves) == 1
+
+
+def test_the_receipt_is_stored_with_the_change() -> None:
+    desk = Desk(make_record(make_job()))
+    desk.tell(ChangeJob("c", "t", "work", "pause"))
+    add(desk, make_job(trigger=every(30)), make_job("more"))
+    kept = [write.receipts for save in desk.saves for write in save.writes if isinstance(write, AddReceipts)]
+    assert kept == [(Receipt("c", NOW),), (Receipt("k", NOW, added=1, changed=1),)]
+
+
+def test_a_receipt_for_a_job_that_nobody_knows_is_no_reason_to_fail() -> None:
+    desk = Desk()
+    desk.receipts = {"c": Receipt("c", NOW)}
+    assert only(desk.tell(ChangeJob("c", "t", "work", "pause")), RequestRejected).code == "unknown_job"
+
+
+def test_a_declaration_that_is_answered_again_waits_until_dependencies_knows_its_jobs() -> None:
+    desk = Desk(make_record(make_job("a")))
+    desk.deaf = {DEPENDENCIES}
+    assert add(desk, make_job("b", after=("a",))) == []
+    assert add(desk, make_job("b", after=("a",)), now=NOW + GOT_NOWHERE_US) == []
+    assert len(desk.saves) == 1
+    desk.deaf = set()
+    answers = desk.tell(TimerFired("announcements"), now=NOW + 2 * GOT_NOWHERE_US)
+    assert set(answers) == {JobsAdded("k", 1, 0, 0)}
+
+
+def test_what_the_store_says_of_a_change_that_has_begun_anew_meanwhile_is_not_written_by() -> None:
+    registry = Registry()
+    deliver(registry, Lead(1, "n"), Found("edges/1", ()), now=NOW)
+    change = ChangeJob("c", "t", "work", "pause", epoch=1)
+    (first,) = sent(deliver(registry, change, now=NOW, elapsed=SECOND, sender=CLIENT), Read)
+    later = SECOND + GOT_NOWHERE_US
+    (second,) = sent(deliver(registry, replace(change, epoch=0), now=NOW, elapsed=later, sender=CLIENT), Read)
+    found = Found(first.key, (make_record(make_job()),))
+    assert deliver(registry, found, now=NOW, elapsed=later + 1) == [], "two lines of one change could write twice"
+    assert second.question == GetReceipts(("c",))
+    assert len(sent(deliver(registry, Found(second.key, ()), now=NOW, elapsed=later + 2), Read)) == 1
+
+
+def test_what_was_read_for_a_change_whose_job_another_took_over_is_not_written_by() -> None:
+    registry = Registry()
+    deliver(registry, Lead(1, "n"), Found("edges/1", ()), now=NOW)
+    (stuck,) = sent(
+        deliver(registry, ChangeJob("c", "t", "work", "pause", epoch=1), now=NOW, elapsed=SECOND, sender=CLIENT), Read
+    )
+    later = SECOND + GIVEN_UP_US
+    other = AddJobs("k", (make_job(),), epoch=1)
+    assert len(sent(deliver(registry, other, now=NOW, elapsed=later, sender=CLIENT), Read)) == 1
+    assert deliver(registry, Found(stuck.key, (make_record(make_job()),)), now=NOW, elapsed=later) == []
