@@ -146,3 +146,29 @@ def test_no_question_scans_a_table_but_from_its_newest_rows_back(connection: sql
 
 def test_a_planted_scan_is_found(connection: sqlite3.Connection) -> None:
     assert len(scans(connection, ["SELECT * FROM jobs WHERE (tenant, name) IN (VALUES ('a', 'b'), ('c', 'd'))"])) == 1
+
+
+@pytest.mark.parametrize(
+    "question",
+    [GetLiveRuns(), ListRuns(tenant="default", state=RunState.READY), GetCounters()],
+    ids=lambda it: type(it).__name__,
+)
+def test_what_a_new_leader_asks_costs_the_same_however_many_runs_there_were(
+    connection: sqlite3.Connection, question: Question
+) -> None:
+    steps = []
+    for first, last in ((1, 1_000), (1_001, 10_000)):
+        numbers = range(first, last + 1)
+        ended = (AddRuns(tuple(map(a_run, numbers))), AddEnds(tuple(map(an_end, numbers))), PutSettled(last + 1))
+        Batch(ended).write(connection, 1)
+        counted = 0
+
+        def count() -> None:
+            nonlocal counted
+            counted += 1
+
+        connection.set_progress_handler(count, 1)
+        answer(connection, question)
+        connection.set_progress_handler(None, 0)
+        steps.append(counted)
+    assert 0 < steps[1] <= steps[0] + 10

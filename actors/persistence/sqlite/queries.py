@@ -137,9 +137,10 @@ def _due_jobs(connection: sqlite3.Connection, question: contract.DueJobs) -> lis
 
 
 def _live_runs(connection: sqlite3.Connection, question: contract.GetLiveRuns) -> list[LiveRun]:
+    # one bound and not two: of two SQLite begins at the first, and looks at every run there ever was
     rows = connection.execute(
-        f"SELECT {RUN_COLUMNS} FROM runs r WHERE r.run_id > ? AND r.run_id >= (SELECT value FROM marks WHERE name = "
-        f"'settled') AND NOT EXISTS (SELECT 1 FROM ends e WHERE e.run_id = r.run_id) ORDER BY r.run_id LIMIT ?",
+        f"SELECT {RUN_COLUMNS} FROM runs r WHERE r.run_id > max(?, (SELECT value FROM marks WHERE name = 'settled') - 1) "
+        f"AND NOT EXISTS (SELECT 1 FROM ends e WHERE e.run_id = r.run_id) ORDER BY r.run_id LIMIT ?",
         (question.after, page_size(question.limit)),
     ).fetchall()
     runs = [Run(*row) for row in rows]
