@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from callsheet.log import LOGGER
 from support.waiting import eventually
 
 COMMAND = [sys.executable, "-m", "callsheet.cli"]
@@ -48,6 +49,15 @@ def double(n=21):
 if __name__ == "__main__":
     raise SystemExit("this program was run as __main__")
 """
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """A command that is called in this process sets up the log of the whole of it, on a stream that ends with the test."""
+    handlers, level = LOGGER.handlers.copy(), LOGGER.level
+    yield
+    LOGGER.handlers[:] = handlers
+    LOGGER.setLevel(level)
 
 
 @dataclass
