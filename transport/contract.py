@@ -101,6 +101,10 @@ class Greeting(Protocol):
         """What the peer calls itself: a node's name, a client's address."""
 
     @property
+    def incarnation(self) -> str:
+        """Which life of it this is."""
+
+    @property
     def kind(self) -> Literal["node", "client"]:
         """What it wants to be."""
 

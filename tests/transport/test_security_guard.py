@@ -30,6 +30,7 @@ class Hello:
 
     name: str = "client-7"
     kind: Literal["node", "client"] = "client"
+    incarnation: str = "7"
 
 
 @dataclass
@@ -199,7 +200,7 @@ def test_two_guards_cannot_answer_in_one_context(site: Site) -> None:
 def test_a_hello_is_answered_by_the_rights_of_the_key(site: Site) -> None:
     site.new("alice", role="author")
 
-    assert site.principal("alice") == Principal("alice", "author", "press", site.key("alice"), "client-7")
+    assert site.principal("alice") == Principal("alice", "author", "press", site.key("alice"), "client-7", "7")
 
 
 @pytest.mark.parametrize("user_id", ["", "0" * 40])
@@ -218,7 +219,7 @@ def test_the_key_of_a_client_is_none_of_a_node(site: Site) -> None:
 
 def test_the_pair_of_the_cluster_is_every_node(site: Site) -> None:
     assert site.principal("cluster", Hello("n2", "node")) == Principal(
-        "cluster", "node", "*", site.key("cluster"), "n2"
+        "cluster", "node", "*", site.key("cluster"), "n2", "7"
     )
 
 
@@ -244,8 +245,8 @@ def test_a_name_that_could_be_taken_for_another_address_is_refused(site: Site, n
 def test_without_keys_who_can_connect_is_an_admin_or_a_node() -> None:
     guard = OpenGuard()
 
-    assert guard.admit("", Hello()) == Principal("anonymous", "admin", "*", "", "client-7")
-    assert guard.admit("", Hello("n2", "node")) == Principal("anonymous", "node", "*", "", "n2")
+    assert guard.admit("", Hello()) == Principal("anonymous", "admin", "*", "", "client-7", "7")
+    assert guard.admit("", Hello("n2", "node")) == Principal("anonymous", "node", "*", "", "n2", "7")
 
 
 def test_every_guard_keeps_to_the_contract_of_a_transport(site: Site) -> None:
@@ -264,8 +265,8 @@ def test_who_only_connects_lets_nobody_in(site: Site) -> None:
 
 # ---- envelopes --------------------------------------------------------------------------------------------------------------
 
-CANCEL = CancelRun("k1", "press", 1)
-FOREIGN = CancelRun("k2", "other", 1)
+CANCEL = CancelRun("7/1", "press", 1)
+FOREIGN = CancelRun("7/2", "other", 1)
 LEASE = TakeLease("eve", "", None)
 
 
@@ -281,7 +282,7 @@ def test_what_is_allowed_passes_and_what_is_not_is_answered(site: Site, caplog: 
 
     assert passed == sent(CANCEL)
     [answer] = answers
-    assert (answer.key, answer.code) == ("k2", "forbidden")
+    assert (answer.key, answer.code) == ("7/2", "forbidden")
     assert "the tenant 'other'" in answer.text
     assert site.guard.refused() == {"message": 1, "tenant": 1}
     [tenant, message] = [record.getMessage() for record in caplog.records if record.name == "callsheet.audit"]
@@ -323,10 +324,10 @@ def test_a_node_does_not_speak_in_the_name_of_another(site: Site) -> None:
 def test_a_request_to_an_actor_of_a_named_node_is_judged_like_any(site: Site) -> None:
     site.new("alice", role="viewer")
     alice = site.principal("alice")
-    members = sent(ListMembers("k"), to="coordinator@n2")
+    members = sent(ListMembers("7/k"), to="coordinator@n2")
 
     assert site.guard.check(alice, members) == (members, [])
-    assert site.guard.check(alice, sent(ListMembers("k"), to="persistence@n2"))[0] is None
+    assert site.guard.check(alice, sent(ListMembers("7/k"), to="persistence@n2"))[0] is None
 
 
 def test_a_key_that_is_revoked_is_refused_on_a_line_that_stands(site: Site) -> None:
@@ -338,7 +339,7 @@ def test_a_key_that_is_revoked_is_refused_on_a_line_that_stands(site: Site) -> N
     passed, [answer] = site.guard.check(alice, sent(CANCEL))
 
     assert passed is None
-    assert (answer.key, answer.code) == ("k1", "forbidden")
+    assert (answer.key, answer.code) == ("7/1", "forbidden")
     assert "was revoked" in answer.text
 
 
@@ -360,16 +361,16 @@ def test_without_keys_no_client_may_speak_as_an_actor_either() -> None:
     anybody = guard.admit("", Hello())
     assert isinstance(anybody, Principal)
 
-    passed, answers = guard.check(anybody, sent(LEASE, Watch("k", "any", (1,)), sender="client-7~anonymous"))
+    passed, answers = guard.check(anybody, sent(LEASE, Watch("7/k", "any", (1,)), sender="client-7~anonymous"))
 
-    assert passed == sent(Watch("k", "any", (1,)), sender="client-7~anonymous")
+    assert passed == sent(Watch("7/k", "any", (1,)), sender="client-7~anonymous")
     assert answers == []
 
 
 def test_an_answer_is_no_longer_than_its_limit(site: Site) -> None:
     site.new("alice")
 
-    _, [answer] = site.guard.check(site.principal("alice"), sent(CancelRun("k", "x" * 100_000, 1)))
+    _, [answer] = site.guard.check(site.principal("alice"), sent(CancelRun("7/k", "x" * 100_000, 1)))
 
     assert isinstance(answer, RequestRejected)
     assert len(answer.text) <= 1_000

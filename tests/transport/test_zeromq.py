@@ -270,7 +270,7 @@ def test_a_client_asks_the_node_at_the_other_end_and_is_answered(network: Networ
     eventually(lambda: answers.keys == ["c"])
     assert {each.sender for each in registry.envelopes} == {"client-7"}
     assert answers.envelopes == [noted("c", "client-7", "registry@n1")]
-    assert n1.peers() == [Contact("client-7", "1", "", "client")]
+    assert n1.peers() == [Contact("client-7", "7", "", "client")]
 
 
 def test_what_a_client_sends_before_it_is_welcome_waits(network: Network) -> None:

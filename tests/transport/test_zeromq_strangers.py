@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgpack
@@ -12,7 +13,7 @@ from callsheet.actors.messages import Envelope, LeaderBeat, ListMembers, Noted, 
 from callsheet.errors import DecodeError
 from callsheet.transport.codec import encode
 from callsheet.transport.security import DialGuard, KeyFolder, KeyGuard, OpenGuard
-from callsheet.transport.zeromq import wire
+from callsheet.transport.zeromq import ZeroMQ, wire
 from callsheet.transport.zeromq.offence import BAN_MS, MAX_OFFENCES, MAX_REMEMBERED, WITHIN_MS, Offenders
 from callsheet.transport.zeromq.peer import MAX_WAITING, Outbox
 from support.carrying import Network, Strangers, hello, join, mailbox, names, noted, strangers
@@ -332,7 +333,7 @@ def test_a_node_speaks_only_for_itself(network: Network, others: Strangers, send
 def test_a_client_speaks_only_for_itself(network: Network, others: Strangers, sender: str) -> None:
     n1 = network.node("n1")
     clock = mailbox(n1, "clock")
-    guest = others.guest(n1, "client-1")
+    guest = others.guest(n1, "client-1", "8")
 
     guest.say(batch(noted("bad", "clock", sender), noted("good", "clock", "client-1")))
 
@@ -407,8 +408,9 @@ def test_a_client_is_addressed_with_what_its_key_stands_for(network: Network, ke
     client = network.client("client-7", n1, guard=DialGuard(keys.path / "alice.secret"))
     coordinator, answers = mailbox(n1, "coordinator"), mailbox(client, "client-7")
 
-    client.send(Envelope("client-7", "coordinator", 0, (ListMembers("k"),)))
-    eventually(lambda: coordinator.messages == [ListMembers("k")])
+    asked = ListMembers(f"{client.incarnation}/1")
+    client.send(Envelope("client-7", "coordinator", 0, (asked,)))
+    eventually(lambda: coordinator.messages == [asked])
     n1.send(noted("answer", coordinator.envelopes[0].sender, "coordinator"))
 
     eventually(lambda: answers.envelopes == [noted("answer", "client-7", "coordinator@n1")])
@@ -433,13 +435,37 @@ def test_what_the_guard_refuses_is_answered_to_the_client(network: Network, keys
     client = network.client("client-7", n1, guard=DialGuard(keys.path / "alice.secret"))
     coordinator, answers = mailbox(n1, "coordinator"), mailbox(client, "client-7")
 
-    client.send(
-        Envelope("client-7", "coordinator", 0, (LeaderBeat(9, "n1", "1", "", ()), Noted("k"), ListMembers("m")))
-    )
+    asked = ListMembers(f"{client.incarnation}/1")
+    client.send(Envelope("client-7", "coordinator", 0, (LeaderBeat(9, "n1", "1", "", ()), Noted("k"), asked)))
 
-    eventually(lambda: coordinator.messages == [ListMembers("m")])
+    eventually(lambda: coordinator.messages == [asked])
     eventually(lambda: [type(each) for each in answers.messages] == [RequestRejected])
     assert answers.messages[0].key == "k"
+
+
+def test_the_key_of_a_request_is_of_the_client_s_own_life(network: Network, keys: KeyFolder) -> None:
+    n1 = network.node("n1", guard=KeyGuard(keys))
+    client = network.client("client-7", n1, guard=DialGuard(keys.path / "alice.secret"))
+    coordinator, answers = mailbox(n1, "coordinator"), mailbox(client, "client-7")
+
+    client.send(Envelope("client-7", "coordinator", 0, (ListMembers(f"{client.incarnation}8/1"), ListMembers("n1/2"))))
+
+    eventually(lambda: [each.key for each in answers.messages] == [f"{client.incarnation}8/1", "n1/2"])
+    assert [each.code for each in answers.messages] == ["forbidden"] * 2
+    assert coordinator.messages == []
+
+
+def is_refused(who: ZeroMQ, by: ZeroMQ, why: str) -> bool:
+    return why in who.refusals().get(by.endpoints[0], "")
+
+
+def test_no_client_takes_a_node_s_life_for_its_own(network: Network, keys: KeyFolder) -> None:
+    n1, n2 = network.node("n1", guard=KeyGuard(keys)), network.node("n2", guard=KeyGuard(keys))
+    join(n2, n1)
+    for node in (n1, n2):
+        thief = network.open("client-7", incarnation=node.incarnation, guard=DialGuard(keys.path / "alice.secret"))
+        thief.connect(n1.endpoints[0])
+        eventually(partial(is_refused, thief, n1, "is that of a node"))
 
 
 def test_a_client_that_claims_to_be_a_node_is_told_why_not(network: Network, keys: KeyFolder) -> None:

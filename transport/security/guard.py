@@ -127,7 +127,7 @@ class _Gate:
             return refusal.text
         if hello.kind == "client" and role == "node":
             role = "admin"  # a person at a node: may do anything, but not speak as one of its actors
-        return Principal(name, role, tenant, public, hello.name)
+        return Principal(name, role, tenant, public, hello.name, hello.incarnation)
 
     def _check(self, principal: Principal, envelope: Envelope) -> tuple[Envelope | None, list[RequestRejected]]:
         if principal.role == "node":
@@ -137,7 +137,7 @@ class _Gate:
         passed: list[Any] = []
         answers: list[RequestRejected] = []
         for message in envelope.messages:
-            refusal = judge(principal, recipient, message)
+            refusal = judge(principal, recipient, message) or _judge_key(principal, message)
             if refusal is None:
                 passed.append(message)
             else:
@@ -318,6 +318,14 @@ def _judge_hello(name: str, role: Role, hello: Greeting) -> Refusal | None:
     if name not in (CLUSTER, ANONYMOUS, hello.name):
         return Refusal("peer", f"the key {name!r} is that of the node {name!r}; {hello.name!r} needs one of its own")
     return None
+
+
+def _judge_key(principal: Principal, message: Any) -> Refusal | None:
+    """Whether a request's key is the client's own: who uses another's first would keep that one's request from being done."""
+    key = getattr(message, "key", None)
+    if not principal.public or not isinstance(key, str) or key.startswith(f"{principal.incarnation}/"):
+        return None
+    return Refusal("peer", f"the key of a request begins with the client's incarnation: '{principal.incarnation}/…'")
 
 
 def _judge_sender(principal: Principal, envelope: Envelope) -> Refusal | None:

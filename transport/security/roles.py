@@ -53,7 +53,7 @@ Reason = Literal["unknown_key", "revoked", "peer", "recipient", "message", "role
 class Principal(Struct, frozen=True):
     """Who speaks on a line: the name and the rights of the key it was opened with.
 
-    `public` is that key, empty for who came without one. `peer` is the node or client it says it is.
+    `public` is that key, empty for who came without one. `peer` is the node or client it says it is, `incarnation` which life of it.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Principal(Struct, frozen=True):
     tenant: str
     public: str = ""
     peer: str = ""
+    incarnation: str = ""
 
     def may(self, role: Role) -> bool:
         """Whether this role allows what `role` allows."""

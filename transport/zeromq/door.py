@@ -237,6 +237,8 @@ class Door:
             return f"the identity of this line is not that of {hello.name}"
         if hello.name == self._hub.me.name:
             return f"the node that was reached is {hello.name} itself; give each node a name of its own"
+        if hello.kind == "client" and self._hub.is_a_node_s(hello.incarnation):
+            return f"the incarnation {hello.incarnation} is that of a node; a client has one of its own"
         principal = self._guard.admit(arrived.user_id, hello) if self._guard else None
         if isinstance(principal, str):
             return principal

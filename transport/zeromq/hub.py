@@ -69,6 +69,12 @@ class Hub:
             )
         return ""
 
+    def is_a_node_s(self, incarnation: str) -> bool:
+        """Whether this is the life of a node: the keys of its requests begin with it, and are nobody else's."""
+        return incarnation == self.me.incarnation or any(
+            peer.incarnation == incarnation for peer in self.directory.nodes()
+        )
+
     def stand(self, line: Line, peer: Peer, incarnation: str, now: int) -> None:
         """Note that a line to this life of a peer stands. What was sent to another life of it is given up."""
         if peer.incarnation != incarnation:

@@ -65,10 +65,11 @@ class Network:
         for transport in self.opened:
             transport.close()
 
-    def open(self, name: str, incarnation: str = "1", *listen: str, guard: Guard | None = None) -> ZeroMQ:
+    def open(self, name: str, incarnation: str = "", *listen: str, guard: Guard | None = None) -> ZeroMQ:
+        """Open a transport; the first life of a node is 1, that of a client is what its name says."""
         made = ZeroMQ(
             name,
-            incarnation,
+            incarnation or (name.removeprefix("client-") if name.startswith("client-") else "1"),
             listen=listen,
             guard=guard,
             found=lambda *peer: self.news.append((name, "found", *peer)),
