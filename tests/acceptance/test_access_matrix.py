@@ -91,7 +91,7 @@ def cases() -> list[Case]:
 
 CASES = cases()
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-keys = (f"request/{number}" for number in count(1))
+numbers = count(1)
 
 
 @dataclass
@@ -104,7 +104,7 @@ class Line:
     answers: list[Any] = field(default_factory=list)
 
     def send(self, case: Case) -> Any:
-        message = case.make(next(keys))
+        message = case.make(f"{self.name}/{next(numbers)}")
         self.transport.send(Envelope(self.address, on_node(case.recipient, NODE), 0, (message,)))
         return message
 
@@ -139,7 +139,7 @@ class Site:
 
     def connect(self, name: str, guard: Any) -> Line:
         nodes: list[str] = []
-        transport = ZeroMQ(f"client-{name}", "1", guard=guard, found=lambda node, _: nodes.append(node))
+        transport = ZeroMQ(f"client-{name}", name, guard=guard, found=lambda node, _: nodes.append(node))
         line = self.lines[name] = Line(name, transport, nodes)
 
         def take(envelope: Envelope) -> bool:
