@@ -132,12 +132,7 @@ class Places:
         self.strange: set[str] = set()
 
     def offer(self, address: Address, offer: Offer) -> bool:
-        """Note what an executor offers; tell whether there may be a place now for what had none.
-
-        What the dead have offered may still be on its way: it counts for nothing.
-        """
-        if offer.incarnation in self._dead:
-            return False
+        """Note what an executor offers; tell whether there may be a place now for what had none."""
         new = offer.incarnation not in self._places or not self._places[offer.incarnation].knows
         place = self.place(address, offer.node, offer.incarnation)
         return place.update(offer) or new

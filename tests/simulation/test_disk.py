@@ -171,12 +171,18 @@ def test_a_step_that_another_has_queued_behind_is_done_whatever_becomes_of_its_p
     assert machine.runs() == [1]
 
 
-def test_who_dies_while_it_waits_has_done_nothing_and_leaves_the_lock_with_who_has_it() -> None:
+def one_that_stands_still_and_one_that_waits() -> tuple[Machine, DiskStore]:
+    """`me` is in the middle of a step, `you` queues behind it; answers a third process."""
     machine = Machine()
     machine.add(1)
     machine.disk.stand_still("me", machine.time.now + BUSY_US)
     waiting, third = machine.process("you"), machine.process("she")
     assert waiting.take_lease("you", "", waiting.lease()) is not None
+    return machine, third
+
+
+def test_who_dies_while_it_waits_has_done_nothing_and_leaves_the_lock_with_who_has_it() -> None:
+    machine, third = one_that_stands_still_and_one_that_waits()
 
     machine.disk.die(kept, "you")
 
@@ -188,11 +194,7 @@ def test_who_dies_while_it_waits_has_done_nothing_and_leaves_the_lock_with_who_h
 
 
 def test_a_step_that_will_be_found_done_keeps_the_lock_when_nobody_is_left_who_waits_for_it() -> None:
-    machine = Machine()
-    machine.add(1)
-    machine.disk.stand_still("me", machine.time.now + BUSY_US)
-    waiting, third = machine.process("you"), machine.process("she")
-    assert waiting.take_lease("you", "", waiting.lease()) is not None
+    machine, third = one_that_stands_still_and_one_that_waits()
 
     machine.disk.die(kept, "you")
     machine.disk.die(kept, "me")
