@@ -367,6 +367,25 @@ def test_without_keys_no_client_may_speak_as_an_actor_either() -> None:
     assert answers == []
 
 
+@pytest.mark.parametrize("key", ["", "7", "8/1", "77/1", "7/" + "1" * 200])
+def test_a_request_with_a_key_that_is_not_its_client_s_or_too_long_is_refused(site: Site, key: str) -> None:
+    site.new("alice")
+
+    passed, [answer] = site.guard.check(site.principal("alice"), sent(CancelRun(key, "press", 1)))
+
+    assert passed is None
+    assert "the key of a request" in answer.text
+
+
+def test_without_keys_a_request_s_key_is_anything_short() -> None:
+    guard = OpenGuard()
+    anybody = guard.admit("", Hello())
+    assert isinstance(anybody, Principal)
+
+    assert guard.check(anybody, sent(CancelRun("w", "any", 1)))[0] is not None
+    assert guard.check(anybody, sent(CancelRun("w" * 201, "any", 1)))[0] is None
+
+
 def test_an_answer_is_no_longer_than_its_limit(site: Site) -> None:
     site.new("alice")
 

@@ -48,6 +48,9 @@ MAX_REMEMBERED: Final = 1_024
 MAX_ANSWER_LENGTH: Final = 1_000
 """Characters of an answer to who was refused, in which names of his own may be repeated."""
 
+MAX_KEY_CHARACTERS: Final = 200
+"""Of a request's key: the incarnation of a client, and a number."""
+
 _PEER: Final = re.compile(r"[^\s@~]{1,200}")
 
 
@@ -321,9 +324,16 @@ def _judge_hello(name: str, role: Role, hello: Greeting) -> Refusal | None:
 
 
 def _judge_key(principal: Principal, message: Any) -> Refusal | None:
-    """Whether a request's key is the client's own: who uses another's first would keep that one's request from being done."""
+    """Whether a request's key is the client's own, and short: it is remembered and stored.
+
+    Who uses another's first would keep that one's request from being done.
+    """
     key = getattr(message, "key", None)
-    if not principal.public or not isinstance(key, str) or key.startswith(f"{principal.incarnation}/"):
+    if key is None:
+        return None
+    if len(key) > MAX_KEY_CHARACTERS:
+        return Refusal("message", f"the key of a request has at most {MAX_KEY_CHARACTERS} characters, not {len(key)}")
+    if not principal.public or key.startswith(f"{principal.incarnation}/"):
         return None
     return Refusal("peer", f"the key of a request begins with the client's incarnation: '{principal.incarnation}/…'")
 
