@@ -3,10 +3,10 @@
 It is all of hosting that needs neither a thread nor a clock of its own. Whoever has a mailbox drives it: the host with a
 thread for each actor, the simulator in virtual time. It is not safe for threads; one at a time may call it.
 
-    open(envelope), ring(alarms) ─▶ actor.receive(message, turn) for each message
-                                    actor.settle(turn) after SETTLE_AFTER messages,
-    rest()                       ─▶ or when the mailbox is empty
-                                    perform: one envelope per recipient, timers set, events reported
+    open(envelope), ring() ─▶ actor.receive(message, turn) for each message, and each timer that is due
+                              actor.settle(turn) after SETTLE_AFTER messages,
+    rest()                 ─▶ or when the mailbox is empty
+                              perform: one envelope per recipient, timers set, events reported
 
 Promises
     all or nothing  the effects of a message whose handler raised are thrown away; those of the messages before it are performed
@@ -25,7 +25,7 @@ client's epoch counts for nothing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from traceback import format_exception
 from typing import Any, Protocol, runtime_checkable
 
@@ -34,7 +34,7 @@ from msgspec import Struct
 from .actor import SETTLE_AFTER, Actor, Address, Bug, CancelTimer, Emit, Send, SetTimer, Turn, on_node
 from .messages import HEARD_IN_ANY_EPOCH, Envelope, Happened, Started, TimerFired
 from .records import Event
-from .timers import Alarm
+from .timers import Timers
 
 Factory = Callable[[], Actor]
 
@@ -43,8 +43,8 @@ class Limits(Struct, frozen=True):
     """How much a host bears.
 
     `mailbox` is in envelopes for each actor, `settle_after` in messages. More than `restarts` of one actor within
-    `restart_period_us` are too many. `poll_us` is how long the timers sleep at most, and so how soon it is noticed that the
-    wall clock was set forward or the machine was suspended.
+    `restart_period_us` are too many. `poll_us` is how soon it is noticed that the wall clock was set forward or the machine was
+    suspended.
     """
 
     mailbox: int = 10_000
@@ -99,12 +99,6 @@ class Backstage(Protocol):
     def count_drop(self, reason: str) -> None:
         """Note an envelope that was dropped: `stale_epoch`, or `given_up` when its actor is."""
 
-    def change_timers(self, owner: Address, effects: Sequence[SetTimer | CancelTimer], numbers: dict[str, int]) -> None:
-        """Set and cancel timers in order, and note in `numbers` which timer of each key counts from now on."""
-
-    def cancel_timers(self, owner: Address) -> None:
-        """Forget all timers of an actor."""
-
     def restarted(self, name: Address) -> None:
         """An actor was made anew: tell the coordinator."""
 
@@ -113,7 +107,10 @@ class Backstage(Protocol):
 
 
 class Stage:
-    """Gives the actor `name` its turns; `actor` is the first one, `factory` makes those that follow."""
+    """Gives the actor `name` its turns; `actor` is the first one, `factory` makes those that follow.
+
+    When one of `timers` is due, it wants to be told (`ring`).
+    """
 
     def __init__(self, backstage: Backstage, name: Address, actor: Actor, factory: Factory) -> None:
         self._backstage = backstage
@@ -123,7 +120,7 @@ class Stage:
         self._turn = Turn(0)
         self._taken = 0
         self._epoch = 0
-        self._timers: dict[str, int] = {}
+        self.timers = Timers()
         self._restarts: deque[int] = deque(maxlen=backstage.limits.restarts)
         self._own_suffix = f"@{backstage.started.node}"
         self._ended = False
@@ -147,12 +144,11 @@ class Stage:
             for message in messages:
                 self._hand(message)
 
-    def ring(self, alarms: Sequence[Alarm]) -> None:
-        """Tell the actor `TimerFired` for each alarm whose timer was not replaced or cancelled meanwhile."""
+    def ring(self) -> None:
+        """Tell the actor `TimerFired` for each timer that is due and was not replaced or cancelled meanwhile."""
         self._read_clocks()
-        for alarm in alarms:
-            if self._timers.get(alarm.key) == alarm.number and not self._is_spoken_of(alarm.key):
-                del self._timers[alarm.key]
+        for alarm in self.timers.pop_due(self._turn.now, self._turn.elapsed):
+            if self.timers.take(alarm) and not self._is_spoken_of(alarm.key):
                 self._turn.sender, self._turn.epoch = self._name, self._epoch
                 self._hand(TimerFired(alarm.key))
 
@@ -225,8 +221,7 @@ class Stage:
             # Who answers from another node needs the full name.
             sender = on_node(self._name, self._backstage.started.node) if "@" in to else self._name
             self._backstage.send(Envelope(sender, to, self._epoch, tuple(messages)))
-        if timers:
-            self._backstage.change_timers(self._name, timers, self._timers)
+        self.timers.change(timers)
         for event in events:
             self._backstage.report(self._name, event)
 
@@ -266,8 +261,7 @@ class Stage:
     def _discard(self) -> None:
         actor, self._actor = self._actor, None
         self._turn.effects, self._taken = [], 0
-        self._backstage.cancel_timers(self._name)
-        self._timers.clear()
+        self.timers.clear()
         if isinstance(actor, Closing):
             error = self._backstage.attempt(actor.close)
             if error is not None:

@@ -1,36 +1,36 @@
-"""The timers of all actors of a node as data: who wants to be woken under which key, and when.
+"""The timers of an actor as data: under which key it wants to be woken, and when.
 
-It reads no clock and starts no thread; the host asks it with the instants it has read. UTC timers and steady ones (see
-`SetTimer`) stand in two heaps that are never compared. A timer that is replaced or cancelled stays in its heap until it comes
-up or until most of the heap is such leftovers; its number, which is no longer the current one of its key, makes it void.
+It reads no clock and starts no thread; whoever asks says which instants it is. UTC timers and steady ones (see `SetTimer`)
+stand in two heaps that are never compared. A timer that is replaced or cancelled stays in its heap until it comes up or until
+most of the heap is such leftovers; its number, which is no longer the current one of its key, makes it void.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple
 
-from .actor import Address
+from .actor import CancelTimer, SetTimer
 
 _LEFTOVERS: Final = 64
 """Void entries that a heap may hold beside as many as there are live ones."""
 
-_Entry = tuple[int, int, Address, str]
+_Entry = tuple[int, int, str]
 
 
 class Alarm(NamedTuple):
     """A timer that came due. `number` tells it from an earlier or later timer of the same key."""
 
-    owner: Address
     key: str
     number: int
 
 
 class Timers:
-    """Keyed, absolute timers of several owners."""
+    """Keyed, absolute timers."""
 
     def __init__(self) -> None:
-        self._numbers: dict[tuple[Address, str], int] = {}
+        self._numbers: dict[str, int] = {}
         self._last = 0
         self._utc: list[_Entry] = []
         self._steady: list[_Entry] = []
@@ -38,37 +38,61 @@ class Timers:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def set(self, owner: Address, key: str, at: int, *, steady: bool = False) -> int:
-        """Wake `owner` under `key` at `at` (µs); replaces its timer of this key. Answers the timer's number."""
+    def change(self, effects: Sequence[SetTimer | CancelTimer]) -> None:
+        """Set and cancel timers in order."""
+        for effect in effects:
+            match effect:
+                case SetTimer(key, at, steady):
+                    self.set(key, at, steady=steady)
+                case CancelTimer(key):
+                    self.cancel(key)
+
+    def set(self, key: str, at: int, *, steady: bool = False) -> None:
+        """Wake the actor under `key` at `at` (µs); replaces the timer of this key."""
         self._last += 1
-        self._numbers[owner, key] = self._last
+        self._numbers[key] = self._last
         heap = self._steady if steady else self._utc
-        heappush(heap, (at, self._last, owner, key))
+        heappush(heap, (at, self._last, key))
         if len(heap) > 2 * len(self._numbers) + _LEFTOVERS:
             heap[:] = [entry for entry in heap if self._is_live(entry)]
             heapify(heap)
-        return self._last
 
-    def cancel(self, owner: Address, key: str) -> None:
+    def cancel(self, key: str) -> None:
         """Forget the timer of this key; none is no error."""
-        self._numbers.pop((owner, key), None)
+        self._numbers.pop(key, None)
 
-    def cancel_all(self, owner: Address) -> None:
-        """Forget all timers of `owner`."""
-        for each in [each for each in self._numbers if each[0] == owner]:
-            del self._numbers[each]
+    def clear(self) -> None:
+        """Forget all timers."""
+        self._numbers.clear()
+        self._utc.clear()
+        self._steady.clear()
 
     def pop_due(self, now: int, elapsed: int) -> list[Alarm]:
-        """Take out what is due at `now` (UTC, µs) and `elapsed` (steady, µs): by instant, those of one instant as they were set."""
+        """Answer what is due at `now` (UTC, µs) and `elapsed` (steady, µs), once: by instant, those of one instant as they were set.
+
+        Each counts until it is taken, replaced or cancelled.
+        """
         return self._pop(self._utc, now) + self._pop(self._steady, elapsed)
 
-    def wait_us(self, now: int, elapsed: int) -> int | None:
-        """How long until the next one is due (µs), 0 when one is due already, None when there is none."""
-        waits = [
-            max(0, heap[0][0] - instant)
-            for heap, instant in ((self._utc, now), (self._steady, elapsed))
-            if self._skip_leftovers(heap)
-        ]
+    def take(self, alarm: Alarm) -> bool:
+        """Forget a timer that came due; answers False if it was replaced or cancelled since."""
+        if self._numbers.get(alarm.key) != alarm.number:
+            return False
+        del self._numbers[alarm.key]
+        return True
+
+    def wait_us(self, now: int, elapsed: int, *, poll_us: int | None = None) -> int | None:
+        """How long until the next one is due (µs), 0 when one is due already, None when there is none.
+
+        `poll_us` is after how long to look at UTC timers again, whose clock may be set meanwhile.
+        """
+        waits = []
+        if self._skip_leftovers(self._utc):
+            waits.append(max(0, self._utc[0][0] - now))
+            if poll_us is not None:
+                waits.append(poll_us)
+        if self._skip_leftovers(self._steady):
+            waits.append(max(0, self._steady[0][0] - elapsed))
         return min(waits, default=None)
 
     def _pop(self, heap: list[_Entry], until: int) -> list[Alarm]:
@@ -76,9 +100,7 @@ class Timers:
         while heap and heap[0][0] <= until:
             entry = heappop(heap)
             if self._is_live(entry):
-                _, number, owner, key = entry
-                del self._numbers[owner, key]
-                due.append(Alarm(owner, key, number))
+                due.append(Alarm(entry[2], entry[1]))
         return due
 
     def _skip_leftovers(self, heap: list[_Entry]) -> bool:
@@ -88,5 +110,4 @@ class Timers:
         return bool(heap)
 
     def _is_live(self, entry: _Entry) -> bool:
-        _, number, owner, key = entry
-        return self._numbers.get((owner, key)) == number
+        return self._numbers.get(entry[2]) == entry[1]

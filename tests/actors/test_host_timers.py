@@ -149,3 +149,44 @@ def test_a_timer_comes_through_a_full_mailbox(stagehand: Stagehand) -> None:
     go_on.set()
 
     assert {type(clock.next()) for _ in range(3)} == {Noted, TimerFired}
+
+
+def test_a_timer_that_is_due_stands_behind_the_mail_that_has_come(stagehand: Stagehand) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def arm(turn: Turn) -> None:
+        turn.set_timer("due", turn.elapsed, steady=True)
+
+    def wait(turn: Turn) -> None:
+        entered.set()
+        assert go_on.wait(WAIT_S)
+
+    clock = Player({"arm": arm, "wait": wait})
+    host = stagehand.start(clock=clock, limits=Limits(settle_after=1))
+    host.tell("clock", Noted("arm"), Noted("wait"))  # the timer is due while this envelope is opened
+    assert entered.wait(WAIT_S)
+    host.tell("clock", Noted("before"))
+    go_on.set()
+
+    expected = [STARTED, Noted("arm"), Noted("wait"), Noted("before"), TimerFired("due")]
+    assert [clock.next() for _ in expected] == expected
+
+
+def test_a_busy_mailbox_does_not_keep_timers_from_firing(stagehand: Stagehand) -> None:
+    fired = threading.Event()
+
+    def again(turn: Turn) -> None:
+        if not fired.is_set():
+            turn.send("clock", Noted("again"))  # there is always mail
+
+    clock = Player(
+        {
+            "arm": lambda turn: turn.set_timer("due", turn.elapsed + 1_000, steady=True),
+            "again": again,
+            "due": lambda turn: fired.set(),
+        }
+    )
+    host = stagehand.start(clock=clock)
+    host.tell("clock", Noted("arm"), Noted("again"))
+
+    assert fired.wait(WAIT_S)

@@ -1,12 +1,11 @@
 """Turns, effects and supervision, without a thread."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from callsheet.actors.actor import Address, Bug, CancelTimer, SetTimer, Turn
+from callsheet.actors.actor import Address, Bug, Turn
 from callsheet.actors.messages import Beat, Envelope, Happened, Noted, Started, TimerFired
 from callsheet.actors.stage import Limits, Stage
-from callsheet.actors.timers import Alarm, Timers
 
 Handler = Callable[[Any, Turn], None]
 
@@ -33,7 +32,6 @@ class Backstage:
         self.sent: list[Envelope] = []
         self.events: list[Any] = []
         self.drops: list[str] = []
-        self.timers = Timers()
         self.made_anew: list[Address] = []
         self.given_up: list[str] = []
 
@@ -52,18 +50,6 @@ class Backstage:
 
     def count_drop(self, reason: str) -> None:
         self.drops.append(reason)
-
-    def change_timers(self, owner: Address, effects: Sequence[SetTimer | CancelTimer], numbers: dict[str, int]) -> None:
-        for effect in effects:
-            match effect:
-                case SetTimer(key, at, steady):
-                    numbers[key] = self.timers.set(owner, key, at, steady=steady)
-                case CancelTimer(key):
-                    numbers.pop(key, None)
-                    self.timers.cancel(owner, key)
-
-    def cancel_timers(self, owner: Address) -> None:
-        self.timers.cancel_all(owner)
 
     def restarted(self, name: Address) -> None:
         self.made_anew.append(name)
@@ -119,9 +105,6 @@ class Play:
         self.stage.open(Envelope(sender, "clock", epoch, tuple(Noted(key) for key in keys)))
         if rest:
             self.stage.rest(lambda: True)
-
-    def ring_what_is_due(self) -> list[Alarm]:
-        return self.backstage.timers.pop_due(self.backstage.clocks.utc, self.backstage.clocks.steady)
 
 
 def fail(message: Any, turn: Turn) -> None:
@@ -193,7 +176,7 @@ def test_the_effects_of_a_message_that_failed_are_thrown_away_and_those_before_i
     play.tell("good", "bad", "after")
 
     assert play.backstage.sent == [Envelope("clock", "registry", 0, (Noted("kept"),))]
-    assert len(play.backstage.timers) == 0
+    assert len(play.stage.timers) == 0
     assert [type(event) for event in play.backstage.events] == [Happened]
 
 
@@ -282,12 +265,24 @@ def test_timers_of_an_actor_that_failed_are_forgotten() -> None:
     play = Play({"set": lambda message, turn: turn.set_timer("late", at=2_000), "bad": fail})
     play.tell("set")
     play.backstage.clocks.utc = 2_000
-    alarms = play.ring_what_is_due()
-    assert len(alarms) == 1
 
     play.tell("bad")
-    play.stage.ring(alarms)
+    play.stage.ring()
 
+    assert play.player.seen == [Started("n1", "i1")]
+
+
+def test_of_timers_that_are_due_together_none_reaches_the_successor_of_who_failed() -> None:
+    def set_two(message: Any, turn: Turn) -> None:
+        for key in ("bad", "other"):
+            turn.set_timer(key, at=900)
+
+    play = Play({"set": set_two, "bad": fail})
+    play.tell("set")
+
+    play.stage.ring()
+
+    assert play.players[0].seen == [Noted("set"), TimerFired("bad")]
     assert play.player.seen == [Started("n1", "i1")]
 
 
@@ -295,9 +290,8 @@ def test_a_timer_that_came_due_is_told_once() -> None:
     play = Play({"set": lambda message, turn: turn.set_timer("late", at=900)})
     play.tell("set")
 
-    alarms = play.ring_what_is_due()
-    play.stage.ring(alarms)
-    play.stage.ring(alarms)
+    play.stage.ring()
+    play.stage.ring()
 
     assert play.player.seen == [Noted("set"), TimerFired("late")]
 
@@ -316,14 +310,26 @@ def test_a_timer_that_is_replaced_or_cancelled_after_it_came_due_is_not_told() -
         }
     )
     play.tell("set")
-    alarms = play.ring_what_is_due()
 
     play.tell("replace")  # performed
     play.tell("cancel", rest=False)  # not performed yet
-    play.stage.ring(alarms)  # c cancels d while both are due
+    play.stage.ring()  # c cancels d while both are due
 
     assert [each.key for each in play.player.seen if isinstance(each, TimerFired)] == ["c"]
-    assert len(play.backstage.timers) == 1
+
+
+def test_a_timer_that_is_cancelled_while_another_is_told_is_not_told() -> None:
+    def set_two(message: Any, turn: Turn) -> None:
+        for key in ("first", "second"):
+            turn.set_timer(key, at=900)
+
+    scenes = {"set": set_two, "first": lambda message, turn: turn.cancel_timer("second")}
+    play = Play(scenes, limits=Limits(settle_after=1))  # what the first asks for is performed before the second's turn
+    play.tell("set")
+
+    play.stage.ring()
+
+    assert play.player.seen == [Noted("set"), TimerFired("first")]
 
 
 def test_a_lower_epoch_of_another_node_is_dropped_and_counted() -> None:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from callsheet.actors.actor import COORDINATOR, EXECUTOR, METRICS, PERSISTENCE, Address, CancelTimer, SetTimer
+from callsheet.actors.actor import COORDINATOR, EXECUTOR, METRICS, PERSISTENCE, Address
 from callsheet.actors.executor.runner import Reported
 from callsheet.actors.messages import (
     Envelope,
@@ -27,7 +27,6 @@ from callsheet.actors.persistence.absent import AbsentStore
 from callsheet.actors.persistence.faulty import Crash, FaultyStore
 from callsheet.actors.persistence.store import Lease, Write
 from callsheet.actors.stage import Limits, Stage
-from callsheet.actors.timers import Alarm, Timers
 from callsheet.node import NodeOptions, factories
 from simulation.disk import DiskStore
 from simulation.runner import SimulatedRunner
@@ -40,7 +39,8 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 _CRASH: Final = object()
-_Item = Envelope | list[Alarm] | object
+_RING: Final = object()
+_Item = Envelope | object
 
 
 class Watch:
@@ -121,8 +121,8 @@ class Life:
         )
         store = AbsentStore() if node.works_only else self._port
         self._store = FaultyStore(store, lambda step: world.faults.store_fault(node.name, step))
-        self._timers = Timers()
         self._wake = 0
+        self._rung: set[Address] = set()
         self._mail: dict[Address, deque[_Item]] = {}
         self._due: set[Address] = set()
         self._free_at: dict[Address, int] = {}
@@ -223,13 +223,13 @@ class Life:
         mailbox, stage = self._mail[name], self.stages[name]
         item = mailbox.popleft()
         try:
-            match item:
-                case Envelope():
-                    stage.open(item)
-                case list():
-                    stage.ring(item)
-                case _:
-                    stage.crash()
+            if isinstance(item, Envelope):
+                stage.open(item)
+            elif item is _RING:
+                self._rung.discard(name)
+                stage.ring()
+            else:
+                stage.crash()
             stage.rest(lambda: not mailbox)
         except Crash:
             self.node.kill()
@@ -239,6 +239,7 @@ class Life:
             self._port.slow_us = 0
         if mailbox:
             self._plan_turn(name)
+        self._look_at_timers_of(name)
 
     # ---- what stages ask of their host ----------------------------------------------------------------------------------
 
@@ -291,30 +292,23 @@ class Life:
 
     # ---- timers ---------------------------------------------------------------------------------------------------------
 
-    def change_timers(self, owner: Address, effects: Sequence[SetTimer | CancelTimer], numbers: dict[str, int]) -> None:
-        """Set and cancel timers in order."""
-        for effect in effects:
-            match effect:
-                case SetTimer(key, at, steady):
-                    numbers[key] = self._timers.set(owner, key, at, steady=steady)
-                case CancelTimer(key):
-                    numbers.pop(key, None)
-                    self._timers.cancel(owner, key)
-        self.look_at_timers()
-
-    def cancel_timers(self, owner: Address) -> None:
-        """Forget all timers of an actor."""
-        self._timers.cancel_all(owner)
-
     def look_at_timers(self) -> None:
         """Wake when the next timer is due; a clock that jumps meanwhile is noticed by the host's poll."""
-        wait_us = self._timers.wait_us(self.time.now(), self.time.elapsed())
+        for name in self.stages:
+            self._look_at_timers_of(name)
+
+    def _look_at_timers_of(self, name: Address) -> None:
+        wait_us = self._wait_us(name)
         if wait_us is None:
             return
         at = self._world.time.now + max(wait_us, 1)
         if at < self._wake or self._wake <= self._world.time.now:
             self._wake = at
             self._world.time.call_at(at, lambda: self._ring(at))
+
+    def _wait_us(self, name: Address) -> int | None:
+        timers = self.stages[name].timers
+        return timers.wait_us(self.time.now(), self.time.elapsed()) if timers and name not in self._rung else None
 
     def _ring(self, at: int) -> None:
         if not self.alive or self._wake != at:
@@ -323,9 +317,8 @@ class Life:
             self._wake = self._held_until
             self._world.time.call_at(self._wake, lambda: self._ring(self._wake))
             return
-        by_owner: dict[Address, list[Alarm]] = {}
-        for alarm in self._timers.pop_due(self.time.now(), self.time.elapsed()):
-            by_owner.setdefault(alarm.owner, []).append(alarm)
-        for owner, alarms in by_owner.items():
-            self._post(owner, alarms)
+        for name in self.stages:
+            if self._wait_us(name) == 0:
+                self._rung.add(name)
+                self._post(name, _RING)
         self.look_at_timers()
