@@ -18,7 +18,7 @@ import logging
 import os
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -29,10 +29,10 @@ import pykka
 
 from ..errors import DataError, NotRunning
 from .actor import COORDINATOR, Address
-from .mailbox import Mailbox
+from .inbox import Inbox
 from .messages import Envelope, Happened, PeerRestarted, Started
 from .records import Event
-from .stage import Factory, Limits, Stage, TimeSource
+from .stage import Factory, Limits, Stage, TimeSource, can_wait
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -254,16 +254,17 @@ class _Shell(pykka.ThreadingActor):
 
     def __init__(self, host: Host, name: Address, stage: Stage, made: list[_Shell]) -> None:
         super().__init__()
-        self._mailbox = cast("Mailbox", self.actor_inbox)
-        self._mailbox.watch(stage.timers, host.time, host.limits.poll_us, lambda: self.post(_RING))
+        self._mailbox = cast("Inbox", self.actor_inbox)
+        self._mailbox.watch(stage.timers, host.time, host.limits.poll_us, self._ring)
+        self._waiting: deque[Envelope] = deque()
         made.append(self)
         self._host = host
         self._name = name
         self._stage = stage
 
     @staticmethod
-    def _create_actor_inbox() -> Mailbox:
-        return Mailbox()
+    def _create_actor_inbox() -> Inbox:
+        return Inbox()
 
     def _start_actor_loop(self) -> None:
         self.thread = threading.Thread(target=self._actor_loop, name=self._name, daemon=self.use_daemon_thread)
@@ -271,7 +272,12 @@ class _Shell(pykka.ThreadingActor):
 
     def accept(self, envelope: Envelope) -> bool:
         """Take an envelope unless the mailbox is full; several senders at once may each put one beyond the limit."""
-        return self._mailbox.qsize() < self._host.limits.mailbox and self.post(envelope)
+        if self._mailbox.qsize() + len(self._waiting) >= self._host.limits.mailbox:
+            return False
+        if can_wait(envelope):
+            self._waiting.append(envelope)
+            return True
+        return self.post(envelope)
 
     def post(self, item: _Item) -> bool:
         """Take what must not be refused; answers False when the shell has stopped."""
@@ -280,6 +286,12 @@ class _Shell(pykka.ThreadingActor):
         except pykka.ActorDeadError:
             return False
         return True
+
+    def _ring(self) -> None:
+        """Post what did not need to wake the actor, and that a timer is due."""
+        while self._waiting:
+            self.post(self._waiting.popleft())
+        self.post(_RING)
 
     def on_start(self) -> None:
         """Wait until all actors of the node can be reached."""

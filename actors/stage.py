@@ -32,7 +32,7 @@ from typing import Any, Protocol, runtime_checkable
 from msgspec import Struct
 
 from .actor import SETTLE_AFTER, Actor, Address, Bug, CancelTimer, Emit, Send, SetTimer, Turn, on_node
-from .messages import HEARD_IN_ANY_EPOCH, Envelope, Happened, Started, TimerFired
+from .messages import CAN_WAIT, HEARD_IN_ANY_EPOCH, Envelope, Happened, Started, TimerFired
 from .records import Event
 from .timers import Timers
 
@@ -104,6 +104,11 @@ class Backstage(Protocol):
 
     def gave_up(self, name: Address, reason: str) -> None:
         """An actor cannot be kept alive: the host has failed."""
+
+
+def can_wait(envelope: Envelope) -> bool:
+    """Whether nobody needs to be woken for what is in an envelope."""
+    return all(isinstance(message, CAN_WAIT) for message in envelope.messages)
 
 
 class Stage:

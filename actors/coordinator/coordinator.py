@@ -43,6 +43,7 @@ from ..messages import (
     Started,
     StepDown,
     StillHeard,
+    StillHere,
     StockTaken,
     Stop,
     TimerFired,
@@ -55,7 +56,7 @@ from .shutdown import Shutdown
 DRAIN_US: Final = 10 * SECOND
 """How long what runs on a node may take to end when the node is drained and stopped from outside."""
 
-PeerMessage = Beat | LeaderBeat | LeaderIs | AskWhetherHeard | StillHeard | HandOver
+PeerMessage = Beat | StillHere | LeaderBeat | LeaderIs | AskWhetherHeard | StillHeard | HandOver
 ClientMessage = Follow | ListMembers | DrainNode
 LeaseMessage = LeaseSeen | LeaseTaken | LeaseRejected | LeaseRenewed | LeaseLost
 
@@ -131,7 +132,7 @@ class Coordinator:
                 if lead is not None and lead.on_rebuild_answer(message, self._election.members, turn):
                     self._set_leaving(turn)
                     lead.take_held(turn)
-            case Beat() | LeaderBeat() | LeaderIs() | AskWhetherHeard() | StillHeard() | HandOver():
+            case Beat() | StillHere() | LeaderBeat() | LeaderIs() | AskWhetherHeard() | StillHeard() | HandOver():
                 self._on_peer_message(message, turn)
             case PeerFound() | PeerLost():
                 self._on_line(message, turn)
@@ -210,6 +211,9 @@ class Coordinator:
                 else:
                     leader = election.leader
                     turn.reply(LeaderIs("", leader.epoch, leader.node, leader.address))
+            case StillHere():
+                if lead is not None:
+                    lead.membership.on_still_here(message)
             case LeaderBeat():
                 if lead is not None and message.epoch > lead.reign.epoch:
                     self._end_reign(turn)

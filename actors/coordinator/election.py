@@ -43,6 +43,7 @@ from ..messages import (
     PeersKnown,
     StepDown,
     StillHeard,
+    StillHere,
     TakeLease,
     WatchLease,
 )
@@ -52,6 +53,8 @@ from .reminder import Reminder
 
 HEARTBEAT_US: Final = 100 * MILLISECOND
 """How often the leader and its members tell each other that they live."""
+TELL_US: Final = SECOND
+"""How often a member tells of itself although there is nothing new."""
 SILENT_US: Final = 400 * MILLISECOND
 """After how long without a heartbeat a node is suspected."""
 LOST_US: Final = 100 * MILLISECOND
@@ -126,6 +129,7 @@ class Election:
         self.stopping = False
         self.hurry = False
         self._audience = audience
+        self._told_at = -TELL_US
         self._lines: dict[str, None] = {}
         self._heard_at = 0
         self._heard_epoch = -1
@@ -222,13 +226,26 @@ class Election:
         if self.stance != "following":
             self._become("following")
             self._wake(turn, SILENT_US)
-        self._send_beat(on_node(COORDINATOR, message.node), turn)
+        self._answer(on_node(COORDINATOR, message.node), turn)
         return True
+
+    def _answer(self, leader: Address, turn: Turn) -> None:
+        """Let the leader hear that this node lives, in full when what it says of this node is not so."""
+        me = self.me
+        own = Member(me.node, me.incarnation, me.address, self._may_lead, "draining" if self.leaving else "alive")
+        if own in self.members and not self.hurry and turn.elapsed - self._told_at < TELL_US:
+            turn.send(leader, StillHere(me.incarnation))
+        else:
+            self._send_beat(leader, turn)
+
+    @property
+    def _may_lead(self) -> bool:
+        return not self.me.worker_only and not self.leaving
 
     def _send_beat(self, to: Address, turn: Turn) -> None:
         me = self.me
-        may_lead = not me.worker_only and not self.leaving
-        turn.send(to, Beat(me.node, me.incarnation, me.address, may_lead, turn.now, self.leaving, self.hurry))
+        self._told_at = turn.elapsed
+        turn.send(to, Beat(me.node, me.incarnation, me.address, self._may_lead, turn.now, self.leaving, self.hurry))
 
     def _introduce(self, peers: Iterable[tuple[str, str]], turn: Turn) -> None:
         """Let the transport know where nodes are reached."""
@@ -254,6 +271,7 @@ class Election:
         self.leader = leader
         if not changed:
             return
+        self._told_at = -TELL_US
         own = leader.incarnation == self.me.incarnation
         if not own:
             for actor in REIGNING:

@@ -24,6 +24,7 @@ from ..messages import (
     NodeState,
     Offer,
     PeersKnown,
+    StillHere,
 )
 from ..records import EXECUTOR_KINDS, Event
 from .election import HEARTBEAT_US, LATE_US, SILENT_US, Me
@@ -78,6 +79,7 @@ class Membership:
         self._rescue = rescue
         self._peers: dict[str, Peer] = {}
         self._expected = 0
+        self._told_at = 0
         self._refused: set[str] = set()
         self.leaving = False
 
@@ -136,6 +138,12 @@ class Membership:
             self._rescue.release(peer.place, turn)
         peer.place.closed = beat.draining
 
+    def on_still_here(self, message: StillHere) -> None:
+        """A member has answered the last heartbeat; when its answer came is not known better, because it may have waited."""
+        peer = self._peers.get(message.incarnation)
+        if peer is not None and peer.state in ("alive", "draining"):
+            peer.heard_at = max(peer.heard_at, self._told_at)
+
     def _may_enter(self, beat: Beat, turn: Turn) -> bool:
         """Refuse a second node of a name whose first is alive: nobody could tell which is meant."""
         others = [it for it in self._peers.values() if it.node == beat.node and it.state in ("alive", "draining")]
@@ -183,6 +191,7 @@ class Membership:
 
     def _on_beat_time(self, turn: Turn) -> None:
         self.tell_all(turn)
+        self._told_at = turn.elapsed
         self._wake(turn)
 
     def tell_all(self, turn: Turn) -> None:

@@ -32,6 +32,7 @@ from .admission import (
     Unblock,
 )
 from .cluster import (
+    CAN_WAIT,
     HEARD_IN_ANY_EPOCH,
     AskWhetherHeard,
     Beat,
@@ -54,6 +55,7 @@ from .cluster import (
     PeerLost,
     PeersKnown,
     StillHeard,
+    StillHere,
 )
 from .envelope import (
     Envelope,
@@ -140,6 +142,7 @@ from .storage import (
 )
 
 __all__ = [
+    "CAN_WAIT",
     "HEARD_IN_ANY_EPOCH",
     "MAX_BATCH",
     "ROW_KINDS",
@@ -235,6 +238,7 @@ __all__ = [
     "Started",
     "StepDown",
     "StillHeard",
+    "StillHere",
     "StockTaken",
     "Stop",
     "StopAttempts",

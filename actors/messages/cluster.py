@@ -1,6 +1,6 @@
 """Messages between the nodes of a cluster: who leads, who lives, who goes.
 
-    member ── Beat, every 100 ms ──▶ leader ── LeaderBeat, every 100 ms ──▶ every member
+    leader ── LeaderBeat, every 100 ms ──▶ every member ── StillHere, or Beat when there is news ──▶ leader
 
 All of them are news of the moment: a later one makes an earlier one worthless, and none is sent again.
 """
@@ -26,7 +26,7 @@ class Member(Struct, frozen=True, array_like=True):
 
 
 class Beat(Struct, frozen=True, tag="beat"):
-    """A member lives and follows; the first one is how it joins. `at` is its UTC clock (µs), by which its skew is seen.
+    """A member lives and follows; the first one is how it joins, and one a second tells its clock. `at` is its UTC clock (µs), by which its skew is seen.
 
     `draining` asks for no more work, `hurry` to end what it still runs; both because it is stopping.
     """
@@ -42,6 +42,16 @@ class Beat(Struct, frozen=True, tag="beat"):
 
 HEARD_IN_ANY_EPOCH: Final = (Beat,)
 """What is no order and no answer within a reign: a node that has missed a change of the leader asks by it to be let in again."""
+
+
+class StillHere(Struct, frozen=True, tag="still_here"):
+    """A member answers its leader's heartbeat, and has nothing to add to what the leader says of it."""
+
+    incarnation: str
+
+
+CAN_WAIT: Final = (StillHere,)
+"""What wakes nobody: it is read when the next timer of the recipient is due, and may be overtaken by what is sent after it."""
 
 
 class LeaderBeat(Struct, frozen=True, tag="leader_beat"):

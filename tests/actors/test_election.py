@@ -41,6 +41,7 @@ from callsheet.actors.messages import (
     PeerRestarted,
     Started,
     StillHeard,
+    StillHere,
     Stop,
     TakeLease,
     TimerFired,
@@ -143,6 +144,38 @@ def test_a_follower_answers_each_heartbeat_of_its_leader() -> None:
     assert LeaderChanged(1, "n1", own=False) in node.events
 
 
+def test_a_follower_says_no_more_than_that_it_lives_while_the_leader_knows_the_rest() -> None:
+    node = OneNode()
+    node.hear()
+    assert node.hear() == [StillHere("n2-1")]
+    node.elapsed += 999 * MILLISECOND
+    assert node.hear() == [StillHere("n2-1")]
+    node.elapsed += MILLISECOND
+    assert [type(it) for it in node.hear()] == [Beat]  # its clock is told, too
+    assert node.hear() == [StillHere("n2-1")]
+
+
+def test_a_follower_tells_of_itself_as_long_as_the_leader_says_otherwise() -> None:
+    node = OneNode()
+    node.hear()
+    for said in (
+        members("n1", "n3"),
+        (Member("n2", "n2-0", "ipc:///n2", candidate=True),),
+        (Member("n2", "n2-1", "", candidate=True),),
+        (Member("n2", "n2-1", "ipc:///n2", candidate=False),),
+        (Member("n2", "n2-1", "ipc:///n2", candidate=True, state="suspect"),),
+        (Member("n2", "n2-1", "ipc:///n2", candidate=True, state="draining"),),
+    ):
+        answer = node.tell(LeaderBeat(1, "n1", "n1-1", "ipc:///n1", said), sender="coordinator@n1")
+        assert [type(it) for it in answer] == [Beat]
+
+
+def test_a_new_leader_is_told_in_full() -> None:
+    node = OneNode()
+    node.hear()
+    assert [type(it) for it in node.hear("n3", 2) if isinstance(it, Beat | StillHere)] == [Beat]
+
+
 def test_a_heartbeat_of_an_older_reign_is_not_followed() -> None:
     node = OneNode()
     node.hear("n3", 2)
@@ -220,7 +253,7 @@ def test_a_race_that_is_lost_ends_in_following_the_winner() -> None:
     node.tell(LeaseRejected("another node took the lease"))
     assert WatchLease() in node.wait(node.elapsed + 50 * MILLISECOND)
     node.tell(LeaseSeen(lease("n1"), dead=False))
-    assert [type(it) for it in node.hear()][-1] is Beat
+    assert node.hear()[-1] == StillHere("n2-1")  # it has told of itself when it saw the lease
 
 
 def test_a_leader_that_hands_over_is_followed_in_office_at_once() -> None:

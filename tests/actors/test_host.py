@@ -12,7 +12,7 @@ import pykka
 import pytest
 
 from callsheet.actors.actor import Turn
-from callsheet.actors.messages import Envelope, Noted, PeerRestarted
+from callsheet.actors.messages import Envelope, Noted, PeerRestarted, StillHere, TimerFired
 from callsheet.actors.stage import Limits
 from callsheet.errors import NotRunning
 from callsheet.transport.in_process import InProcess
@@ -311,3 +311,23 @@ def test_a_forked_child_is_refused_the_parents_host(stagehand: Stagehand) -> Non
             os._exit(code)
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_what_can_wait_wakes_nobody_and_is_read_before_the_next_timer_is_told(stagehand: Stagehand) -> None:
+    def arm(turn: Turn) -> None:
+        turn.set_timer("due", turn.elapsed + 50_000, steady=True)
+
+    clock = Player({"arm": arm})
+    host = stagehand.start(clock=clock)
+    host.tell("clock", Noted("arm"))
+    assert [clock.next(), clock.next()] == [STARTED, Noted("arm")]
+
+    host.tell("clock", StillHere("i2"))
+    host.tell("clock", Noted("overtakes"))
+
+    assert [clock.next() for _ in range(3)] == [Noted("overtakes"), StillHere("i2"), TimerFired("due")]
+
+
+def test_what_can_wait_is_counted_by_the_limit_of_its_mailbox(stagehand: Stagehand) -> None:
+    host = stagehand.start(clock=Player(), limits=Limits(mailbox=3))
+    assert [host.tell("clock", StillHere("i2")) for _ in range(4)][-1] is False

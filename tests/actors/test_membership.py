@@ -23,6 +23,7 @@ from callsheet.actors.messages import (
     PeerFound,
     Recorded,
     RequestRejected,
+    StillHere,
     StockTaken,
     Stop,
     StopAttempts,
@@ -71,6 +72,37 @@ def test_a_node_that_joins_is_told_who_leads_and_asked_what_it_holds() -> None:
     leader = Cluster()
     beat = leader.last(LeaderBeat)
     assert (beat.node, beat.epoch, [member.node for member in beat.members]) == ("n", 1, ["n", "n2"])
+
+
+def test_a_member_that_only_says_that_it_lives_is_not_suspected() -> None:
+    leader = Cluster()
+    for _ in range(20):
+        leader.be_silent(0.1)
+        leader.tell(StillHere("i2"), sender="coordinator@n2")
+    leader.tell(ListMembers("k"), sender="client-1")
+    assert [row.state for row in leader.last(MembersListed).members] == ["alive", "alive"]
+
+
+def test_a_member_whose_last_sign_of_life_waited_to_be_read_is_suspected_as_soon_as_another() -> None:
+    leader = Cluster()
+    leader.be_silent(0.1)
+    leader.tell(StillHere("i2"), sender="coordinator@n2", after=99 * MILLISECOND)
+    leader.tell(TimerFired("members"), after=MILLISECOND)
+    leader.be_silent(0.2)
+    assert leader.last(LeaderBeat).members[1].state == "alive"
+    leader.be_silent(0.1)
+    assert leader.last(LeaderBeat).members[1].state == "suspect"
+
+
+def test_who_is_suspected_or_unknown_must_tell_of_itself_first() -> None:
+    leader = Cluster()
+    leader.be_silent(0.5)
+    leader.tell(StillHere("i2"), StillHere("unknown"), sender="coordinator@n2")
+    leader.be_silent(0.1)
+    assert [(it.node, it.state) for it in leader.last(LeaderBeat).members] == [("n", "alive"), ("n2", "suspect")]
+    leader.beat()
+    leader.be_silent(0.1)
+    assert leader.last(LeaderBeat).members[1].state == "alive"
 
 
 def test_a_second_node_of_a_name_is_refused_while_the_first_is_heard() -> None:

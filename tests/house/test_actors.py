@@ -11,7 +11,7 @@ ROOMS = ("clock", "coordinator", "dependencies", "metrics", "registry")
 # Rooms with a port to the world: there only the actor itself is held to the rule.
 ACTORS_WITH_A_PORT = ("actors/executor/executor.py", "actors/persistence/persistence.py")
 # The shell is where the world begins.
-SHELL = ("actors/host.py",)
+SHELL = ("actors/host.py", "actors/inbox.py")
 
 _CLOCK = "take the instant from turn.now (UTC) or turn.elapsed (only grows), and wait by turn.set_timer"
 _CHANCE = "let the host or the message bring the number, so that a run of the simulator repeats"

@@ -53,7 +53,7 @@ _NO_CLIENTS = """
     LeaderChanged LeaderIs LeaseLost LeaseRejected LeaseRenewed LeaseSeen LeaseTaken MembersListed
     MetricsReported NodeDraining NodeStopped Noted Offer PeerFound PeerLost PeersKnown Plan Read ReadRejected Recorded
     RenewLease RequestRejected Resolve RunsCreated RunsEnded RunsFinished RunsMade Save SaveRejected Saved SlotsDecided
-    StepDown StillHeard StockTaken Stop StopAttempts TakeLease TakeStock Unblock WatchLease WatchLive Withdraw Withdrawn
+    StepDown StillHeard StillHere StockTaken Stop StopAttempts TakeLease TakeStock Unblock WatchLease WatchLive Withdraw Withdrawn
 """
 NO_CLIENTS = frozenset(_NO_CLIENTS.split())
 # Questions that concern all tenants at once.

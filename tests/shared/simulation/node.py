@@ -26,7 +26,7 @@ from callsheet.actors.messages import (
 from callsheet.actors.persistence.absent import AbsentStore
 from callsheet.actors.persistence.faulty import Crash, FaultyStore
 from callsheet.actors.persistence.store import Lease, Write
-from callsheet.actors.stage import Limits, Stage
+from callsheet.actors.stage import Limits, Stage, can_wait
 from callsheet.node import NodeOptions, factories
 from simulation.disk import DiskStore
 from simulation.runner import SimulatedRunner
@@ -124,6 +124,7 @@ class Life:
         self._wake = 0
         self._rung: set[Address] = set()
         self._mail: dict[Address, deque[_Item]] = {}
+        self._waiting: dict[Address, deque[Envelope]] = {}
         self._due: set[Address] = set()
         self._free_at: dict[Address, int] = {}
         self._held_until = 0
@@ -142,6 +143,7 @@ class Life:
             build = self._keeping(name, factory)
             self.stages[name] = Stage(self, name, build(), build)
             self._mail[name] = deque()
+            self._waiting[name] = deque()
         for name in self.stages:
             self._post(name, Envelope(name, name, 0, (self.started,)))
             self.transport.attach(name, self._acceptor(name))
@@ -182,7 +184,7 @@ class Life:
 
     def mail(self) -> dict[Address, int]:
         """How much waits in each mailbox."""
-        return {name: len(items) for name, items in self._mail.items()}
+        return {name: len(items) + len(self._waiting[name]) for name, items in self._mail.items()}
 
     def empty(self, name: Address) -> None:
         """Let an actor take all that waits in its mailbox, now."""
@@ -191,13 +193,18 @@ class Life:
 
     def _acceptor(self, name: Address) -> Callable[[Envelope], bool]:
         def accept(envelope: Envelope) -> bool:
-            if len(self._mail[name]) >= self.limits.mailbox or self._world.faults.is_full(self.node.name, name):
+            if len(self._mail[name]) + len(self._waiting[name]) >= self.limits.mailbox or self._world.faults.is_full(
+                self.node.name, name
+            ):
                 return False
             if name == PERSISTENCE:
                 self._world.referee.on_saves(self, envelope)
             elif name == COORDINATOR and "@" in envelope.sender:
                 self.heard[envelope.sender.partition("@")[2]] = self._world.time.now
-            self._post(name, envelope)
+            if can_wait(envelope):
+                self._waiting[name].append(envelope)
+            else:
+                self._post(name, envelope)
             return True
 
         return accept
@@ -320,5 +327,7 @@ class Life:
         for name in self.stages:
             if self._wait_us(name) == 0:
                 self._rung.add(name)
+                while self._waiting[name]:
+                    self._post(name, self._waiting[name].popleft())
                 self._post(name, _RING)
         self.look_at_timers()

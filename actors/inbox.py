@@ -10,7 +10,7 @@ from .stage import TimeSource
 from .timers import Timers
 
 
-class Mailbox(SimpleQueue[Any]):
+class Inbox(SimpleQueue[Any]):
     """Any thread puts, the actor's thread gets.
 
     Who waits for mail waits until the next timer at most, so that timers need no thread of their own, and a timer that is due
