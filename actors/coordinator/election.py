@@ -125,6 +125,8 @@ class Election:
         self.stance: Stance = "looking"
         self.leader = Leader()
         self.members: tuple[Member, ...] = ()
+        self._listing = (0, 0)
+        self._said_of_me: Member | None = None
         self.leaving = False
         self.stopping = False
         self.hurry = False
@@ -218,23 +220,32 @@ class Election:
         """Follow the leader that speaks, unless it is of an older epoch; say whether it is followed."""
         if message.epoch < self.leader.epoch or (message.epoch == self.leader.epoch and self.stance == "leading"):
             return False
-        if message.members != self.members:
-            self.members = message.members
-            self._introduce(((it.node, it.address) for it in message.members), turn)
+        if message.members:
+            self._take_list(message, turn)
         self._learn(Leader(message.epoch, message.node, message.incarnation, message.address), turn)
         self._hear(turn)
         if self.stance != "following":
             self._become("following")
             self._wake(turn, SILENT_US)
-        self._answer(on_node(COORDINATOR, message.node), turn)
+        self._answer(message, turn)
         return True
 
-    def _answer(self, leader: Address, turn: Turn) -> None:
-        """Let the leader hear that this node lives, in full when what it says of this node is not so."""
-        me = self.me
+    def _take_list(self, message: LeaderBeat, turn: Turn) -> None:
+        self._listing = (message.epoch, message.listing)
+        own = (it for it in message.members if it.incarnation == self.me.incarnation)
+        self._said_of_me = next(own, None)
+        if message.members != self.members:
+            self.members = message.members
+            self._introduce(((it.node, it.address) for it in message.members), turn)
+
+    def _answer(self, message: LeaderBeat, turn: Turn) -> None:
+        """Let the leader hear that this node lives, in full when what it says of this node is not known or not so."""
+        me, leader = self.me, on_node(COORDINATOR, message.node)
         own = Member(me.node, me.incarnation, me.address, self._may_lead, "draining" if self.leaving else "alive")
-        if own in self.members and not self.hurry and turn.elapsed - self._told_at < TELL_US:
-            turn.send(leader, StillHere(me.incarnation))
+        epoch, listing = self._listing
+        is_known = epoch == message.epoch and own == self._said_of_me
+        if is_known and not self.hurry and turn.elapsed - self._told_at < TELL_US:
+            turn.send(leader, StillHere(me.incarnation, listing))
         else:
             self._send_beat(leader, turn)
 

@@ -48,6 +48,7 @@ class Peer:
         "given_up_at",
         "heard_at",
         "incarnation",
+        "listing",
         "node",
         "place",
         "skew_us",
@@ -62,6 +63,7 @@ class Peer:
         self.candidate = False
         self.given_up_at = 0
         self.heard_at = heard_at
+        self.listing = 0
         self.skew_us = 0
         self.state: NodeState = "alive"
 
@@ -80,6 +82,8 @@ class Membership:
         self._peers: dict[str, Peer] = {}
         self._expected = 0
         self._told_at = 0
+        self._listing = 0
+        self._listed: tuple[Member, ...] = ()
         self._refused: set[str] = set()
         self.leaving = False
 
@@ -122,6 +126,7 @@ class Membership:
                 return
             peer = self._enter(beat.node, beat.incarnation, beat.address, turn)
             peer.candidate = beat.candidate
+            self._list()
             turn.send(on_node(COORDINATOR, peer.node), self._leader_beat(peer))
             turn.emit(Happened(Event(turn.now, "node_joined", text=f"{beat.node} ({beat.incarnation})")))
         elif peer.state == "gone":
@@ -130,6 +135,7 @@ class Membership:
             # orders may have been lost meanwhile, or answers
             self._take_stock(peer, turn)
         peer.heard_at, peer.skew_us = turn.elapsed, beat.at - turn.now
+        peer.listing = 0
         peer.candidate = beat.candidate
         peer.state = "draining" if beat.draining else "alive"
         if beat.draining and not peer.place.closed:
@@ -143,6 +149,7 @@ class Membership:
         peer = self._peers.get(message.incarnation)
         if peer is not None and peer.state in ("alive", "draining"):
             peer.heard_at = max(peer.heard_at, self._told_at)
+            peer.listing = message.listing
 
     def _may_enter(self, beat: Beat, turn: Turn) -> bool:
         """Refuse a second node of a name whose first is alive: nobody could tell which is meant."""
@@ -196,14 +203,21 @@ class Membership:
 
     def tell_all(self, turn: Turn) -> None:
         """Tell every member that the leader lives, and how many attempts it has."""
-        members = self._members()
+        self._list()
         for peer in self._peers.values():
-            turn.send(on_node(COORDINATOR, peer.node), self._leader_beat(peer, members))
+            turn.send(on_node(COORDINATOR, peer.node), self._leader_beat(peer))
 
-    def _leader_beat(self, peer: Peer, members: tuple[Member, ...] | None = None) -> LeaderBeat:
-        me = self._me
-        named = self._members() if members is None else members
-        return LeaderBeat(self._reign.epoch, me.node, me.incarnation, me.address, named, peer.place.busy())
+    def _leader_beat(self, peer: Peer) -> LeaderBeat:
+        me, listing = self._me, self._listing
+        members = () if peer.listing == listing else self._listed
+        return LeaderBeat(self._reign.epoch, me.node, me.incarnation, me.address, listing, members, peer.place.busy())
+
+    def _list(self) -> None:
+        """Give the list of members another number if it has changed."""
+        members = self._members()
+        if members != self._listed:
+            self._listed = members
+            self._listing += 1
 
     def _members(self) -> tuple[Member, ...]:
         me = self._me

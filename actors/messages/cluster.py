@@ -45,9 +45,10 @@ HEARD_IN_ANY_EPOCH: Final = (Beat,)
 
 
 class StillHere(Struct, frozen=True, tag="still_here"):
-    """A member answers its leader's heartbeat, and has nothing to add to what the leader says of it."""
+    """A member answers its leader's heartbeat, and has nothing to add to what the leader says of it in the list `listing`."""
 
     incarnation: str
+    listing: int
 
 
 CAN_WAIT: Final = (StillHere,)
@@ -55,13 +56,18 @@ CAN_WAIT: Final = (StillHere,)
 
 
 class LeaderBeat(Struct, frozen=True, tag="leader_beat"):
-    """The leader of `epoch` lives, and these are the nodes it knows, itself included. `held` is how many attempts the recipient has."""
+    """The leader of `epoch` lives. `held` is how many attempts the recipient has.
+
+    `members` are the nodes it knows, itself included; left out for who has said that it has this list, which has the number
+    `listing` (from 1) in this reign.
+    """
 
     epoch: int
     node: str
     incarnation: str
     address: str
-    members: tuple[Member, ...]
+    listing: int
+    members: tuple[Member, ...] = ()
     held: int = 0
 
 

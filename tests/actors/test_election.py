@@ -103,7 +103,7 @@ class OneNode:
 
     def hear(self, leader: str = "n1", epoch: int = 1, *names: str) -> list[Any]:
         """A heartbeat of the leader."""
-        beat = LeaderBeat(epoch, leader, f"{leader}-1", f"ipc:///{leader}", members(*(names or ("n1", "n2", "n3"))))
+        beat = LeaderBeat(epoch, leader, f"{leader}-1", f"ipc:///{leader}", 1, members(*(names or ("n1", "n2", "n3"))))
         return self.tell(beat, sender=on_node(COORDINATOR, leader))
 
     def takes(self, messages: list[Any]) -> bool:
@@ -147,12 +147,12 @@ def test_a_follower_answers_each_heartbeat_of_its_leader() -> None:
 def test_a_follower_says_no_more_than_that_it_lives_while_the_leader_knows_the_rest() -> None:
     node = OneNode()
     node.hear()
-    assert node.hear() == [StillHere("n2-1")]
+    assert node.hear() == [StillHere("n2-1", 1)]
     node.elapsed += 999 * MILLISECOND
-    assert node.hear() == [StillHere("n2-1")]
+    assert node.hear() == [StillHere("n2-1", 1)]
     node.elapsed += MILLISECOND
     assert [type(it) for it in node.hear()] == [Beat]  # its clock is told, too
-    assert node.hear() == [StillHere("n2-1")]
+    assert node.hear() == [StillHere("n2-1", 1)]
 
 
 def test_a_follower_tells_of_itself_as_long_as_the_leader_says_otherwise() -> None:
@@ -166,8 +166,31 @@ def test_a_follower_tells_of_itself_as_long_as_the_leader_says_otherwise() -> No
         (Member("n2", "n2-1", "ipc:///n2", candidate=True, state="suspect"),),
         (Member("n2", "n2-1", "ipc:///n2", candidate=True, state="draining"),),
     ):
-        answer = node.tell(LeaderBeat(1, "n1", "n1-1", "ipc:///n1", said), sender="coordinator@n1")
+        answer = node.tell(LeaderBeat(1, "n1", "n1-1", "ipc:///n1", 1, said), sender="coordinator@n1")
         assert [type(it) for it in answer] == [Beat]
+
+
+def test_a_follower_says_which_list_it_has_and_keeps_it_until_there_is_another() -> None:
+    node = OneNode()
+
+    def answer(listing: int, *names: str) -> list[Any]:
+        beat = LeaderBeat(1, "n1", "n1-1", "ipc:///n1", listing, members(*names))
+        return node.tell(beat, sender="coordinator@n1")
+
+    answer(1, "n1", "n2")
+    assert answer(1) == [StillHere("n2-1", 1)]
+    assert answer(2) == [StillHere("n2-1", 1)]  # what had the second list in it was lost
+    assert answer(2, "n1", "n2", "n3") == [StillHere("n2-1", 2)]
+    assert [it.node for it in node.coordinator._election.members] == ["n1", "n2", "n3"]
+
+
+def test_a_list_of_an_earlier_reign_is_none() -> None:
+    node = OneNode()
+    node.hear()
+    beat = LeaderBeat(2, "n3", "n3-1", "ipc:///n3", 1)
+    for _ in range(2):
+        answer = node.tell(beat, sender="coordinator@n3")
+        assert [type(it) for it in answer if isinstance(it, Beat | StillHere)] == [Beat]
 
 
 def test_a_new_leader_is_told_in_full() -> None:
@@ -253,7 +276,7 @@ def test_a_race_that_is_lost_ends_in_following_the_winner() -> None:
     node.tell(LeaseRejected("another node took the lease"))
     assert WatchLease() in node.wait(node.elapsed + 50 * MILLISECOND)
     node.tell(LeaseSeen(lease("n1"), dead=False))
-    assert node.hear()[-1] == StillHere("n2-1")  # it has told of itself when it saw the lease
+    assert node.hear()[-1] == StillHere("n2-1", 1)  # it has told of itself when it saw the lease
 
 
 def test_a_leader_that_hands_over_is_followed_in_office_at_once() -> None:

@@ -322,12 +322,12 @@ def test_what_can_wait_wakes_nobody_and_is_read_before_the_next_timer_is_told(st
     host.tell("clock", Noted("arm"))
     assert [clock.next(), clock.next()] == [STARTED, Noted("arm")]
 
-    host.tell("clock", StillHere("i2"))
+    host.tell("clock", StillHere("i2", 1))
     host.tell("clock", Noted("overtakes"))
 
-    assert [clock.next() for _ in range(3)] == [Noted("overtakes"), StillHere("i2"), TimerFired("due")]
+    assert [clock.next() for _ in range(3)] == [Noted("overtakes"), StillHere("i2", 1), TimerFired("due")]
 
 
 def test_what_can_wait_is_counted_by_the_limit_of_its_mailbox(stagehand: Stagehand) -> None:
     host = stagehand.start(clock=Player(), limits=Limits(mailbox=3))
-    assert [host.tell("clock", StillHere("i2")) for _ in range(4)][-1] is False
+    assert [host.tell("clock", StillHere("i2", 1)) for _ in range(4)][-1] is False

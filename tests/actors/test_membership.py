@@ -74,35 +74,57 @@ def test_a_node_that_joins_is_told_who_leads_and_asked_what_it_holds() -> None:
     assert (beat.node, beat.epoch, [member.node for member in beat.members]) == ("n", 1, ["n", "n2"])
 
 
+def states(leader: Cluster) -> dict[str, str]:
+    """The state of each node, by name."""
+    leader.tell(ListMembers("k"), sender="client-1")
+    return {row.node: row.state for row in leader.last(MembersListed).members}
+
+
 def test_a_member_that_only_says_that_it_lives_is_not_suspected() -> None:
     leader = Cluster()
     for _ in range(20):
         leader.be_silent(0.1)
-        leader.tell(StillHere("i2"), sender="coordinator@n2")
-    leader.tell(ListMembers("k"), sender="client-1")
-    assert [row.state for row in leader.last(MembersListed).members] == ["alive", "alive"]
+        leader.tell(StillHere("i2", 1), sender="coordinator@n2")
+    assert states(leader) == {"n": "alive", "n2": "alive"}
 
 
 def test_a_member_whose_last_sign_of_life_waited_to_be_read_is_suspected_as_soon_as_another() -> None:
     leader = Cluster()
     leader.be_silent(0.1)
-    leader.tell(StillHere("i2"), sender="coordinator@n2", after=99 * MILLISECOND)
+    leader.tell(StillHere("i2", 1), sender="coordinator@n2", after=99 * MILLISECOND)
     leader.tell(TimerFired("members"), after=MILLISECOND)
     leader.be_silent(0.2)
-    assert leader.last(LeaderBeat).members[1].state == "alive"
+    assert states(leader)["n2"] == "alive"
     leader.be_silent(0.1)
-    assert leader.last(LeaderBeat).members[1].state == "suspect"
+    assert states(leader)["n2"] == "suspect"
 
 
 def test_who_is_suspected_or_unknown_must_tell_of_itself_first() -> None:
     leader = Cluster()
     leader.be_silent(0.5)
-    leader.tell(StillHere("i2"), StillHere("unknown"), sender="coordinator@n2")
+    leader.tell(StillHere("i2", 1), StillHere("unknown", 1), sender="coordinator@n2")
     leader.be_silent(0.1)
-    assert [(it.node, it.state) for it in leader.last(LeaderBeat).members] == [("n", "alive"), ("n2", "suspect")]
+    assert states(leader) == {"n": "alive", "n2": "suspect"}
     leader.beat()
     leader.be_silent(0.1)
-    assert leader.last(LeaderBeat).members[1].state == "alive"
+    assert states(leader)["n2"] == "alive"
+
+
+def test_the_list_of_members_is_told_until_a_member_has_it() -> None:
+    leader = Cluster()
+    leader.be_silent(0.2)
+    beats = [it for it in leader.out if isinstance(it, LeaderBeat)][-2:]
+    assert [[it.node for it in beat.members] for beat in beats] == [["n", "n2"]] * 2
+
+    listing = beats[-1].listing
+    leader.tell(StillHere("i2", listing), sender="coordinator@n2")
+    leader.be_silent(0.1)
+    assert leader.last(LeaderBeat).members == ()
+
+    leader.beat("n3", "i3")
+    leader.be_silent(0.1)
+    told = [it for it in leader.out if isinstance(it, LeaderBeat)][-2:]
+    assert [(it.listing, len(it.members)) for it in told] == [(listing + 1, 3)] * 2
 
 
 def test_a_second_node_of_a_name_is_refused_while_the_first_is_heard() -> None:

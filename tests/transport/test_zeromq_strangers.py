@@ -436,7 +436,7 @@ def test_what_the_guard_refuses_is_answered_to_the_client(network: Network, keys
     coordinator, answers = mailbox(n1, "coordinator"), mailbox(client, "client-7")
 
     asked = ListMembers(f"{client.incarnation}/1")
-    client.send(Envelope("client-7", "coordinator", 0, (LeaderBeat(9, "n1", "1", "", ()), Noted("k"), asked)))
+    client.send(Envelope("client-7", "coordinator", 0, (LeaderBeat(9, "n1", "1", "", 1), Noted("k"), asked)))
 
     eventually(lambda: coordinator.messages == [asked])
     eventually(lambda: [type(each) for each in answers.messages] == [RequestRejected])

@@ -24,6 +24,8 @@ from .monitor import CONNECTED, DISCONNECTED, FAILED, NOT_LET_IN, Monitor
 from .offence import BAN_MS, Offenders
 from .peer import Peer
 from .post import Origin, Post
+from .socket_option import NOW, RCVMORE
+from .watch import POLLOUT, Watch, can_receive
 from .wire import (
     ENVELOPES,
     HELLO,
@@ -87,8 +89,8 @@ class DialedLine:
         self._socket = dialer.new_socket(self._endpoint)
         self._monitor = Monitor(self._socket)
         self._state, self.due_at = "connecting", None
-        dialer.watch(self._socket, self._on_socket)
-        dialer.watch(self._monitor.socket, self._on_monitor)
+        dialer.watch.add(self._socket, self._on_socket)
+        dialer.watch.add(self._monitor.socket, self._on_monitor)
         try:
             check_folder(self._endpoint)
             if dialer.guard is not None:
@@ -100,8 +102,8 @@ class DialedLine:
     def shut(self) -> None:
         """Let go of the socket; the line falls."""
         if self._socket is not None and self._monitor is not None:
-            self._dialer.unwatch(self._monitor.socket)
-            self._dialer.unwatch(self._socket)
+            self._dialer.watch.remove(self._monitor.socket)
+            self._dialer.watch.remove(self._socket)
             self._monitor.close()
             self._socket.close()
         self._socket = self._monitor = None
@@ -115,10 +117,12 @@ class DialedLine:
     def send(self, body: bytes) -> Literal["sent", "blocked", "gone"]:
         """Send one frame, at once or not at all; when it is free again, what waits is flushed."""
         assert self._socket is not None, "a line that stands has a socket"
+        watch = self._dialer.watch
+        watch.used(self._socket)
         try:
-            self._socket.send(body, zmq.NOBLOCK)
+            self._socket.send(body, NOW)
         except zmq.Again:
-            self._dialer.watch(self._socket, self._on_socket, zmq.POLLIN | zmq.POLLOUT)
+            watch.want_room(self._socket, wanted=True)
             return "blocked"
         return "sent"
 
@@ -142,25 +146,25 @@ class DialedLine:
         self._fall()
         self._state, self.due_at = "greeted", self._dialer.now + WELCOME_MS
         with suppress(zmq.Again):  # the connection is gone again, or else it is dialed anew when no welcome comes
-            self._socket.send(pack_greeting(HELLO, self._dialer.hub.me), zmq.NOBLOCK)
+            self._dialer.watch.used(self._socket)
+            self._socket.send(pack_greeting(HELLO, self._dialer.hub.me), NOW)
 
     def _on_socket(self, event: int) -> None:
         assert self._socket is not None
-        if event & zmq.POLLOUT:
-            self._dialer.watch(self._socket, self._on_socket)
+        if event & POLLOUT:
+            self._dialer.watch.want_room(self._socket, wanted=False)
             if self._state == "standing":
                 self._dialer.hub.flush(self.peer, self._dialer.now)
-        with suppress(zmq.Again):
-            for _ in range(MAX_FRAMES_A_TURN):
-                socket = self._socket
-                if socket is None:  # what came has ended the line
-                    return
-                body = socket.recv(zmq.NOBLOCK)
-                if socket.getsockopt(zmq.RCVMORE):
-                    socket.recv_multipart(zmq.NOBLOCK)
-                    self._offend(1)
-                else:
-                    self._take(body)
+        for _ in range(MAX_FRAMES_A_TURN):
+            socket = self._socket
+            if socket is None or not can_receive(socket):  # what came may have ended the line
+                return
+            body = socket.recv(NOW)
+            if socket.getsockopt(RCVMORE):
+                socket.recv_multipart(NOW)
+                self._offend(1)
+            else:
+                self._take(body)
 
     def _take(self, body: bytes) -> None:
         kind = body[0] if body else -1
@@ -254,8 +258,7 @@ class Dialer:
     """All lines that were dialed. Of the I/O thread.
 
     Args:
-        watch: call a function with what has happened to a socket (POLLIN, POLLOUT), from now on.
-        unwatch: call it no more.
+        watch: where the sockets are waited for.
         answered: told who lives at an endpoint.
     """
 
@@ -265,16 +268,13 @@ class Dialer:
         hub: Hub,
         post: Post,
         guard: Guard | None,
-        *,
-        watch: Callable[..., None],
-        unwatch: Callable[[Any], None],
+        watch: Watch,
         answered: Callable[[str, Peer], None],
     ) -> None:
         self.hub = hub
         self.post = post
         self.guard = guard
         self.watch = watch
-        self.unwatch = unwatch
         self.answered = answered
         self.offenders = Offenders()
         self.now = 0
@@ -306,9 +306,14 @@ class Dialer:
 
     def tick(self) -> int | None:
         """Do what is due; answers when to look again, None for never."""
+        soonest: int | None = None
         for line in self._lines.values():
-            line.tick(self.now)
-        return min((line.due_at for line in self._lines.values() if line.due_at is not None), default=None)
+            if line.due_at is not None:
+                line.tick(self.now)
+            due_at = line.due_at
+            if due_at is not None and (soonest is None or due_at < soonest):
+                soonest = due_at
+        return soonest
 
     def close(self) -> None:
         """Let go of all sockets."""

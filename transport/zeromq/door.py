@@ -22,6 +22,8 @@ from .monitor import ACCEPTED, DISCONNECTED, Monitor
 from .offence import Offenders
 from .peer import Peer
 from .post import Origin, Post
+from .socket_option import NOW, NOW_AND_MORE
+from .watch import Watch, can_receive
 from .wire import (
     ENVELOPES,
     HELLO,
@@ -122,13 +124,22 @@ class Door:
         router: bound by the caller; closed here.
     """
 
-    def __init__(self, hub: Hub, post: Post, guard: Guard | None, router: zmq.Socket[bytes], monitor: Monitor) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        post: Post,
+        guard: Guard | None,
+        watch: Watch,
+        router: zmq.Socket[bytes],
+        monitor: Monitor,
+    ) -> None:
         self.router = router
         self.monitor = monitor
         self.blocked: dict[AcceptedLine, None] = {}
         self._hub = hub
         self._post = post
         self._guard = guard
+        self._watch = watch
         self._lines: dict[bytes, AcceptedLine] = {}
         self._by_descriptor: dict[int, AcceptedLine] = {}
         self._connections: dict[int, int] = {}
@@ -141,20 +152,22 @@ class Door:
 
     def read(self, now: int) -> None:
         """Take in what has come, up to `MAX_FRAMES_A_TURN` frames."""
-        with suppress(zmq.Again):
-            for _ in range(MAX_FRAMES_A_TURN):
-                identity = self.router.recv(zmq.NOBLOCK)
-                frame = self.router.recv(zmq.NOBLOCK, copy=False)
-                arrived = _Arrived(identity, frame.bytes, self._key_of(frame), frame)
-                if frame.more:
-                    self._skip_parts()
-                    self._offend(arrived, now)
-                    continue
-                line = self._lines.get(identity)
-                if arrived.kind == ENVELOPES and line is not None and line.is_current:
-                    self._take_envelopes(arrived, line, now)
-                else:
-                    self._take_greeting(arrived, now)
+        router = self.router
+        for _ in range(MAX_FRAMES_A_TURN):
+            if not can_receive(router):
+                return
+            identity = router.recv(NOW)
+            frame = router.recv(NOW, copy=False)
+            arrived = _Arrived(identity, frame.bytes, self._key_of(frame), frame)
+            if frame.more:
+                self._skip_parts()
+                self._offend(arrived, now)
+                continue
+            line = self._lines.get(identity)
+            if arrived.kind == ENVELOPES and line is not None and line.is_current:
+                self._take_envelopes(arrived, line, now)
+            else:
+                self._take_greeting(arrived, now)
 
     def notice(self, now: int) -> None:
         """Learn which connections have come and gone."""
@@ -169,6 +182,8 @@ class Door:
 
     def tick(self, now: int) -> int | None:
         """Try again who took nothing; answers when to look again, None for never."""
+        if not self.blocked:
+            return None
         for line in list(self.blocked):
             if line.retry_at == 0:
                 line.retry_at = now + line.retry_ms
@@ -181,9 +196,10 @@ class Door:
 
     def write(self, identity: bytes, body: bytes) -> Literal["sent", "blocked", "gone"]:
         """Send one frame to an identity, at once or not at all."""
+        self._watch.used(self.router)
         try:
-            self.router.send(identity, zmq.NOBLOCK | zmq.SNDMORE)
-            self.router.send(body, zmq.NOBLOCK)
+            self.router.send(identity, NOW_AND_MORE)
+            self.router.send(body, NOW)
         except zmq.Again:
             return "blocked"
         except zmq.ZMQError as error:
@@ -318,5 +334,5 @@ class Door:
             return ""
 
     def _skip_parts(self) -> None:
-        while self.router.recv(zmq.NOBLOCK, copy=False).more:
+        while self.router.recv(NOW, copy=False).more:
             pass

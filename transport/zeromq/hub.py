@@ -130,6 +130,8 @@ class Hub:
 
     def tick(self, now: int) -> int | None:
         """Give up what has waited long enough; answers when to look again, None for never."""
+        if not self._waiting:
+            return None
         for peer in list(self._waiting):
             if peer.cut_at is not None and now >= peer.cut_at:
                 self._give_up(peer)

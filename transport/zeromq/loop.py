@@ -22,6 +22,7 @@ from .hub import LOGGER, Hub
 from .monitor import Monitor
 from .peer import Peer
 from .post import Post
+from .watch import Happened, Watch
 
 MAX_FAILURES: Final = 100
 """Turns in a row that may fail before the transport gives up."""
@@ -58,25 +59,21 @@ class Loop:
         self._ready = ready
         self._wanted = wanted
         self._bell = Bell()
-        self._poller = zmq.Poller()
-        self._handlers: dict[Any, Callable[[int], None]] = {}
+        self._watch = Watch(self._bell.fileno())
         self._is_stopping = False
         self._must_dial = True
         self._next: int | None = None
-        self.dialer: Final = Dialer(
-            context, hub, post, guard, watch=self._watch, unwatch=self._unwatch, answered=answered
-        )
-        self._door = None if router is None else Door(hub, post, guard, *router)
+        self.dialer: Final = Dialer(context, hub, post, guard, self._watch, answered)
+        self._door = None if router is None else Door(hub, post, guard, self._watch, *router)
         self.thread: Final = threading.Thread(target=self._run, name="zeromq", daemon=True)
         self.ring: Final = self._bell.ring
 
     def start(self) -> None:
         """Begin; from now on nobody else touches a socket."""
-        self._poller.register(self._bell.fileno(), zmq.POLLIN)
         if self._door is not None:
             door = self._door
-            self._watch(door.monitor.socket, lambda _: door.notice(self.dialer.now))
-            self._watch(door.router, lambda _: door.read(self.dialer.now))
+            self._watch.add(door.monitor.socket, lambda _: door.notice(self.dialer.now))
+            self._watch.add(door.router, lambda _: door.read(self.dialer.now))
         self.thread.start()
 
     def dial_again(self) -> None:
@@ -107,21 +104,20 @@ class Loop:
             self._end()
 
     def _turn(self) -> None:
-        events = self._sleep()
+        happened = self._sleep()
         now = self.dialer.now = time.monotonic_ns() // 1_000_000
         if self._must_dial:
             self._must_dial = False
             self.dialer.dial(self._wanted())
-        for socket, event in events:
-            handler = self._handlers.get(socket)
-            if handler is not None:  # else it was closed by one before it
-                handler(event)
+        for each in happened:
+            self._watch.handle(each)
         for _ in range(len(self._ready)):
             self._hub.flush(self._ready.popleft(), now)
-        due = [self._hub.tick(now), self.dialer.tick(), self._door.tick(now) if self._door else None]
-        self._next = min((at for at in due if at is not None), default=None)
+        ticks = (self._hub.tick(now), self.dialer.tick(), self._door.tick(now) if self._door else None)
+        due = [at for at in ticks if at is not None]
+        self._next = min(due) if due else None
 
-    def _sleep(self) -> list[tuple[Any, int]]:
+    def _sleep(self) -> list[Happened]:
         """Wait until there is something to do, and answer what has happened to which socket."""
         self._bell.before_sleep()
         wait_ms = None
@@ -129,18 +125,9 @@ class Loop:
             wait_ms = 0
         elif self._next is not None:
             wait_ms = max(0, self._next - time.monotonic_ns() // 1_000_000)
-        events = self._poller.poll(wait_ms)
-        bell = self._bell.fileno()
-        self._bell.after_sleep(rung=any(socket == bell for socket, _ in events))
-        return events
-
-    def _watch(self, socket: zmq.Socket[Any], handler: Callable[[int], None], event: int = zmq.POLLIN) -> None:
-        self._handlers[socket] = handler
-        self._poller.register(socket, event)
-
-    def _unwatch(self, socket: zmq.Socket[Any]) -> None:
-        if self._handlers.pop(socket, None) is not None:
-            self._poller.unregister(socket)
+        happened, is_rung = self._watch.wait(wait_ms)
+        self._bell.after_sleep(rung=is_rung)
+        return happened
 
     def _end(self) -> None:
         self.dialer.close()
@@ -149,4 +136,5 @@ class Loop:
         if self._guard is not None:
             self._guard.stop()
         self._context.term()
+        self._watch.close()
         self._bell.close()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any, Final
 
 import zmq
+
+from .socket_option import NOW
+from .watch import can_receive
 
 CONNECTED: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 """A connection can be used: it is made, and the keys were accepted."""
@@ -34,10 +36,9 @@ class Monitor:
 
     def events(self) -> Iterator[tuple[int, int]]:
         """What has happened since it was asked last, in order: the event, and the file descriptor or error it is about."""
-        with suppress(zmq.Again):
-            while True:
-                event, _ = self.socket.recv_multipart(zmq.NOBLOCK)
-                yield _EVENT.unpack_from(event)
+        while can_receive(self.socket):
+            event, _ = self.socket.recv_multipart(NOW)
+            yield _EVENT.unpack_from(event)
 
     def close(self) -> None:
         """Watch no more."""

@@ -1,4 +1,7 @@
-"""The options of all sockets."""
+"""The options of all sockets, and of what is done with them.
+
+Plain numbers, because pyzmq's own are flags, and to join two of those takes longer than to send a message.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,11 @@ from typing import Any, Final
 import zmq
 
 from ..codec import MAX_ENVELOPE_BYTES
+
+NOW: Final = int(zmq.NOBLOCK)
+NOW_AND_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+EVENTS: Final = int(zmq.EVENTS)
+RCVMORE: Final = int(zmq.RCVMORE)
 
 HIGH_WATER: Final = 64
 """Frames, each of up to 64 envelopes, that ZeroMQ holds for a line at each end."""
