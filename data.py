@@ -52,7 +52,7 @@ def pack(value: Any, *, what: str = "value", limit: int | None = None) -> bytes:
         DataError: it is not data, or larger than `limit`.
     """
     try:
-        packed = _packer()(value)
+        packed = _kept("pack_value", _new_value_packer)(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{what} is not data: {_fault(value) or error}; {_ADVICE}") from None
     except RecursionError:
@@ -95,7 +95,9 @@ def unpack_call(packed: bytes) -> tuple[list[Any], dict[str, Any]]:
 
 def pack_record(record: Any) -> bytes:
     """Encode one of our own structs."""
-    packed: bytes = msgpack.packb(msgspec.to_builtins(record, builtin_types=(bytes,)), use_bin_type=True)
+    packed = _kept("pack_record", _new_record_packer)(msgspec.to_builtins(record, builtin_types=(bytes,)))
+    if len(packed) > _LARGE:
+        _OF_THREAD.pack_record = None  # it would keep a buffer of that size
     return packed
 
 
@@ -115,13 +117,28 @@ def unpack_record(packed: bytes, kind: type[Record]) -> Record:
 _OF_THREAD: Final = threading.local()
 
 
-def _packer() -> Callable[[Any], bytes]:
-    """The packer of this thread: making a new one for each value takes four times as long as packing it."""
-    pack_value: Callable[[Any], bytes] | None = getattr(_OF_THREAD, "pack_value", None)
-    if pack_value is None:
-        packer = msgpack.Packer(use_bin_type=True, strict_types=True, default=_convert, datetime=True)
-        pack_value = _OF_THREAD.pack_value = packer.pack
+_LARGE: Final = 1024 * 1024
+
+_Pack = Callable[[Any], bytes]
+
+
+def _kept(name: str, make: Callable[[], _Pack]) -> _Pack:
+    """The packer of this name and thread: making a new one for each value takes four times as long as packing it."""
+    packer: _Pack | None = getattr(_OF_THREAD, name, None)
+    if packer is None:
+        packer = make()
+        setattr(_OF_THREAD, name, packer)
+    return packer
+
+
+def _new_value_packer() -> _Pack:
+    pack_value: _Pack = msgpack.Packer(use_bin_type=True, strict_types=True, default=_convert, datetime=True).pack
     return pack_value
+
+
+def _new_record_packer() -> _Pack:
+    pack_record: _Pack = msgpack.Packer(use_bin_type=True).pack
+    return pack_record
 
 
 _ADVICE: Final = "data is None, bool, int (64 bits), float, str, bytes, list, dict with str keys, aware datetime"

@@ -51,6 +51,11 @@ REIGNING: Final = (CLOCK, REGISTRY, DEPENDENCIES)
 """The actors that hold a leader's state beside the coordinator; they are made anew with each reign."""
 
 
+def next_multiple(elapsed: int, period: int) -> int:
+    """Return the next multiple of a period after `elapsed`, so that timers of several periods come due, and wake, together."""
+    return elapsed - elapsed % period + period
+
+
 def on_node(actor: str, node: str) -> Address:
     """The address of `actor` on `node`."""
     return f"{actor}@{node}"

@@ -255,7 +255,7 @@ class _Shell(pykka.ThreadingActor):
     def __init__(self, host: Host, name: Address, stage: Stage, made: list[_Shell]) -> None:
         super().__init__()
         self._mailbox = cast("Inbox", self.actor_inbox)
-        self._mailbox.watch(stage.timers, host.time, host.limits.poll_us, self._ring)
+        self._mailbox.watch(stage.timers, host.time, host.limits.poll_us, lambda: self.post(_RING))
         self._waiting: deque[Envelope] = deque()
         made.append(self)
         self._host = host
@@ -287,12 +287,6 @@ class _Shell(pykka.ThreadingActor):
             return False
         return True
 
-    def _ring(self) -> None:
-        """Post what did not need to wake the actor, and that a timer is due."""
-        while self._waiting:
-            self.post(self._waiting.popleft())
-        self.post(_RING)
-
     def on_start(self) -> None:
         """Wait until all actors of the node can be reached."""
         self._host.gate.wait()
@@ -304,6 +298,8 @@ class _Shell(pykka.ThreadingActor):
                 self._stage.open(item)
             case _Ring():
                 self._mailbox.heard()
+                while self._waiting:
+                    self._stage.open(self._waiting.popleft())
                 self._stage.ring()
             case _:
                 self._stage.crash()

@@ -85,23 +85,24 @@ def encode(envelope: Envelope) -> bytes:
     Raises:
         DataError: it is larger than one frame or one value in it may be, or contains what is not data or no message.
     """
-    name = f"the envelope from {envelope.sender!r} to {envelope.recipient!r}"
-    if max(len(envelope.sender), len(envelope.recipient)) > MAX_ADDRESS_LENGTH:
-        raise DataError(f"{name} has an address longer than {MAX_ADDRESS_LENGTH} characters")
-    if not 0 <= envelope.epoch <= _LARGEST_EPOCH:
-        raise DataError(f"{name} has the epoch {envelope.epoch}; expected 0 to {_LARGEST_EPOCH}")
-    messages = tuple(map(_with_named_rows, envelope.messages))
+    sender, recipient, epoch = envelope.sender, envelope.recipient, envelope.epoch
+    if len(sender) > MAX_ADDRESS_LENGTH or len(recipient) > MAX_ADDRESS_LENGTH:
+        raise DataError(f"{_name(envelope)} has an address longer than {MAX_ADDRESS_LENGTH} characters")
+    if not 0 <= epoch <= _LARGEST_EPOCH:
+        raise DataError(f"{_name(envelope)} has the epoch {epoch}; expected 0 to {_LARGEST_EPOCH}")
+    messages = [_with_named_rows(message) for message in envelope.messages]
     try:
-        frame = data.pack_record((envelope.sender, envelope.recipient, envelope.epoch, messages))
+        frame = data.pack_record((sender, recipient, epoch, messages))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise DataError(f"{name} contains what is not data: {error}; {_describe(envelope)}") from None
+        raise DataError(f"{_name(envelope)} contains what is not data: {error}; {_describe(envelope)}") from None
     if len(frame) > MAX_ENVELOPE_BYTES:
         raise _TooLarge(
-            f"{name} has {len(frame):,} bytes, the limit is {MAX_ENVELOPE_BYTES:,}; send it in parts; {_describe(envelope)}"
+            f"{_name(envelope)} has {len(frame):,} bytes, the limit is {MAX_ENVELOPE_BYTES:,}; send it in parts; "
+            f"{_describe(envelope)}"
         )
     if len(frame) > _SURELY_WITHIN and not _is_within_limits(frame):
         raise _TooLarge(
-            f"{name} holds a text, bytes, list or map that is longer than a receiver takes ({data.LIMITS}); "
+            f"{_name(envelope)} holds a text, bytes, list or map that is longer than a receiver takes ({data.LIMITS}); "
             f"send it in parts; {_describe(envelope)}"
         )
     return frame
@@ -166,16 +167,17 @@ def _is_within_limits(frame: bytes) -> bool:
 
 def _with_named_rows(message: Any) -> Any:
     """Check that it is a message, and put the name of their type before its rows, if it has some."""
-    if type(message) not in _TAGS:
-        raise DataError(f"{type(message).__name__} is no message that may be sent (see actors.messages, NEVER_SENT)")
-    if not isinstance(message, _ROWS) or not message.rows:
+    kind = type(message)
+    if kind not in _TAGS:
+        raise DataError(f"{kind.__name__} is no message that may be sent (see actors.messages, NEVER_SENT)")
+    if kind not in _ROWS or not message.rows:
         return message
     kinds = {type(row) for row in message.rows}
-    kind = type(message.rows[0])
-    if len(kinds) > 1 or kind not in _ROW_NAMES:
+    row_kind = type(message.rows[0])
+    if len(kinds) > 1 or row_kind not in _ROW_NAMES:
         found = ", ".join(sorted(each.__name__ for each in kinds))
-        raise DataError(f"{type(message).__name__} carries rows of {found}; expected one of {', '.join(ROW_KINDS)}")
-    return replace(message, rows=(_ROW_NAMES[kind], message.rows))
+        raise DataError(f"{kind.__name__} carries rows of {found}; expected one of {', '.join(ROW_KINDS)}")
+    return replace(message, rows=(_ROW_NAMES[row_kind], message.rows))
 
 
 def _with_typed_rows(message: Found | Answer) -> Found | Answer:
@@ -187,6 +189,10 @@ def _with_typed_rows(message: Found | Answer) -> Found | Answer:
             return replace(message, rows=_convert(rows, kind, name))
         case _:
             raise DecodeError(f"rows without the name of their type; expected one of {', '.join(ROW_KINDS)}")
+
+
+def _name(envelope: Envelope) -> str:
+    return f"the envelope from {envelope.sender!r} to {envelope.recipient!r}"
 
 
 def _describe(envelope: Envelope) -> str:

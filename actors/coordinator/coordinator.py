@@ -27,7 +27,6 @@ from ..messages import (
     LeaderIs,
     LeaseLost,
     LeaseRejected,
-    LeaseRenewed,
     LeaseSeen,
     LeaseTaken,
     ListMembers,
@@ -58,7 +57,7 @@ DRAIN_US: Final = 10 * SECOND
 
 PeerMessage = Beat | StillHere | LeaderBeat | LeaderIs | AskWhetherHeard | StillHeard | HandOver
 ClientMessage = Follow | ListMembers | DrainNode
-LeaseMessage = LeaseSeen | LeaseTaken | LeaseRejected | LeaseRenewed | LeaseLost
+LeaseMessage = LeaseSeen | LeaseTaken | LeaseRejected | LeaseLost
 
 Accepted = (
     Started
@@ -120,7 +119,7 @@ class Coordinator:
                     self._lose(turn)
             case TimerFired():
                 self._on_timer_fired(message.key, turn)
-            case LeaseSeen() | LeaseTaken() | LeaseRejected() | LeaseRenewed() | LeaseLost():
+            case LeaseSeen() | LeaseTaken() | LeaseRejected() | LeaseLost():
                 self._on_lease(message, turn)
             case PeerRestarted():
                 self._on_restarted(message, turn)
@@ -161,8 +160,6 @@ class Coordinator:
                 self._on_lease_taken(message, turn)
             case LeaseRejected():
                 self._election.on_lease_rejected(turn)
-            case LeaseRenewed():
-                pass
             case LeaseLost():
                 if self._lead is not None and message.epoch == self._lead.reign.epoch:
                     self._lose(turn)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, assert_never
 
-from ..actor import DEPENDENCIES, EXECUTOR, MILLISECOND, PERSISTENCE, REIGNING, SECOND, Turn
+from ..actor import DEPENDENCIES, EXECUTOR, MILLISECOND, PERSISTENCE, REIGNING, SECOND, Turn, next_multiple
 from ..messages import (
     Admit,
     AdmitSlots,
@@ -125,7 +125,7 @@ class Leadership:
     def begin(self, turn: Turn) -> None:
         """Let the other actors of the reign begin theirs, and rebuild the memory."""
         turn.epoch = self.reign.epoch
-        turn.set_timer("beat", turn.elapsed + BEAT_US, steady=True)
+        turn.set_timer("beat", next_multiple(turn.elapsed, BEAT_US), steady=True)
         turn.set_timer("audit", turn.elapsed + AUDIT_US, steady=True)
         self.tell_lead(turn)
         self._rebuild.ask(turn)
@@ -322,7 +322,7 @@ class Leadership:
 
     def _renew(self, turn: Turn) -> None:
         """Show that this leader lives; a batch that was written lately has shown it already."""
-        turn.set_timer("beat", turn.elapsed + BEAT_US, steady=True)
+        turn.set_timer("beat", next_multiple(turn.elapsed, BEAT_US), steady=True)
         if turn.elapsed - self._saved_at >= BEAT_US:
             turn.send(PERSISTENCE, RenewLease(self._me.holder, self.reign.epoch))
         if self._save is not None and turn.elapsed - self._sent_at >= SAVE_LOST_US:

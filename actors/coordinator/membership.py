@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from ..actor import COORDINATOR, EXECUTOR, SECOND, Turn, on_node
+from ..actor import COORDINATOR, EXECUTOR, SECOND, Turn, next_multiple, on_node
 from ..messages import (
     Beat,
     Happened,
@@ -177,7 +177,7 @@ class Membership:
     # ---- time -----------------------------------------------------------------------------------------------------------
 
     def _wake(self, turn: Turn) -> None:
-        self._expected = turn.elapsed + HEARTBEAT_US
+        self._expected = next_multiple(turn.elapsed, HEARTBEAT_US)
         turn.set_timer("members", self._expected, steady=True)
 
     def on_timer(self, turn: Turn) -> None:

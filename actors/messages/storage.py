@@ -105,17 +105,10 @@ class LeaseRejected(Struct, frozen=True, tag="lease_rejected"):
 
 
 class RenewLease(Struct, frozen=True, tag="renew_lease"):
-    """Beat once."""
+    """Beat once. Answered only by `LeaseLost`, if the lease is another's."""
 
     holder: str
     epoch: int
-
-
-class LeaseRenewed(Struct, frozen=True, tag="lease_renewed"):
-    """Still leading."""
-
-    epoch: int
-    beat: int
 
 
 class LeaseLost(Struct, frozen=True, tag="lease_lost"):

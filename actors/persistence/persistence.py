@@ -34,7 +34,6 @@ from ..messages import (
     Found,
     LeaseLost,
     LeaseRejected,
-    LeaseRenewed,
     LeaseSeen,
     LeaseTaken,
     Read,
@@ -159,14 +158,12 @@ class Persistence:
 
     def _on_renew_lease(self, message: RenewLease, turn: Turn) -> None:
         try:
-            beat = self._store.renew_lease(message.holder, message.epoch)
+            self._store.renew_lease(message.holder, message.epoch)
         except Fenced:
             self._end_reign(message.epoch)
             turn.reply(LeaseLost(message.epoch))
         except StoreError:
-            return  # not answered: who leads notices that its beat went unconfirmed
-        else:
-            turn.reply(LeaseRenewed(message.epoch, beat))
+            return  # it renews again soon, and who takes the lease meanwhile fences this leader
 
     def _end_reign(self, epoch: int) -> None:
         """From now on nothing is written in the name of this epoch."""

@@ -9,7 +9,6 @@ from callsheet.actors.messages import (
     Found,
     LeaseLost,
     LeaseRejected,
-    LeaseRenewed,
     LeaseSeen,
     LeaseTaken,
     Read,
@@ -125,7 +124,9 @@ def test_who_has_lost_the_lease_is_told_so() -> None:
 
 def test_a_renewed_lease_beats() -> None:
     actor, _ = leading()
-    assert sent(deliver(actor, RenewLease("n/i", 1), now=NOW), LeaseRenewed) == [LeaseRenewed(1, 1)]
+    assert deliver(actor, RenewLease("n/i", 1), now=NOW) == []
+    (seen,) = sent(deliver(actor, WatchLease(), now=NOW), LeaseSeen)
+    assert (seen.lease.epoch, seen.lease.beat) == (1, 1)
 
 
 def test_full_and_busy_are_told_apart() -> None:

@@ -234,6 +234,8 @@ class Life:
                 stage.open(item)
             elif item is _RING:
                 self._rung.discard(name)
+                while self._waiting[name]:
+                    stage.open(self._waiting[name].popleft())
                 stage.ring()
             else:
                 stage.crash()
@@ -327,7 +329,5 @@ class Life:
         for name in self.stages:
             if self._wait_us(name) == 0:
                 self._rung.add(name)
-                while self._waiting[name]:
-                    self._post(name, self._waiting[name].popleft())
                 self._post(name, _RING)
         self.look_at_timers()
