@@ -239,24 +239,29 @@ class Election:
             self._introduce(((it.node, it.address) for it in message.members), turn)
 
     def _answer(self, message: LeaderBeat, turn: Turn) -> None:
-        """Let the leader hear that this node lives, in full when what it says of this node is not known or not so."""
+        """Let the leader hear that this node lives, in full when what it says of this node is not known or not so.
+
+        Who is not asked says nothing, unless there is something that the leader should know.
+        """
         me, leader = self.me, on_node(COORDINATOR, message.node)
         own = Member(me.node, me.incarnation, me.address, self._may_lead, "draining" if self.leaving else "alive")
         epoch, listing = self._listing
         is_known = epoch == message.epoch and own == self._said_of_me
+        if is_known and not self.hurry and not message.asks and listing == message.listing:
+            return
         if is_known and not self.hurry and turn.elapsed - self._told_at < TELL_US:
             turn.send(leader, StillHere(me.incarnation, listing))
         else:
-            self._send_beat(leader, turn)
+            self._send_beat(leader, turn, listing if epoch == message.epoch else 0)
 
     @property
     def _may_lead(self) -> bool:
         return not self.me.worker_only and not self.leaving
 
-    def _send_beat(self, to: Address, turn: Turn) -> None:
-        me = self.me
+    def _send_beat(self, to: Address, turn: Turn, listing: int = 0) -> None:
+        me, at = self.me, turn.now
         self._told_at = turn.elapsed
-        turn.send(to, Beat(me.node, me.incarnation, me.address, self._may_lead, turn.now, self.leaving, self.hurry))
+        turn.send(to, Beat(me.node, me.incarnation, me.address, self._may_lead, at, self.leaving, self.hurry, listing))
 
     def _introduce(self, peers: Iterable[tuple[str, str]], turn: Turn) -> None:
         """Let the transport know where nodes are reached."""

@@ -32,6 +32,9 @@ from .places import Place
 from .reign import Reign
 from .rescue import Rescue
 
+IDLE_US: Final = 4 * HEARTBEAT_US
+"""How often a member that has nothing to do is asked whether it lives; who has something is asked by each heartbeat."""
+
 GONE_US: Final = 10 * SECOND
 """After how long a silence a node that may still live is given up."""
 
@@ -44,6 +47,7 @@ class Peer:
 
     __slots__ = (
         "address",
+        "asked_at",
         "candidate",
         "given_up_at",
         "heard_at",
@@ -60,12 +64,28 @@ class Peer:
         self.incarnation = incarnation
         self.address = address
         self.place = place
+        self.asked_at: int | None = None
         self.candidate = False
         self.given_up_at = 0
         self.heard_at = heard_at
         self.listing = 0
         self.skew_us = 0
         self.state: NodeState = "alive"
+
+    def is_to_be_asked(self, elapsed: int, listing: int) -> bool:
+        """Whether the next heartbeat expects an answer; `listing` is the newest list."""
+        knows_all = self.state == "alive" and self.listing == listing
+        is_at_rest = knows_all and not self.place.busy() and self.asked_at is None
+        return not is_at_rest or elapsed - self.heard_at >= IDLE_US
+
+    def hear(self, at: int) -> None:
+        """It has let itself be heard, not before this instant."""
+        self.heard_at = max(self.heard_at, at)
+        self.asked_at = None
+
+    def silent_us(self, elapsed: int) -> int:
+        """For how long it has not answered."""
+        return 0 if self.asked_at is None else elapsed - self.asked_at
 
     def member(self) -> Member:
         """What the others are told of it."""
@@ -127,15 +147,16 @@ class Membership:
             peer = self._enter(beat.node, beat.incarnation, beat.address, turn)
             peer.candidate = beat.candidate
             self._list()
-            turn.send(on_node(COORDINATOR, peer.node), self._leader_beat(peer))
+            self._tell(peer, turn)
             turn.emit(Happened(Event(turn.now, "node_joined", text=f"{beat.node} ({beat.incarnation})")))
         elif peer.state == "gone":
             return  # it comes again when what it held is settled
         elif peer.state == "suspect":
             # orders may have been lost meanwhile, or answers
             self._take_stock(peer, turn)
-        peer.heard_at, peer.skew_us = turn.elapsed, beat.at - turn.now
-        peer.listing = 0
+        peer.hear(turn.elapsed)
+        peer.skew_us = beat.at - turn.now
+        peer.listing = beat.listing
         peer.candidate = beat.candidate
         peer.state = "draining" if beat.draining else "alive"
         if beat.draining and not peer.place.closed:
@@ -148,13 +169,13 @@ class Membership:
         """A member has answered the last heartbeat; when its answer came is not known better, because it may have waited."""
         peer = self._peers.get(message.incarnation)
         if peer is not None and peer.state in ("alive", "draining"):
-            peer.heard_at = max(peer.heard_at, self._told_at)
+            peer.hear(self._told_at)
             peer.listing = message.listing
 
     def _may_enter(self, beat: Beat, turn: Turn) -> bool:
         """Refuse a second node of a name whose first is alive: nobody could tell which is meant."""
         others = [it for it in self._peers.values() if it.node == beat.node and it.state in ("alive", "draining")]
-        taken = beat.node == self._me.node or any(turn.elapsed - it.heard_at < SILENT_US for it in others)
+        taken = beat.node == self._me.node or any(it.silent_us(turn.elapsed) < SILENT_US for it in others)
         if not taken and len(self._peers) < MAX_MEMBERS:
             return True
         if beat.incarnation not in self._refused and len(self._refused) < MAX_MEMBERS:
@@ -184,9 +205,9 @@ class Membership:
         """Tell everybody that the leader lives, and see who was not heard."""
         if turn.elapsed - self._expected > LATE_US:
             for peer in self._peers.values():
-                peer.heard_at = turn.elapsed  # what it said may be waiting in the mailbox
+                peer.hear(turn.elapsed)  # what it said may be waiting in the mailbox
         for peer in list(self._peers.values()):
-            silent_us = turn.elapsed - peer.heard_at
+            silent_us = peer.silent_us(turn.elapsed)
             if silent_us >= GONE_US:
                 self._give_up(peer, turn)
             elif silent_us >= SILENT_US and peer.state not in ("suspect", "gone"):
@@ -205,12 +226,16 @@ class Membership:
         """Tell every member that the leader lives, and how many attempts it has."""
         self._list()
         for peer in self._peers.values():
-            turn.send(on_node(COORDINATOR, peer.node), self._leader_beat(peer))
+            self._tell(peer, turn)
 
-    def _leader_beat(self, peer: Peer) -> LeaderBeat:
-        me, listing = self._me, self._listing
+    def _tell(self, peer: Peer, turn: Turn) -> None:
+        me, epoch, listing = self._me, self._reign.epoch, self._listing
         members = () if peer.listing == listing else self._listed
-        return LeaderBeat(self._reign.epoch, me.node, me.incarnation, me.address, listing, members, peer.place.busy())
+        asks = peer.is_to_be_asked(turn.elapsed, listing)
+        if asks and peer.asked_at is None:
+            peer.asked_at = turn.elapsed
+        beat = LeaderBeat(epoch, me.node, me.incarnation, me.address, listing, members, peer.place.busy(), asks)
+        turn.send(on_node(COORDINATOR, peer.node), beat)
 
     def _list(self) -> None:
         """Give the list of members another number if it has changed."""

@@ -1,6 +1,6 @@
 """Messages between the nodes of a cluster: who leads, who lives, who goes.
 
-    leader ── LeaderBeat, every 100 ms ──▶ every member ── StillHere, or Beat when there is news ──▶ leader
+    leader ── LeaderBeat, every 100 ms ──▶ every member ── if asked: StillHere, or Beat when there is news ──▶ leader
 
 All of them are news of the moment: a later one makes an earlier one worthless, and none is sent again.
 """
@@ -28,7 +28,8 @@ class Member(Struct, frozen=True, array_like=True):
 class Beat(Struct, frozen=True, tag="beat"):
     """A member lives and follows; the first one is how it joins, and one a second tells its clock. `at` is its UTC clock (µs), by which its skew is seen.
 
-    `draining` asks for no more work, `hurry` to end what it still runs; both because it is stopping.
+    `draining` asks for no more work, `hurry` to end what it still runs; both because it is stopping. `listing` as in
+    `StillHere`, 0 in what is no answer to a heartbeat.
     """
 
     node: str
@@ -38,6 +39,7 @@ class Beat(Struct, frozen=True, tag="beat"):
     at: int
     draining: bool = False
     hurry: bool = False
+    listing: int = 0
 
 
 HEARD_IN_ANY_EPOCH: Final = (Beat,)
@@ -56,7 +58,7 @@ CAN_WAIT: Final = (StillHere,)
 
 
 class LeaderBeat(Struct, frozen=True, tag="leader_beat"):
-    """The leader of `epoch` lives. `held` is how many attempts the recipient has.
+    """The leader of `epoch` lives. `held` is how many attempts the recipient has; `asks` whether an answer is expected.
 
     `members` are the nodes it knows, itself included; left out for who has said that it has this list, which has the number
     `listing` (from 1) in this reign.
@@ -69,6 +71,7 @@ class LeaderBeat(Struct, frozen=True, tag="leader_beat"):
     listing: int
     members: tuple[Member, ...] = ()
     held: int = 0
+    asks: bool = True
 
 
 class AskWhetherHeard(Struct, frozen=True, tag="ask_whether_heard"):

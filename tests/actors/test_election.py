@@ -140,7 +140,9 @@ def test_a_lease_of_a_leader_that_was_never_heard_is_taken_only_when_it_stood_st
 
 def test_a_follower_answers_each_heartbeat_of_its_leader() -> None:
     node = OneNode()
-    assert [it for it in node.hear() if isinstance(it, Beat)] == [Beat("n2", "n2-1", "ipc:///n2", candidate=True, at=0)]
+    assert [it for it in node.hear() if isinstance(it, Beat)] == [
+        Beat("n2", "n2-1", "ipc:///n2", candidate=True, at=0, listing=1)
+    ]
     assert LeaderChanged(1, "n1", own=False) in node.events
 
 
@@ -182,6 +184,23 @@ def test_a_follower_says_which_list_it_has_and_keeps_it_until_there_is_another()
     assert answer(2) == [StillHere("n2-1", 1)]  # what had the second list in it was lost
     assert answer(2, "n1", "n2", "n3") == [StillHere("n2-1", 2)]
     assert [it.node for it in node.coordinator._election.members] == ["n1", "n2", "n3"]
+
+
+def test_who_is_not_asked_answers_only_when_there_is_something_to_say() -> None:
+    node = OneNode()
+    node.hear()
+
+    def answer(listing: int, **more: Any) -> list[type]:
+        beat = LeaderBeat(1, "n1", "n1-1", "ipc:///n1", listing, **more, asks=False)
+        return [type(it) for it in node.tell(beat, sender="coordinator@n1")]
+
+    assert answer(1) == []
+    assert answer(2) == [StillHere]  # a list was lost
+    assert answer(2, members=members("n1", "n2", "n3", "n4")) == []
+    assert answer(3, members=(Member("n2", "n2-1", "ipc:///n2", candidate=True, state="suspect"),)) == [Beat]
+    node.elapsed += 10 * SECOND
+    node.hear()
+    assert answer(1) == []
 
 
 def test_a_list_of_an_earlier_reign_is_none() -> None:

@@ -90,13 +90,43 @@ def test_a_member_that_only_says_that_it_lives_is_not_suspected() -> None:
 
 def test_a_member_whose_last_sign_of_life_waited_to_be_read_is_suspected_as_soon_as_another() -> None:
     leader = Cluster()
+    leader.admit(draft())
     leader.be_silent(0.1)
     leader.tell(StillHere("i2", 1), sender="coordinator@n2", after=99 * MILLISECOND)
-    leader.tell(TimerFired("members"), after=MILLISECOND)
-    leader.be_silent(0.2)
+    leader.tell(TimerFired("members"), after=MILLISECOND)  # asks again
+    leader.be_silent(0.3)
     assert states(leader)["n2"] == "alive"
     leader.be_silent(0.1)
     assert states(leader)["n2"] == "suspect"
+
+
+def test_who_has_work_is_asked_by_each_heartbeat_and_who_has_none_by_each_fourth() -> None:
+    leader = Cluster()
+    leader.tell(StillHere("i2", 1), sender="coordinator@n2")
+
+    def asked(seconds: float) -> list[bool]:
+        found = []
+        for _ in range(int(seconds * 10)):
+            leader.be_silent(0.1)
+            found.append(leader.last(LeaderBeat).asks)
+            if found[-1]:
+                leader.tell(StillHere("i2", 1), sender="coordinator@n2")
+        return found
+
+    assert asked(1.2) == [False, False, False, True] * 3
+    leader.admit(draft())
+    assert asked(0.5) == [True] * 5
+
+
+def test_who_does_not_answer_is_asked_until_it_does() -> None:
+    leader = Cluster()
+    leader.tell(StillHere("i2", 1), sender="coordinator@n2")
+    leader.be_silent(0.4)
+    assert leader.last(LeaderBeat).asks
+    leader.be_silent(0.3)
+    assert (states(leader)["n2"], leader.last(LeaderBeat).asks) == ("alive", True)
+    leader.be_silent(0.1)
+    assert (states(leader)["n2"], leader.last(LeaderBeat).asks) == ("suspect", True)
 
 
 def test_who_is_suspected_or_unknown_must_tell_of_itself_first() -> None:
