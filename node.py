@@ -11,9 +11,9 @@ import os
 import re
 import secrets
 import socket
-import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -153,7 +153,7 @@ class Node:
         self.name = node_name(options.name)
         self.incarnation = incarnation
         self.store = store
-        self.stopped = threading.Event()
+        self.stopped: Future[None] = Future()
         self.health = NodeHealth(self.name, candidate=not options.worker_only)
         self._options = options
         self._runner = runner
@@ -265,7 +265,8 @@ class Node:
                         self._lines.learn(node, endpoint)
                 return
             case NodeStopped():
-                self.stopped.set()
+                with suppress(InvalidStateError):  # it says so again when it is asked to stop again
+                    self.stopped.set_result(None)
                 return
             case LeaderChanged() | ContactChanged() | DrainChanged():
                 self.health.on_event(event)

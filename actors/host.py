@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from traceback import format_exception
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 import pykka
 
@@ -235,6 +235,13 @@ class _Ring:
     """A timer of the actor is due."""
 
 
+class _Told(NamedTuple):
+    """What stands in a Pykka actor's mailbox when nobody waits for an answer."""
+
+    message: object
+    reply_to: None = None
+
+
 _CRASH: Final = _Crash()
 _RING: Final = _Ring()
 _Item = Envelope | _Ring | _Crash
@@ -255,7 +262,7 @@ class _Shell(pykka.ThreadingActor):
     def __init__(self, host: Host, name: Address, stage: Stage, made: list[_Shell]) -> None:
         super().__init__()
         self._mailbox = cast("Inbox", self.actor_inbox)
-        self._mailbox.watch(stage.timers, host.time, host.limits.poll_us, lambda: self.post(_RING))
+        self._mailbox.watch(stage.timers, host.time, host.limits.poll_us, _Told(_RING))
         self._waiting: deque[Envelope] = deque()
         made.append(self)
         self._host = host

@@ -20,11 +20,11 @@ class Inbox(SimpleQueue[Any]):
 
     def __init__(self) -> None:
         self._wait_us: Callable[[], int | None] = lambda: None
-        self._ring: Callable[[], object] = lambda: None
+        self._ring: Any = None
         self._is_rung = False
 
-    def watch(self, timers: Timers, time_source: TimeSource, poll_us: int, ring: Callable[[], object]) -> None:
-        """Call `ring`, which puts something in here, when a timer is due; not again before `heard`.
+    def watch(self, timers: Timers, time_source: TimeSource, poll_us: int, ring: Any) -> None:
+        """Hand out `ring` when a timer is due; not again before `heard`.
 
         UTC timers are looked at every `poll_us` at least: their clock may have been set, or the machine have slept.
         """
@@ -47,7 +47,9 @@ class Inbox(SimpleQueue[Any]):
             wait_us = None if self._is_rung else self._wait_us()
             if wait_us == 0:
                 self._is_rung = True
-                self._ring()
+                if self.empty():
+                    return self._ring
+                self.put(self._ring)
                 continue
             try:
                 return super().get(timeout=None if wait_us is None else wait_us / 1_000_000)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -74,6 +74,7 @@ class Running:
         self.node = Node(store, runner, incarnation=incarnation, options=options, guard=guard)
         self._incarnation = incarnation
         self._http = self._make_http(doors)
+        self._over: Future[None] = Future()
 
     def start(self) -> None:
         """Open the store, listen, and begin.
@@ -134,7 +135,12 @@ class Running:
     @property
     def ended(self) -> bool:
         """Whether the node was stopped from outside, or has failed."""
-        return self.node.stopped.is_set() or self.failed.done()
+        return self.node.stopped.done() or self.failed.done()
+
+    def when_over(self, call: Callable[[], object]) -> None:
+        """Call when the node has ended, or was stopped from here; at once if it was before. It may be called more than once."""
+        for reason in (self.node.stopped, self.failed, self._over):
+            reason.add_done_callback(lambda _: call())
 
     def _on_failed(self, failed: Future[str]) -> None:
         self.node.health.fail()
@@ -156,6 +162,7 @@ class Running:
             self._http.stop()
         node.stop(min(5.0, max(0.5, until - time.monotonic())))
         gateway.close("the scheduler has stopped; start it again to go on")
+        self._over.set_result(None)
 
     def hurry(self) -> None:
         """While it stops: do not wait any longer for running jobs to end by themselves."""

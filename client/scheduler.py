@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack
 
@@ -129,7 +130,6 @@ class Scheduler(Vocabulary):
         self._started = threading.Event()
         self._lock = threading.RLock()
         self._adding = threading.RLock()
-        self._ended = threading.Event()
 
     def configure(self, **changes: Unpack[SetupOptions]) -> None:
         """Say otherwise what the constructor was told of where and how to run, in the same words, before the start.
@@ -172,7 +172,6 @@ class Scheduler(Vocabulary):
             self._started.clear()
             running.start()
             self._running = running
-            self._ended.clear()
         try:
             if not self._setup.node.worker_only:  # there what is to run when is said by those that share the store
                 self._store_jobs(list(self._declared.values()))
@@ -196,7 +195,6 @@ class Scheduler(Vocabulary):
                 return
             running.stop(self._setup.drain_s if drain_timeout is None else drain_timeout, self._setup.stop_s)
             self._running = None
-        self._ended.set()
 
     def hurry(self) -> None:
         """While it stops: do not wait any longer for running jobs to end by themselves."""
@@ -219,7 +217,7 @@ class Scheduler(Vocabulary):
         if reason:
             raise CallsheetError(reason)
 
-    def _stay(self, asked: threading.Event, started: Callable[[], None] | None) -> str:
+    def _stay(self, asked: SimpleQueue[None], started: Callable[[], None] | None) -> str:
         """Wait until it is to end, and stop; the reason, if it failed."""
         try:
             if started is not None:
@@ -233,13 +231,14 @@ class Scheduler(Vocabulary):
         finally:
             self.stop(drain_timeout=0)
 
-    def _wait_for(self, asked: threading.Event) -> str:
+    def _wait_for(self, asked: SimpleQueue[None]) -> str:
         """Wait for a signal, for `stop` or one from outside, or for the node's failure, whose reason is returned."""
-        while not asked.wait(0.2) and not self._ended.is_set():
-            running = self._running
-            if running is not None and running.ended:
-                return running.failed.result() if running.failed.done() else ""
-        return ""
+        running = self._running
+        if running is None:
+            return ""
+        running.when_over(lambda: asked.put(None))
+        asked.get()
+        return running.failed.result() if running.failed.done() else ""
 
     def __enter__(self) -> Self:
         return self.start()
