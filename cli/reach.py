@@ -3,11 +3,12 @@
     a scheduler runs     as a client of it: the lease in the store says where its cluster's leader listens
     none runs            to ask: the store's file, only read        to change: a scheduler that runs nothing, for a moment
 
-Of several commands that change a store at once while none runs, one after the other has the lease; who comes later waits for it.
+A scheduler that starts at that moment is waited for, and then asked. Of several commands that change a store at once while none runs, one after the other has the lease; who comes later waits for it.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from ..actors.persistence.store import Store
 from ..actors.persistence.urls import open_store
 from ..client.desk import Desk
 from ..client.endpoint import addresses_of, is_listening
+from ..client.gateway import REQUEST_S
 from ..client.questions import Questions
 from ..client.reading import StoreReading
 from ..client.remote import Client
@@ -27,6 +29,7 @@ from .outcome import WrongUsage
 
 OPEN_S: Final = 5.0
 """How long it may take until a scheduler that listens has said who leads."""
+LOOK_S: Final = 0.02
 LISTENING_S: Final = 1.0
 """How long it may take until a connection stands."""
 
@@ -125,12 +128,28 @@ def _client_of(store: Store, url: str | None, tenant: str, key: Path | None = No
 
 
 def _reach(store: Store, url: str | None, tenant: str, key: Path | None) -> Client | Desk:
-    client = _client_of(store, url, tenant, key)
-    if client is not None:
-        return client.open(OPEN_S)
-    desk = Desk(store, tenant=tenant)
-    desk.start()
-    return desk
+    until = time.monotonic() + REQUEST_S
+    while True:
+        client = _client_of(store, url, tenant, key)
+        if client is not None:
+            return client.open(OPEN_S)
+        desk = Desk(store, tenant=tenant)
+        desk.start()
+        if _has_the_lead(desk, until):
+            return desk
+        desk.stop()
+        store = find_store(url)  # one that was closed is not opened again
+
+
+def _has_the_lead(desk: Desk, until: float) -> bool:
+    """Wait until a desk leads; False when a scheduler has come first, which the desk does not reach and a client does."""
+    while desk.health().role != "leader":
+        if is_served(desk.store):
+            return False
+        if time.monotonic() >= until:
+            return True  # another command keeps the lease; what is asked will say that nobody answers
+        time.sleep(LOOK_S)
+    return True
 
 
 def _path(store: Store) -> Path:

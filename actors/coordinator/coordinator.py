@@ -159,7 +159,7 @@ class Coordinator:
             case LeaseTaken():
                 self._on_lease_taken(message, turn)
             case LeaseRejected():
-                self._election.on_lease_rejected(turn)
+                self._election.on_lease_rejected(message, turn)
             case LeaseLost():
                 if self._lead is not None and message.epoch == self._lead.reign.epoch:
                     self._lose(turn)

@@ -35,9 +35,11 @@ from ..messages import (
     AskWhetherHeard,
     Beat,
     ContactChanged,
+    Happened,
     HoldStarts,
     LeaderBeat,
     LeaderChanged,
+    LeaseRejected,
     LeaseSeen,
     Member,
     PeersKnown,
@@ -48,6 +50,7 @@ from ..messages import (
     WatchLease,
 )
 from ..persistence.store import Lease
+from ..records import Event
 from .audience import Audience
 from .reminder import Reminder
 
@@ -139,6 +142,7 @@ class Election:
         self._invited = False
         self._held_back_until = 0
         self._seen: Lease | None = None
+        self._rejection = ("", 0)
         self._moved_at = 0
         self._expected = 0
         self.cut_off = False
@@ -380,8 +384,12 @@ class Election:
             self._invited = True
             self._look(turn)
 
-    def on_lease_rejected(self, turn: Turn) -> None:
-        """The race is lost, or the store cannot be asked."""
+    def on_lease_rejected(self, message: LeaseRejected, turn: Turn) -> None:
+        """The race is lost, or the store cannot be asked, which is said when it is new and now and then."""
+        text, told_at = self._rejection
+        if message.text and (message.text != text or turn.elapsed - told_at >= REMIND_US):
+            self._rejection = (message.text, turn.elapsed)
+            turn.emit(Happened(Event(turn.now, "lease_rejected", text=message.text), "warning"))
         if self.stance in ("taking", "looking"):
             self._invited = False
             self._become("looking")

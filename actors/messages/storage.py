@@ -99,9 +99,9 @@ class LeaseTaken(Struct, frozen=True, tag="lease_taken"):
 
 
 class LeaseRejected(Struct, frozen=True, tag="lease_rejected"):
-    """Somebody else leads, or the store could not be asked."""
+    """Another node was faster; or the store could not be asked, or does not let this node lead, and `text` says why."""
 
-    text: str
+    text: str = ""
 
 
 class RenewLease(Struct, frozen=True, tag="renew_lease"):

@@ -145,7 +145,7 @@ class Persistence:
                 self._store.enter(self._name)
             lease = self._store.take_lease(message.holder, message.address, message.seen)
             if lease is None:
-                turn.reply(LeaseRejected("another node took the lease"))
+                turn.reply(LeaseRejected())
                 return
             counters = self._store.read(GetCounters())[0]
         except StoreError as error:

@@ -26,6 +26,7 @@ from callsheet.actors.messages import (
     ContactChanged,
     Follow,
     HandOver,
+    Happened,
     HoldStarts,
     Lead,
     LeaderBeat,
@@ -218,6 +219,20 @@ def test_a_new_leader_is_told_in_full() -> None:
     assert [type(it) for it in node.hear("n3", 2) if isinstance(it, Beat | StillHere)] == [Beat]
 
 
+def test_why_a_node_may_not_lead_is_told_once_and_again_after_a_while() -> None:
+    node = OneNode()
+
+    def told() -> list[str]:
+        return [it.event.text for it in node.events if isinstance(it, Happened) and it.event.kind == "lease_rejected"]
+
+    for text in ("", "no space", "no space", "locked"):
+        node.tell(LeaseRejected(text))
+    assert told() == ["no space", "locked"]
+    node.elapsed += 30 * SECOND
+    node.tell(LeaseRejected("locked"))
+    assert told() == ["no space", "locked", "locked"]
+
+
 def test_a_heartbeat_of_an_older_reign_is_not_followed() -> None:
     node = OneNode()
     node.hear("n3", 2)
@@ -292,7 +307,7 @@ def test_a_node_whose_own_loop_was_late_forgets_its_suspicion() -> None:
 def test_a_race_that_is_lost_ends_in_following_the_winner() -> None:
     node = OneNode()
     node.tell(LeaseSeen(None, dead=False))
-    node.tell(LeaseRejected("another node took the lease"))
+    node.tell(LeaseRejected())
     assert WatchLease() in node.wait(node.elapsed + 50 * MILLISECOND)
     node.tell(LeaseSeen(lease("n1"), dead=False))
     assert node.hear()[-1] == StillHere("n2-1", 1)  # it has told of itself when it saw the lease

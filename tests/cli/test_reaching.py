@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from callsheet import Client, Scheduler
+from callsheet.cli import reach
 from callsheet.cli.reach import is_served
 from callsheet.client.desk import Desk
 from callsheet.node import marks_folder
@@ -20,6 +21,13 @@ from support.reached import echo
 from support.waiting import eventually
 
 STORE = ("--store", "sqlite:///jobs.db")
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder of a short name, as a socket's path has 107 bytes at most; those of pytest may be longer."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -61,6 +69,16 @@ def test_a_desk_is_not_taken_for_a_scheduler(tmp_path: Path) -> None:
         assert desk.endpoints == ()
         assert living_endpoints(tmp_path / "jobs.db") == []
         assert not is_served(desk.store)
+
+
+def test_a_scheduler_that_starts_while_a_command_looks_is_reached(
+    scheduler: Scheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([False])  # it is not there yet at the first look, and leads before the command can
+    monkeypatch.setattr(reach, "is_served", lambda store: next(looks, None) is None and is_served(store))
+    with reach.changing(f"sqlite:///{tmp_path / 'jobs.db'}", "default") as reached:
+        assert reach.is_running(reached)
+        assert reached.trigger("echo").result(10) == "abab"
 
 
 def test_a_running_scheduler_survives_rubbish(scheduler: Scheduler) -> None:
