@@ -36,7 +36,7 @@ def trigger_command(
         for job in jobs:
             scheduler.job_view(job)
         handles = [scheduler.trigger(job) for job in jobs]
-        ends = [handle.wait(timeout) for handle in handles] if wait else []
+        ends = scheduler.wait(handles, timeout) if wait else []
         told = [_told(scheduler, handle) for handle in handles]
     if as_json:
         show_json(told)

@@ -26,7 +26,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 from ..actors.messages import SubmitItem
 from ..actors.records import DEFAULT_TENANT, Cause, Event, RunState
 from .gateway import REQUEST_S, WINDOW, Gateway, Pending
-from .handle import Handle
+from .handle import Handle, not_ended
 from .leadership import Leader
 from .news import LOOK_S, PAGES, News
 from .option import Duration
@@ -259,7 +259,10 @@ class AsyncClient:
         states: list[RunState] = []
         for handle in handles:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            states.append(await handle.wait(left))
+            try:
+                states.append(await handle.wait(left))
+            except TimeoutError:
+                raise not_ended(handle.run_id, handle.job, timeout) from None
         return states
 
     async def follow_events(self, job: Target | None = None) -> AsyncIterator[Event]:

@@ -122,7 +122,7 @@ class Handle:
                 if self._end is not None:
                     return self._end
                 if deadline is not None and left <= LOOK_AGAIN_S:
-                    raise self._too_late(timeout) from None
+                    raise not_ended(self.run_id, self.job, timeout) from None
                 self._scheduler.look_again(self)
 
     async def _wait_async(self, timeout_s: float | None) -> End:
@@ -134,11 +134,8 @@ class Handle:
             if done:
                 return future.result()
             if deadline is not None and left <= LOOK_AGAIN_S:
-                raise self._too_late(timeout_s)
+                raise not_ended(self.run_id, self.job, timeout_s)
             self._scheduler.look_again(self)
-
-    def _too_late(self, timeout_s: float | None) -> TimeoutError:
-        return TimeoutError(f"run {self.run_id} of job {self.job!r} has not ended within {timeout_s:g} s")
 
     def _value(self, end: End) -> Any:
         if end.state is RunState.SUCCEEDED:
@@ -152,3 +149,8 @@ class Handle:
             error_type="" if error is None else error.type,
             traceback="" if error is None else error.traceback,
         )
+
+
+def not_ended(run_id: int, job: str, timeout_s: float | None) -> TimeoutError:
+    """Return the error of who has waited so long for a run."""
+    return TimeoutError(f"run {run_id} of job {job!r} has not ended within {timeout_s:g} s")

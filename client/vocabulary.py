@@ -36,7 +36,7 @@ from ..actors.records import Cause, Command, Event, Job, JobRecord, RunState
 from ..errors import DefinitionError
 from ..triggers import Trigger
 from .gateway import Gateway
-from .handle import Handle
+from .handle import Handle, not_ended
 from .news import LOOK_S, PAGES, News
 from .option import Duration, check_trigger
 from .questions import Questions, Target
@@ -199,7 +199,10 @@ class Vocabulary(Questions):
         states: list[RunState] = []
         for handle in handles:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            states.append(handle.wait(left))
+            try:
+                states.append(handle.wait(left))
+            except TimeoutError:
+                raise not_ended(handle.run_id, handle.job, timeout) from None
         return states
 
     # ---- nodes ----------------------------------------------------------------------------------------------------------

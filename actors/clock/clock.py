@@ -19,7 +19,7 @@ from heapq import heappop, heappush
 from typing import Final, assert_never
 
 from ...triggers import Schedule
-from ..actor import DEPENDENCIES, MINUTE, PERSISTENCE, SECOND, Turn
+from ..actor import DEPENDENCIES, MILLISECOND, MINUTE, PERSISTENCE, SECOND, Turn
 from ..listener import Listener
 from ..messages import (
     Decided,
@@ -58,6 +58,9 @@ MAX_UNDECIDED: Final = 64
 
 MAX_WAITING: Final = 64
 """Decisions of a job that wait until those before them are stored; after so many the job waits itself."""
+
+HELD_US: Final = 100 * MILLISECOND
+"""After how long the store is asked about jobs that were held when their slots came to be decided."""
 
 RESEND_US: Final = 2 * SECOND
 """After how long an undecided `Due` is sent again."""
@@ -101,6 +104,7 @@ class Clock:
         self._scan = 0
         self._dropped: dict[JobKey, tuple[int, int]] = {}
         self._timer_at: int | None = None
+        self._held: dict[JobKey, None] = {}
 
     def receive(self, message: Accepted, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
         """Take a message."""
@@ -213,8 +217,10 @@ class Clock:
 
     def _on_found(self, message: Found, turn: Turn) -> None:
         records: tuple[JobRecord, ...] = message.rows
-        if message.key == f"job/{self._epoch}":
+        if message.key in (f"job/{self._epoch}", f"held/{self._epoch}"):
             for record in records:
+                if message.key.startswith("held"):
+                    self._held.pop(record.job.key, None)
                 known = self._entries.get(record.job.key)
                 if known is None or (known.next_due is None and not known.undecided):
                     self._enter(record)
@@ -243,6 +249,9 @@ class Clock:
             self._timer_at = None
         elif message.key == "horizon":
             self._ask(turn, after=None)
+        elif message.key == "held" and self._held:
+            turn.send(PERSISTENCE, Read(f"held/{self._epoch}", GetJobs(tuple(self._held))))
+            turn.set_timer("held", turn.elapsed + RESEND_US, steady=True)  # unless the answer comes
         elif message.key == "resend":
             for key, (sent_at, due) in self._undecided.items():
                 if sent_at + RESEND_US <= turn.elapsed:
@@ -304,7 +313,10 @@ class Clock:
             if entry is None or entry.undecided != message.key:
                 continue  # it was dropped meanwhile, or begun anew by an edit
             entry.undecided = ""
-            if entry.waiting:
+            if key in message.held:
+                self._drop(key)
+                self._look_again(key, turn)
+            elif entry.waiting:
                 slots.append(entry.waiting.pop(0))
                 entry.undecided = self._next_key()
                 if entry.next_due is not None:
@@ -314,6 +326,12 @@ class Clock:
                 self._drop(key)
         if slots:
             self._send(slots, turn)
+
+    def _look_again(self, key: JobKey, turn: Turn) -> None:
+        """Ask the store about a job that was held: it is paused, or goes on and its coordinator has not heard of it yet."""
+        if not self._held:
+            turn.set_timer("held", turn.elapsed + HELD_US, steady=True)
+        self._held[key] = None
 
     # ---- time -----------------------------------------------------------------------------------------------------------
 

@@ -127,15 +127,17 @@ class Admission:
         self._in_hand.add(message.key)
         kinds: dict[str, int] = {}
         late: list[int] = []
+        held: list[tuple[str, str]] = []
         for slot in message.slots:
-            self._admit_slot(slot, turn, kinds, late)
-        self._reign.batch.decided.append(("clock", message.key))
+            if slot.due.job.key in self._reign.held:
+                held.append(slot.due.job.key)  # whoever lets the job go on decides its slots, or the clock asks again
+            else:
+                self._admit_slot(slot, turn, kinds, late)
+        self._reign.batch.decided.append(("clock", Decided(message.key, tuple(held))))
         turn.emit(SlotsDecided(kinds, tuple(late)))
 
     def _admit_slot(self, slot: AdmitSlot, turn: Turn, kinds: dict[str, int], late: list[int]) -> None:
         reign, due, now = self._reign, slot.due, turn.now
-        if due.job.key in reign.held:
-            return  # it came late: whoever lets the job go on decides all slots since its mark
         batch = reign.batch
         earlier = None if due.job.overlap == "allow_all" else reign.book.last_slot_run(due.job.key)
         blocked_by = self._running(due.job.key) if due.job.overlap == "skip" else None

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from ..actor import Address
-from ..messages import GroupEnd, Happened, MadeRun
+from ..messages import Decided, GroupEnd, Happened, MadeRun
 from ..persistence.store import (
     AddAttempts,
     AddClaim,
@@ -76,7 +76,7 @@ class Batch:
         self.recorded: dict[Address, list[int]] = {}
         self.made: list[MadeRun] = []
         self.moved: list[GroupEnd] = []
-        self.decided: list[tuple[Address, str]] = []
+        self.decided: list[tuple[Address, Decided]] = []
         self.sends: list[tuple[Address, Struct]] = []
         self.happened: list[Happened] = []
 

@@ -7,7 +7,6 @@ from typing import Final
 
 from ..actor import DEPENDENCIES, Turn
 from ..messages import (
-    Decided,
     Gauged,
     GroupsMoved,
     Recorded,
@@ -51,9 +50,9 @@ class Followup:
             answer = accepted(admitted, self._durable, replaced)
             self._admission.answered(admitted.key, answer)
             turn.send(admitted.client, answer)
-        for to, key in batch.decided:
-            self._admission.answered(key, Decided(key))
-            turn.send(to, Decided(key))
+        for to, decided in batch.decided:
+            self._admission.answered(decided.key, decided)
+            turn.send(to, decided)
         if batch.ended:
             self._tell_ends(batch.ended, turn)
         for executor, fences in batch.recorded.items():

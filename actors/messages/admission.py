@@ -46,9 +46,13 @@ class Due(Struct, frozen=True, tag="due"):
 
 
 class Decided(Struct, frozen=True, tag="decided"):
-    """What the clock sent under this key is stored."""
+    """What the clock sent under this key is stored, but for the slots of the jobs (tenant, name) that are `held`.
+
+    A pause has come first; or the job was resumed, and who decides has not heard of it. What the store says of such a job counts.
+    """
 
     key: str
+    held: tuple[tuple[str, str], ...] = ()
 
 
 class Draft(Struct, frozen=True, gc=False):

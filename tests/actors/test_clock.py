@@ -170,6 +170,31 @@ def test_a_job_that_was_resumed_goes_on_behind_its_pause_also_when_the_word_of_t
     assert fired(sent(late, Due)) == [NOW + 2 * MINUTE], "it came while the job was held, and was not decided"
 
 
+def test_a_slot_that_was_held_is_decided_by_what_the_store_says_of_its_job() -> None:
+    job, other = make_job(trigger=every(60)), make_job("other", every(60))
+    clock = leading(job, other)
+    (due,) = wake(clock, NOW + MINUTE)
+    deliver(clock, Decided(due.key, held=(job.key,)), now=NOW + MINUTE)
+    later = NOW + MINUTE + 100_000
+    for _ in range(2):  # the first question is lost
+        assert sent(deliver(clock, TimerFired("held"), now=later), Read) == [Read("held/1", GetJobs((job.key,)))]
+
+    found = deliver(clock, Found("held/1", (make_record(job),)), now=later)
+    assert fired(sent(found, Due)) == [NOW + MINUTE]
+    assert sent(deliver(clock, TimerFired("held"), now=later), Read) == []
+    assert fired(wake(clock, NOW + 2 * MINUTE)) == [NOW + 2 * MINUTE], "that of the other job, and this one's waits"
+
+
+def test_a_job_that_was_held_because_it_is_paused_is_watched_no_more() -> None:
+    job = make_job(trigger=every(60))
+    clock = leading(job)
+    (due,) = wake(clock, NOW + MINUTE)
+    deliver(clock, Decided(due.key, held=(job.key,)), now=NOW + MINUTE)
+    paused = changed(make_record(job), status="paused")
+    found = deliver(clock, Found("held/1", (paused,)), now=NOW + MINUTE + 100_000)
+    assert fired([*sent(found, Due), *wake(clock, NOW + HOUR)]) == []
+
+
 def test_an_undecided_due_is_sent_again_and_a_decided_one_is_not() -> None:
     clock = leading(make_job(trigger=every(300)))
     (due,) = wake(clock, NOW + 300 * SECOND)

@@ -239,6 +239,7 @@ def test_a_slot_that_comes_while_its_job_is_paused_is_left_to_who_lets_it_go_on(
     job = make_job()
     leader.tell(HoldJob("h", "t", "work", held=True), sender="registry")
     leader.tell(due(job, NOW))
+    assert leader.out[-1] == Decided(f"due/{(NOW,)}", held=(job.key,))
     leader.tell(HoldJob("g", "t", "work", held=False, mark=NOW + MINUTE), sender="registry")
     leader.tell(due(job, NOW + MINUTE))
     assert leader.written(AddRuns, "runs") == []
