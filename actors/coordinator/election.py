@@ -151,8 +151,9 @@ class Election:
     # ---- looking and following ------------------------------------------------------------------------------------------
 
     def begin(self, turn: Turn) -> None:
-        """Look for a leader."""
+        """Look for a leader. The coordinator before this one, if it failed, may have held its executor back."""
         self._heard_at = self._moved_at = turn.elapsed
+        self._tell_executor(turn)
         self._look(turn)
 
     def _look(self, turn: Turn) -> None:
@@ -203,8 +204,11 @@ class Election:
 
     def _set_cut_off(self, turn: Turn, *, is_cut_off: bool) -> None:
         self.cut_off = is_cut_off
-        turn.send(EXECUTOR, HoldStarts(held=is_cut_off))
         turn.emit(ContactChanged(is_cut_off=is_cut_off))
+        self._tell_executor(turn)
+
+    def _tell_executor(self, turn: Turn) -> None:
+        turn.send(EXECUTOR, HoldStarts(held=self.cut_off))
         self._hold_reminder.begin(turn.elapsed)
 
     def remind(self, turn: Turn) -> None:

@@ -111,9 +111,15 @@ class OneNode:
         return any(isinstance(message, TakeLease) for message in messages)
 
 
+def test_a_coordinator_that_is_made_anew_lets_its_executor_go_on_whatever_the_one_before_said() -> None:
+    node = OneNode()
+    assert Send(EXECUTOR, HoldStarts(held=False)) in node.sent
+    assert HoldStarts(held=False) in node.wait(node.elapsed + SECOND)  # the first may be lost
+
+
 def test_a_lease_that_nobody_ever_held_is_taken_at_once() -> None:
     node = OneNode()
-    assert [it.message for it in node.sent] == [WatchLease()]
+    assert [it.message for it in node.sent] == [HoldStarts(held=False), WatchLease()]
     assert node.tell(LeaseSeen(None, dead=False)) == [TakeLease("n2/n2-1", "ipc:///n2", None)]
 
 
@@ -300,7 +306,7 @@ def test_a_node_whose_own_loop_was_late_forgets_its_suspicion() -> None:
     node.hear()
     node.elapsed = 5 * SECOND
     node.timers.clear()
-    assert node.tell(TimerFired("watch")) == []
+    assert node.tell(TimerFired("watch")) == [HoldStarts(held=False)]  # a reminder; it looks at no lease
     assert node.tell(AskWhetherHeard(1), sender="coordinator@n3") == [StillHeard(1)]
 
 
@@ -391,7 +397,7 @@ def test_an_actor_that_had_no_room_for_it_hears_again_of_the_reign_soon_and_then
 
 def test_a_node_that_only_works_asks_whom_it_can_reach_and_never_looks_at_a_lease() -> None:
     node = OneNode("w1", worker_only=True)
-    assert node.sent == []
+    assert node.sent == [Send(EXECUTOR, HoldStarts(held=False))]
     (beat,) = node.tell(PeerFound("n2", "n2-1"))
     assert (beat.node, beat.candidate) == ("w1", False)
     node.tell(LeaderIs("", 3, "n1", "tcp://127.0.0.1:1"), sender="coordinator@n2")
