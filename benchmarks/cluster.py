@@ -49,7 +49,7 @@ class Cluster:
 
 
 @contextmanager
-def running(store: str) -> Iterator[Cluster]:
+def running(store: str, names: tuple[str, ...] = NODES) -> Iterator[Cluster]:
     """Start a cluster on a store, wait until it is whole, and end it afterwards."""
     with ExitStack() as stack:
         keys = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "keys"
@@ -67,11 +67,11 @@ def running(store: str) -> Iterator[Cluster]:
                 str(keys),
             ]
             subprocess.run(command, check=True, capture_output=True)
-        nodes = {name: stack.enter_context(_node(store, keys, name)) for name in NODES}
+        nodes = {name: stack.enter_context(_node(store, keys, name)) for name in names}
         endpoints = [_endpoint(node) for node in nodes.values()]
         with Client(endpoints, key=keys / "bench.secret") as client:
             cluster = Cluster(client, nodes)
-            _wait_until_whole(client)
+            _wait_until_whole(client, len(names))
             yield cluster
 
 
@@ -90,11 +90,11 @@ def _endpoint(node: subprocess.Popen[str]) -> str:
     return node.stdout.readline().strip()
 
 
-def _wait_until_whole(client: Client) -> None:
+def _wait_until_whole(client: Client, count: int) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         answer = client.gateway.request(ListMembers(client.gateway.key()), to=COORDINATOR)
-        if isinstance(answer, MembersListed) and len(answer.members) == len(NODES):
+        if isinstance(answer, MembersListed) and len(answer.members) == count:
             return
         time.sleep(0.05)
     raise TimeoutError(f"the cluster is not whole after {START_S:g} s")
@@ -143,8 +143,15 @@ def latency(store: str, count: int) -> list[float]:
 
 
 def at_rest(store: str, seconds: float) -> dict[str, Any]:
-    """The share of one core that each node takes while there is nothing to do; heartbeats are all."""
-    with running(store) as cluster:
+    """The percentage of one core that each node takes while there is nothing to do, and one that has nobody to speak with."""
+    leader, _ = _shares(f"{store}-alone", seconds, NODES[:1])
+    leads, follows = _shares(store, seconds, NODES)
+    return {"alone_percent": leader, "leader_percent": leads, "followers_percent": follows}
+
+
+def _shares(store: str, seconds: float, names: tuple[str, ...]) -> tuple[float, list[float]]:
+    """The percentages of the leader and of the others, when no client is there."""
+    with running(store, names) as cluster:
         leader = cluster.leader()
         cluster.client.close()
         time.sleep(2)
@@ -152,10 +159,8 @@ def at_rest(store: str, seconds: float) -> dict[str, Any]:
         began = time.perf_counter()
         time.sleep(seconds)
         took = time.perf_counter() - began
-        shares = {name: (cpu_s(node.pid) - before[name]) / took for name, node in cluster.nodes.items()}
-    own = shares.pop(leader)
-    followers = [round(share * 100, 2) for share in shares.values()]
-    return {"seconds": round(took), "leader_percent": round(own * 100, 2), "followers_percent": followers}
+        shares = {name: round((cpu_s(node.pid) - before[name]) / took * 100, 2) for name, node in cluster.nodes.items()}
+    return shares.pop(leader), list(shares.values())
 
 
 def cpu_s(process: int) -> float:

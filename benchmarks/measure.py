@@ -25,6 +25,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import bare
 import cluster
 from callsheet import Scheduler, at, every
 
@@ -170,7 +171,11 @@ def _benchmarks(scale: float) -> dict[str, Callable[[str], dict[str, Any]]]:
         "cluster latency, idle, client over tcp with keys": lambda store: _percentiles(
             cluster.latency(store, max(100, int(1_000 * scale))), "us"
         ),
+        "cluster latency, reference: the same frames and commit, and nothing else": lambda store: _percentiles(
+            bare.latency(store, max(100, int(1_000 * scale))), "us"
+        ),
         "cluster at rest, processor time of each node": lambda store: cluster.at_rest(store, 20.0),
+        "cluster at rest, reference: bare heartbeats": lambda _: bare.at_rest(20.0),
     }
 
 

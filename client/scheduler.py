@@ -15,7 +15,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack
 
@@ -39,7 +38,7 @@ from .option import JobOptions, check_name, define, upstreams_of
 from .questions import Target
 from .running import Running
 from .setup import SetupOptions, set_up
-from .signals import stop_signals
+from .signals import Asking, stop_signals
 from .vocabulary import Vocabulary
 
 DRAIN_S: Final = 10.0
@@ -211,18 +210,18 @@ class Scheduler(Vocabulary):
             CallsheetError: an actor failed again and again; the state is in the store.
         """
         end_loading(self, "run")
-        with stop_signals(self.hurry) as asked:
+        with stop_signals(self.hurry) as asking:
             self.start()
-            reason = self._stay(asked, started)
+            reason = self._stay(asking, started)
         if reason:
             raise CallsheetError(reason)
 
-    def _stay(self, asked: SimpleQueue[None], started: Callable[[], None] | None) -> str:
+    def _stay(self, asking: Asking, started: Callable[[], None] | None) -> str:
         """Wait until it is to end, and stop; the reason, if it failed."""
         try:
             if started is not None:
                 started()
-            reason = self._wait_for(asked)
+            reason = self._wait_for(asking)
             stopper = threading.Thread(target=self.stop, name="stop")
             stopper.start()
             while stopper.is_alive():
@@ -231,13 +230,13 @@ class Scheduler(Vocabulary):
         finally:
             self.stop(drain_timeout=0)
 
-    def _wait_for(self, asked: SimpleQueue[None]) -> str:
+    def _wait_for(self, asking: Asking) -> str:
         """Wait for a signal, for `stop` or one from outside, or for the node's failure, whose reason is returned."""
         running = self._running
         if running is None:
             return ""
-        running.when_over(lambda: asked.put(None))
-        asked.get()
+        running.when_over(asking.ask)
+        asking.wait()
         return running.failed.result() if running.failed.done() else ""
 
     def __enter__(self) -> Self:
