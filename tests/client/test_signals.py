@@ -18,10 +18,12 @@ def nothing() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_that_another_thread_takes_ends_the_wait(number: signal.Signals) -> None:
+    waits, woken = threading.Event(), threading.Event()
+
     def take() -> None:
-        time.sleep(0.1)
+        waits.wait(PATIENCE_S)
         signal.pthread_kill(threading.get_ident(), number)
-        time.sleep(0.5)  # it sleeps on, as does whoever waits for a lock
+        woken.wait(PATIENCE_S)  # it runs no more until then, as one that waits for a lock
 
     began = time.monotonic()
     with stop_signals(nothing) as asking:
@@ -29,7 +31,9 @@ def test_a_signal_that_another_thread_takes_ends_the_wait(number: signal.Signals
         fallback.start()
         taker = threading.Thread(target=take)
         taker.start()
+        waits.set()
         asking.wait()
+        woken.set()
         fallback.cancel()
         taker.join()
     assert time.monotonic() - began < PATIENCE_S / 2
