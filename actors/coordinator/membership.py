@@ -4,6 +4,9 @@
                           ▲ ◀──────────Beat─────────────┘
                           └──Beat(draining)──▶ draining: gets nothing new, what it runs may end
 
+A member with work is asked by each heartbeat whether it lives, one without by each fourth; it is silent from the first that it
+has not answered.
+
 A member that is suspected gets no new work, and what it has not begun is taken back. What it has begun waits: a node that was
 frozen for a moment goes on with it. Only when it is gone is that settled too (`rescue.py`). The leader itself is a member.
 """
