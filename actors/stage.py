@@ -16,9 +16,9 @@ Promises
     in order        what an actor sends to one recipient leaves in order
     no late timer   a timer that was replaced or cancelled is not delivered, also if it had come due already
 
-Epochs: an envelope carries the highest epoch that its actor has received in one or set on its turn. What another node sends
-in a lower epoch than that is dropped and counted, but for `HEARD_IN_ANY_EPOCH`: by that a node which has missed a change of
-the leader gets to know of it. Epoch 0 means that the sender knows of none, and is never dropped. A
+Epochs: an envelope carries the highest epoch that its actor had received in one, or set on its turn, when it said what is in
+it. What another node sends in a lower epoch than that is dropped and counted, but for `HEARD_IN_ANY_EPOCH`: by that a node which
+has missed a change of the leader gets to know of it. Epoch 0 means that the sender knows of none, and is never dropped. A
 client's epoch counts for nothing.
 """
 
@@ -144,7 +144,11 @@ class Stage:
                 messages = tuple(it for it in messages if isinstance(it, HEARD_IN_ANY_EPOCH))
                 if len(messages) < len(envelope.messages):
                     self._backstage.count_drop("stale_epoch")
-            self._epoch = max(self._epoch, epoch)
+            if epoch > self._epoch:
+                if self._taken:
+                    self._settle()  # what was said until now belongs to an earlier reign
+                    self._read_clocks()
+                self._epoch = epoch
             self._turn.sender, self._turn.epoch = sender, epoch
             for message in messages:
                 self._hand(message)

@@ -332,6 +332,18 @@ def test_a_timer_that_is_cancelled_while_another_is_told_is_not_told() -> None:
     assert play.player.seen == [Noted("set"), TimerFired("first")]
 
 
+def test_what_was_said_before_a_newer_epoch_was_heard_leaves_in_the_older_one() -> None:
+    play = Play({"old": say("registry", "said in the old one"), "new": say("registry", "said in the new one")})
+    play.tell("old", sender="coordinator@n2", epoch=5, rest=False)
+
+    play.tell("new", sender="coordinator@n2", epoch=6)
+
+    assert [(it.epoch, it.messages) for it in play.backstage.sent] == [
+        (5, (Noted("said in the old one"),)),
+        (6, (Noted("said in the new one"),)),
+    ]
+
+
 def test_a_lower_epoch_of_another_node_is_dropped_and_counted() -> None:
     play = Play()
     play.tell("new", sender="coordinator@n2", epoch=5)

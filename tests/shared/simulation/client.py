@@ -351,7 +351,7 @@ class Client:
 
         def answered(message: Any) -> None:
             if isinstance(message, JobChanged):
-                self._world.promises.on_changed(work.key, action)
+                self._world.promises.on_changed(work.key, action, message.record)
             rest()
 
         self.ask(ChangeJob(self.key(), *work.key, action, trigger), answered, rest)

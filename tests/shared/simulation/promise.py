@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from callsheet.actors.messages import Accepted, JobsAdded, Submit
 from callsheet.actors.persistence import store as contract
 from callsheet.actors.persistence.store import Write
-from callsheet.actors.records import End, Run, RunState
+from callsheet.actors.records import End, JobRecord, Run, RunState
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -62,16 +62,17 @@ class Promises:
             self._world.referee.fail("15", f"the cancel of run {run_id} was acknowledged as {state}, and is not stored")
         self.cancelled.add(run_id)
 
-    def on_changed(self, key: tuple[str, str], action: str) -> None:
-        """A change of a job was acknowledged."""
+    def on_changed(self, key: tuple[str, str], action: str, told: JobRecord) -> None:
+        """A change of a job was acknowledged; on the way of the answer one that was removed may have been declared anew."""
         record = self._world.disk.tables.jobs[key]
         status = record.state.status
         wanted = {"pause": ("paused",), "remove": ("removed",), "resume": ("active", "exhausted")}.get(action)
-        if wanted is not None and status not in wanted:
+        is_anew = action == "remove" and record.job.version > told.job.version
+        if wanted is not None and status not in wanted and not is_anew:
             self._world.referee.fail("15", f"{action} of {key} was acknowledged; the job is {status}")
         if action in ("pause", "remove"):
             self.held[key] = f"{action}d" if action == "remove" else "paused"
-            self._removed[key] = record.job.version
+            self._removed[key] = told.job.version
         if action == "pause":
             self._judge_waiting(key)
 
