@@ -348,10 +348,11 @@ class Client:
             self._world.maybe_removed.add(work.key)
         self._busy.add(work.number)
         rest = partial(self._rest, {work.number}, lambda: None)
+        asked_at = self._world.time.now
 
         def answered(message: Any) -> None:
             if isinstance(message, JobChanged):
-                self._world.promises.on_changed(work.key, action, message.record)
+                self._world.promises.on_changed(work.key, action, asked_at)
             rest()
 
         self.ask(ChangeJob(self.key(), *work.key, action, trigger), answered, rest)

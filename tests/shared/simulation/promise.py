@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from callsheet.actors.messages import Accepted, JobsAdded, Submit
 from callsheet.actors.persistence import store as contract
 from callsheet.actors.persistence.store import Write
-from callsheet.actors.records import End, JobRecord, Run, RunState
+from callsheet.actors.records import End, Run, RunState
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -21,6 +21,7 @@ class Promises:
         self.cancelled: set[int] = set()
         self.held: dict[tuple[str, str], str] = {}
         self._removed: dict[tuple[str, str], int] = {}
+        self._gone: dict[tuple[str, str], tuple[int, int]] = {}
         self.accepted: dict[int, str] = {}
         self._by_key: dict[str, tuple[int, ...]] = {}
         self._by_token: dict[tuple[str, str], int] = {}
@@ -62,17 +63,27 @@ class Promises:
             self._world.referee.fail("15", f"the cancel of run {run_id} was acknowledged as {state}, and is not stored")
         self.cancelled.add(run_id)
 
-    def on_changed(self, key: tuple[str, str], action: str, told: JobRecord) -> None:
-        """A change of a job was acknowledged; on the way of the answer one that was removed may have been declared anew."""
+    def on_stored(self, writes: tuple[Write, ...]) -> None:
+        """Changes are stored: note which version of a job was removed, and when."""
+        for write in writes:
+            if isinstance(write, contract.SetJobStatus) and write.status == "removed":
+                self._gone[write.tenant, write.job] = (write.version, self._world.time.now)
+
+    def on_changed(self, key: tuple[str, str], action: str, asked_at: int) -> None:
+        """A change of a job was acknowledged.
+
+        One that was removed may have been declared anew while the answer, or its repetition, was on its way.
+        """
         record = self._world.disk.tables.jobs[key]
-        status = record.state.status
+        status, version = record.state.status, record.job.version
         wanted = {"pause": ("paused",), "remove": ("removed",), "resume": ("active", "exhausted")}.get(action)
-        is_anew = action == "remove" and record.job.version > told.job.version
+        removed, removed_at = self._gone.get(key, (version, 0))
+        is_anew = action == "remove" and removed_at >= asked_at and version > removed
         if wanted is not None and status not in wanted and not is_anew:
             self._world.referee.fail("15", f"{action} of {key} was acknowledged; the job is {status}")
         if action in ("pause", "remove"):
             self.held[key] = f"{action}d" if action == "remove" else "paused"
-            self._removed[key] = told.job.version
+            self._removed[key] = removed
         if action == "pause":
             self._judge_waiting(key)
 

@@ -118,6 +118,7 @@ class Referee:
             for judgement in judgements:
                 judgement()
             self._judge_slots(writes, before)
+            self._world.promises.on_stored(writes)
 
         return after
 
