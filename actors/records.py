@@ -138,7 +138,8 @@ class JobState(Struct, frozen=True, kw_only=True):
     """What changes about a job: rewritten with every slot that was decided.
 
     `mark` is the high-water mark: every slot up to it has its decision. `fires` counts the slots that fired.
-    `next_due` is when the clock must look at the job again, None when never.
+    `next_due` is when the clock must look at the job again, None when never. `removed` is the last version that was removed, 0 for
+    none: runs of it and of those before it begin no more, also when the job has been declared anew since.
     """
 
     tenant: str
@@ -148,6 +149,7 @@ class JobState(Struct, frozen=True, kw_only=True):
     mark: int
     fires: int = 0
     next_due: int | None = None
+    removed: int = 0
 
 
 class JobRecord(Struct, frozen=True):

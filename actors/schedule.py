@@ -84,6 +84,7 @@ def first_state(job: Job, before: JobState | None = None) -> JobState:
         status="exhausted" if never else "active",
         mark=mark,
         next_due=None if slot is None else slot.due,
+        removed=0 if before is None else before.removed,
     )
 
 

@@ -30,12 +30,15 @@ class Hooks:
         assert job.hook is not None
         if job in self._hooks.get(job.hook.moment, ()):
             return
-        self.drop(job.key)
+        self.drop(job.key, job.version)
         self._hooks.setdefault(job.hook.moment, []).append(job)
 
-    def drop(self, key: tuple[str, str]) -> None:
-        """Take a hook out of force; none is no error."""
-        kept = {moment: [job for job in jobs if job.key != key] for moment, jobs in self._hooks.items()}
+    def drop(self, key: tuple[str, str], version: int) -> None:
+        """Take a hook out of force, up to this version of it; none is no error."""
+        kept = {
+            moment: [job for job in jobs if job.key != key or job.version > version]
+            for moment, jobs in self._hooks.items()
+        }
         self._hooks = {moment: jobs for moment, jobs in kept.items() if jobs}
 
     def matching(self, moment: HookMoment, job: Job) -> list[Job]:

@@ -106,8 +106,7 @@ class Rebuild:
             case "jobs":
                 there: tuple[JobRecord, ...] = message.rows
                 for record in there:
-                    if record.state.status == "removed":
-                        self._reign.removed[record.job.key] = record.job.version
+                    self._reign.remove(record.job.key, record.state.removed)
                 self._asked += MAX_PAGE
                 self.step = "jobs" if self._unasked() else "stock"
             case _:

@@ -125,13 +125,18 @@ class Reign:
         else:
             needs = self.places.needs(live.job)
             if needs.target and live.state is not RunState.PARKED and self.places.nobody_knows(needs.target):
-                self.park(live, f"no node knows the function {needs.target!r}; declare it where it is to run", now)
+                self.park(live, _unknown(needs.target), now)
                 return
             self._stay(live, RunState.READY, self.places.lack(needs) or reason, now + AUDIT_US)
             deadline = live.job.start_deadline_us
             if deadline is not None and not live.attempts and not live.crashes:
                 self.look(max(live.run.created_at, live.run.not_before) + deadline, "start_deadline", live)
             self.book.ready.push(live, now, needs)
+
+    def remove(self, job: tuple[str, str], version: int) -> None:
+        """Let nothing of a job begin any more up to this version, which was removed; 0 says that none was."""
+        if version > self.removed.get(job, 0):
+            self.removed[job] = version
 
     def is_removed(self, live: Live) -> bool:
         """Tell whether the job of a run was removed; one that was declared anew has another version."""
@@ -155,6 +160,13 @@ class Reign:
         self.book.parked[live.run.run_id] = live
         self.batch.conditions.append(Condition(live.run.run_id, RunState.PARKED, now, reason))
         self.note(now, "run_parked", live.run, reason, level="warning")
+
+    def park_unknown(self, now: int) -> None:
+        """Put aside what stands ready for a function that no node knows any more."""
+        for needs in self.book.ready.with_target():
+            if self.places.nobody_knows(needs.target):
+                while (live := self.book.ready.pop(needs)) is not None:
+                    self.park(live, _unknown(needs.target), now)
 
     def unpark(self, live: Live, now: int, why: str) -> None:
         """Try a run again that was put aside."""
@@ -259,3 +271,7 @@ class Reign:
         if mark - self._settled >= SETTLED_STEP:
             self._settled = mark
             self.batch.settled = mark
+
+
+def _unknown(target: str) -> str:
+    return f"no node knows the function {target!r}; declare it where it is to run"

@@ -115,34 +115,28 @@ class Requests:
         """Start nothing more of a job: what was handed out and has not begun is fetched back before the answer."""
         reign = self._reign
         key = (message.tenant, message.job)
-        if not message.held:
+        reign.remove(key, message.removed)
+        reign.hooks.drop(key, message.removed)
+        if message.held:
+            reign.held.add(key)
+        else:
             reign.held.discard(key)
             reign.note_mark(key, message.mark)
             for live in reign.book.held.pop(key, ()):
                 if live.state is RunState.READY and reign.book.live.get(live.run.run_id) is live:
                     reign.make_ready(live, turn.now)
-            turn.reply(JobHeld(message.key))
-            return
-        if not message.removed:
-            reign.held.add(key)
-        else:
-            reign.held.discard(key)
-            reign.book.held.pop(key, None)
-            reign.removed[key] = message.version
-            reign.hooks.drop(key)
-        runs = list(reign.book.by_job.get(key, {}).values())
-        if message.removed:
-            for live in runs:
-                # the end of one may have ended another that stood behind it
-                if live.fence == 0 and live.run.run_id in reign.book.live:
-                    reign.end(live, RunState.CANCELLED, turn.now, reason="its job was removed")
-        self._fetch_back(message, [live for live in runs if live.fence and not live.begun], turn)
+        stopped = [live for live in reign.book.by_job.get(key, {}).values() if message.held or reign.is_removed(live)]
+        for live in stopped:
+            # the end of one may have ended another that stood behind it
+            if live.fence == 0 and reign.is_removed(live) and live.run.run_id in reign.book.live:
+                reign.end(live, RunState.CANCELLED, turn.now, reason="its job was removed")
+        self._fetch_back(message, [live for live in stopped if live.fence and not live.begun], turn)
 
     def _fetch_back(self, message: HoldJob, lives: list[Live], turn: Turn) -> None:
         job = (message.tenant, message.job)
         by_place: dict[Place, list[int]] = {}
         for live in lives:
-            if message.removed and live.state is RunState.CLAIMED:
+            if live.state is RunState.CLAIMED and self._reign.is_removed(live):
                 live.move(RunState.CANCELLING, "its job was removed")
                 self._reign.batch.conditions.append(
                     Condition(live.run.run_id, RunState.CANCELLING, turn.now, live.reason)
@@ -189,8 +183,9 @@ class Requests:
             return
         for record in message.records:
             job = record.job
+            self._reign.remove(job.key, record.state.removed)
+            self._reign.hooks.drop(job.key, record.state.removed)
             if record.state.status == "removed":
-                self._reign.hooks.drop(job.key)
                 continue
             if job.hook is not None:
                 self._reign.hooks.put(job)

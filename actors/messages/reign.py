@@ -47,18 +47,18 @@ class JobEnded(Struct, frozen=True, tag="job_ended"):
 
 
 class HoldJob(Struct, frozen=True, tag="hold_job"):
-    """Start nothing more of this job (`held`), or go on; `removed` cancels what has not begun. Said until `JobHeld(key)`.
+    """Start nothing more of this job (`held`), or go on. Said until `JobHeld(key)`.
 
-    `version` is that of a removed job: when it is declared anew, runs of its next version begin. `mark` is that of a job that
-    goes on: up to there all slots are decided, also one that is still on its way from the clock.
+    Of a job that was removed what has not begun is cancelled, up to version `removed`; when it is declared anew, runs of its next
+    version begin. `mark` is that of a job that goes on: up to there all slots are decided, also one that is still on its way
+    from the clock.
     """
 
     key: str
     tenant: str
     job: str
     held: bool
-    removed: bool = False
-    version: int = 0
+    removed: int = 0
     mark: int = 0
 
 

@@ -79,14 +79,17 @@ class InsertJob(Struct, frozen=True, tag="insert_job"):
 
 
 class PutJob(Struct, frozen=True, tag="put_job"):
-    """Write a new version of a job's definition and its state; a mark that is there and greater stays."""
+    """Write a new version of a job's definition and its state; a mark that is there and greater stays, and so does `removed`."""
 
     job: Job
     state: JobState
 
 
 class SetJobStatus(Struct, frozen=True, tag="set_job_status"):
-    """Write a job's status; None or another version there: nothing is done. What the clock writes (`AdvanceJob`) stays."""
+    """Write a job's status, and of a removed one which version that was.
+
+    None or another version there: nothing is done. What the clock writes (`AdvanceJob`) stays.
+    """
 
     tenant: str
     job: str

@@ -227,7 +227,8 @@ class Definitions:
         match request.action:
             case "pause" | "remove":
                 status: JobStatus = "paused" if request.action == "pause" else "removed"
-                after = JobRecord(job, replace(state, status=status))
+                removed = job.version if status == "removed" else state.removed
+                after = JobRecord(job, replace(state, status=status, removed=removed))
                 writes: list[Write] = [SetJobStatus(job.tenant, job.name, job.version, status), event]
             case "resume":
                 after, writes = self._resumed(record, turn.now)
@@ -295,7 +296,7 @@ class Definitions:
 
     def _hold(self, client: Address, request: ChangeJob, after: JobRecord, turn: Turn) -> None:
         """Have the coordinator start nothing more of a job, or go on with it; then its client is answered."""
-        job, status = after.job, after.state.status
+        job, state = after.job, after.state
 
         def then(turn: Turn) -> None:
             turn.send(client, JobChanged(request.key, after))
@@ -307,10 +308,9 @@ class Definitions:
                 f"hold/{self._errands.next()}",
                 job.tenant,
                 job.name,
-                held=status in ("paused", "removed"),
-                removed=status == "removed",
-                version=job.version,
-                mark=after.state.mark,
+                held=state.status == "paused",
+                removed=state.removed,
+                mark=state.mark,
             ),
             then,
             turn,

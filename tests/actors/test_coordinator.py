@@ -17,7 +17,6 @@ from callsheet.actors.messages import (
     Draft,
     DueSlot,
     HoldJob,
-    JobHeld,
     KnowJobs,
     MarksRead,
     Recorded,
@@ -33,7 +32,6 @@ from callsheet.actors.messages import (
     TimerFired,
     Unblock,
     WatchLive,
-    Withdraw,
 )
 from callsheet.actors.persistence.store import (
     AddAttempts,
@@ -44,9 +42,16 @@ from callsheet.actors.persistence.store import (
     AdvanceJob,
     Committed,
 )
-from callsheet.actors.records import ClaimEntry, Decision, ErrorInfo, Hook, Job, LiveRun, Retry, Run, RunState
+from callsheet.actors.records import (
+    Decision,
+    ErrorInfo,
+    Hook,
+    Job,
+    Retry,
+    RunState,
+)
 from callsheet.triggers import DecisionKind
-from support.actors import MINUTE, NOW, SECOND, Leader, make_job, make_record
+from support.actors import MINUTE, NOW, SECOND, Leader, live_row, make_job, make_record
 
 ERROR = ErrorInfo("builtins.ValueError", ("builtins.Exception",), "no", "")
 
@@ -217,23 +222,6 @@ def test_a_cancel_of_a_running_run_is_stored_before_it_is_asked_to_stop() -> Non
     assert states(leader) == ["CANCELLED"]
 
 
-def test_a_pause_is_acknowledged_after_what_had_not_begun_was_fetched_back() -> None:
-    leader = Leader()
-    leader.admit(draft())
-    leader.tell(HoldJob("h", "t", "work", held=True), sender="registry")
-    assert [message for message in leader.out if isinstance(message, Withdraw)]
-    assert not [message for message in leader.out if isinstance(message, JobHeld)]
-
-
-def test_a_paused_job_keeps_its_runs_until_it_is_resumed() -> None:
-    leader = Leader()
-    leader.tell(HoldJob("h", "t", "work", held=True), sender="registry")
-    leader.admit(draft())
-    assert leader.assigned() == []
-    leader.tell(HoldJob("g", "t", "work", held=False), sender="registry")
-    assert len(leader.assigned()) == 1
-
-
 def test_a_slot_that_comes_while_its_job_is_paused_is_left_to_who_lets_it_go_on() -> None:
     leader = Leader()
     job = make_job()
@@ -354,17 +342,6 @@ def test_the_hooks_before_a_run_that_was_there_by_its_key_are_cancelled() -> Non
     leader.tell(Saved(held.key, Committed(tokens=((asked.run_id, replace(asked, run_id=99)),))), sender="persistence")
     assert leader.assigned() == []
     assert [(end.run_id, end.state) for end in leader.written(AddEnds, "ends")] == [(hook.run_id, RunState.CANCELLED)]
-
-
-def live_row(run_id: int, *, claim: bool, by: str = "dead", waits_until: int = 0) -> LiveRun:
-    run = Run(run_id, "t", "work", 1, "submit", None, "", NOW, NOW, 0, b"")
-    return LiveRun(
-        run,
-        next_at=waits_until,
-        claim=ClaimEntry(run_id, 1, 90 + run_id) if claim else None,
-        claimed_by="n",
-        incarnation=by,
-    )
 
 
 def test_a_new_leader_settles_the_claims_of_the_dead_by_their_marks() -> None:

@@ -5,17 +5,38 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from callsheet.actors.actor import REGISTRY, Send
-from callsheet.actors.messages import Draft, HoldJob, JobHeld, KnowJobs, Noted, Withdraw, Withdrawn
-from callsheet.actors.records import Hook, JobRecord
-from support.actors import Leader, make_job, make_record
+from callsheet.actors.messages import (
+    Draft,
+    HoldJob,
+    JobHeld,
+    KnowJobs,
+    MarksRead,
+    Noted,
+    StockTaken,
+    Withdraw,
+    Withdrawn,
+)
+from callsheet.actors.persistence.store import AddEnds, AddRuns
+from callsheet.actors.records import ErrorInfo, Hook, Job, JobRecord, Retry, RunState
+from support.actors import Leader, live_row, make_job, make_record
+
+ERROR = ErrorInfo("builtins.ValueError", ("builtins.Exception",), "no", "")
 
 FIRST = make_record(make_job("first", hook=Hook(moment="before")))
-GONE = JobRecord(FIRST.job, replace(FIRST.state, status="removed"))
+GONE = JobRecord(FIRST.job, replace(FIRST.state, status="removed", removed=1))
+
+
+def draft(job: Job | None = None) -> Draft:
+    return Draft(job or make_job(), "submit", None, "")
+
+
+def ends(leader: Leader) -> list[tuple[int, RunState]]:
+    return [(end.run_id, end.state) for end in leader.written(AddEnds, "ends")]
 
 
 def ordered(leader: Leader) -> list[str]:
     """The jobs whose runs are ordered when a run is submitted."""
-    leader.admit(Draft(make_job(), "submit", None, ""))
+    leader.admit(draft())
     return [order.job for order in leader.assigned()]
 
 
@@ -53,3 +74,54 @@ def test_a_hold_that_is_asked_for_again_while_it_is_under_way_is_answered_when_a
     leader.tell(Withdrawn("h", (), incarnation=withdraw.incarnation), sender="executor")
 
     assert [message.key for message in leader.out if isinstance(message, JobHeld)] == ["h"]
+
+
+def test_a_pause_is_acknowledged_after_what_had_not_begun_was_fetched_back() -> None:
+    leader = Leader()
+    leader.admit(draft())
+    leader.tell(HoldJob("h", "t", "work", held=True), sender="registry")
+    assert [message for message in leader.out if isinstance(message, Withdraw)]
+    assert not [message for message in leader.out if isinstance(message, JobHeld)]
+
+
+def test_a_paused_job_keeps_its_runs_until_it_is_resumed() -> None:
+    leader = Leader()
+    leader.tell(HoldJob("h", "t", "work", held=True), sender="registry")
+    leader.admit(draft())
+    assert leader.assigned() == []
+    leader.tell(HoldJob("g", "t", "work", held=False), sender="registry")
+    assert len(leader.assigned()) == 1
+
+
+def test_a_new_leader_begins_nothing_of_a_version_that_was_removed_though_the_job_is_declared_anew() -> None:
+    anew = make_record(make_job(version=2))
+    removed = JobRecord(anew.job, replace(anew.state, removed=1))
+    crashed = StockTaken(1, "n", "i", (), (MarksRead("dead", readable=True, fences=(), dead=True),))
+    leader = Leader((live_row(1, claim=False), live_row(2, claim=True)), crashed, jobs=(removed,))
+    assert ends(leader) == [
+        (1, RunState.CANCELLED),
+        (2, RunState.CANCELLED),
+    ]
+    leader.admit(draft(make_job(version=2)))
+    assert len(leader.assigned()) == 1
+
+
+def test_what_was_removed_is_known_from_what_is_said_of_the_job_when_it_is_declared_anew() -> None:
+    leader = Leader()
+    leader.admit(draft(make_job(retry=Retry(attempts=3, delay_us=0))))
+    anew = make_record(make_job(version=2))
+    leader.tell(KnowJobs(1, 1, (JobRecord(anew.job, replace(anew.state, removed=1)),)), sender="registry")
+    leader.end(leader.assigned()[0], "failed", error=ERROR)
+    assert ends(leader) == [(1, RunState.CANCELLED)]
+
+
+def test_a_removal_that_is_said_late_leaves_what_was_declared_since() -> None:
+    leader = Leader(thread=1)
+    hook = make_record(make_job("work", version=2, hook=Hook(moment="after")))
+    leader.tell(KnowJobs(1, 1, (hook,)), sender="registry")
+    leader.admit(draft(make_job("busy")))
+    leader.admit(draft(make_job(version=1)), draft(make_job(version=2)), key="2")
+    leader.tell(HoldJob("h", "t", "work", held=False, removed=1), sender="registry")
+    assert ends(leader) == [(2, RunState.CANCELLED)]
+    assert [message.key for message in leader.out if isinstance(message, JobHeld)] == ["h"]
+    assert [run.run_id for run in leader.written(AddRuns, "runs") if run.cause == "hook"] == [4], "it is in force still"

@@ -99,6 +99,25 @@ def test_a_changed_definition_keeps_the_trigger_and_its_mark() -> None:
     assert (put.job.version, put.job.anchor, put.state.mark) == (2, NOW, there.state.mark)
 
 
+def test_a_job_that_is_declared_after_its_removal_tells_which_version_that_was() -> None:
+    there = make_record(make_job(version=3))
+    desk = Desk(JobRecord(there.job, replace(there.state, status="removed", removed=3)))
+    out = add(desk, make_job())
+    (put, _) = desk.saves[0].writes
+    assert isinstance(put, PutJob)
+    assert (put.job.version, put.state.status, put.state.removed) == (4, "active", 3)
+    assert [it.state.removed for to, said in desk.told if to == COORDINATOR for it in said.records] == [3]
+    assert only(out, JobsAdded).changed == 1
+
+
+def test_a_removal_that_is_asked_for_again_stops_what_is_left_of_the_removed_version_alone() -> None:
+    there = make_record(make_job(version=4))
+    desk = Desk(JobRecord(there.job, replace(there.state, removed=3)))
+    desk.receipts["c"] = Receipt("c", NOW)
+    held = only(desk.tell(ChangeJob("c", "t", "work", "remove", epoch=-1)), HoldJob)
+    assert (held.held, held.removed) == (False, 3)
+
+
 def test_a_changed_trigger_never_judges_the_past() -> None:
     desk = Desk(make_record(make_job(trigger=every(60))))
     add(desk, make_job(trigger=every(30)), now=NOW + 10 * MINUTE)
@@ -217,7 +236,7 @@ def test_a_removed_job_is_gone_for_submissions_and_for_dependencies() -> None:
     desk = Desk(make_record(make_job()))
     out = desk.tell(ChangeJob("c", "t", "work", "remove"))
     assert desk.learned(DEPENDENCIES) == desk.learned(CLOCK) == desk.learned(COORDINATOR) == [("work", "removed")]
-    assert only(out, HoldJob).removed
+    assert only(out, HoldJob).removed == 1
     assert only(desk.tell(Submit("s", "t", (SubmitItem("work"),))), RequestRejected).code == "unknown_job"
 
 

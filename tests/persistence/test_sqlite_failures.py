@@ -236,7 +236,7 @@ def test_rows_of_an_older_epoch_are_refused_by_the_file_itself(tmp_path: Path) -
     with closing(sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)) as other:
         for statement in (
             "INSERT INTO claims VALUES (1, 'n', 'i', 1, 5, 1, 1, 1, x'90')",
-            "INSERT INTO jobs VALUES ('default', 'x', 1, 'active', 0, 0, NULL, 0, 1)",
+            "INSERT INTO jobs VALUES ('default', 'x', 1, 'active', 0, 0, NULL, 0, 1, 0)",
             "UPDATE jobs SET mark = 9, epoch = 1",
         ):
             with pytest.raises(sqlite3.IntegrityError, match="an older epoch writes"):

@@ -196,6 +196,19 @@ def test_a_file_of_version_1_is_read(tmp_path: Path) -> None:
     store.close()
 
 
+def test_what_was_removed_in_a_file_of_version_1_is_known_as_removed(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    make(path, VERSION_1.read_text() + "UPDATE lease SET epoch = 9; UPDATE jobs SET status = 'removed', epoch = 9;")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE lease SET epoch = 10")
+        connection.commit()
+    store = SQLiteStore(path)
+    store.open()
+    [record] = store.read(GetJobs((("default", "nightly"),)))
+    assert record.state.removed == record.state.version > 0
+    store.close()
+
+
 def test_the_file_of_version_1_has_the_tables_of_version_1(tmp_path: Path) -> None:
     make(tmp_path / "old.db", VERSION_1.read_text())
     new = SQLiteStore(tmp_path / "new.db", migrations=MIGRATIONS[:1])
@@ -207,12 +220,12 @@ def test_the_file_of_version_1_has_the_tables_of_version_1(tmp_path: Path) -> No
 def test_a_migration_brings_the_content_along(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     make(path, VERSION_1.read_text())
-    steps = (MIGRATIONS[0], ("ALTER TABLE jobs ADD COLUMN note TEXT", "UPDATE jobs SET note = 'seen'"))
+    steps = (*MIGRATIONS, ("ALTER TABLE jobs ADD COLUMN note TEXT", "UPDATE jobs SET note = 'seen'"))
     store = SQLiteStore(path, migrations=steps)
     store.open()
     assert len(store.read(GetJobs((("default", "nightly"),)))) == 1
     store.close()
-    assert header(path) == (APPLICATION_ID, 2)
+    assert header(path) == (APPLICATION_ID, len(steps))
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT DISTINCT note FROM jobs").fetchall() == [("seen",)]
     with pytest.raises(StoreTooNew):

@@ -179,12 +179,18 @@ class MemoryStore:
                     self._put_job(write.job, write.state)
             case contract.PutJob():
                 there = self._tables.jobs.get(write.job.key)
-                mark = write.state.mark if there is None else max(there.state.mark, write.state.mark)
-                self._put_job(write.job, msgspec.structs.replace(write.state, mark=mark))
+                state = write.state
+                if there is not None:
+                    mark, removed = max(there.state.mark, state.mark), max(there.state.removed, state.removed)
+                    state = msgspec.structs.replace(state, mark=mark, removed=removed)
+                self._put_job(write.job, state)
             case contract.SetJobStatus():
                 record = self._tables.jobs.get((write.tenant, write.job))
                 if record is not None and record.state.version == write.version:
-                    self._put_job(record.job, msgspec.structs.replace(record.state, status=write.status))
+                    removed = write.version if write.status == "removed" else record.state.removed
+                    self._put_job(
+                        record.job, msgspec.structs.replace(record.state, status=write.status, removed=removed)
+                    )
             case contract.AddAttempts():
                 self._add_attempts(write.attempts)
             case contract.PutConditions():
@@ -233,6 +239,7 @@ class MemoryStore:
             mark=write.mark,
             fires=old.fires if write.fires is None else write.fires,
             next_due=write.next_due,
+            removed=old.removed,
         )
         self._put_job(record.job, state)
 

@@ -41,7 +41,7 @@ END_COLUMNS: Final = (
 ATTEMPT_COLUMNS: Final = (
     "run_id, attempt, fence, node, outcome, started_at, ended_at, attempts, crashes, next_at, error, logs"
 )
-STATE_COLUMNS: Final = "j.tenant, j.name, j.version, j.status, j.mark, j.fires, j.next_due"
+STATE_COLUMNS: Final = "j.tenant, j.name, j.version, j.status, j.mark, j.fires, j.next_due, j.removed"
 DECISION_COLUMNS: Final = "tenant, job, slot, last, count, kind, at, run_id, coalesced_into"
 RUN_WIDTH: Final = 13
 
@@ -136,6 +136,7 @@ def job_row(job: Job, state: JobState, epoch: int) -> Row:
         state.mark,
         state.fires,
         "" if state.next_due is None else state.next_due,
+        state.removed,
         int(bool(job.after) or job.hook is not None),
         epoch,
     )
@@ -193,9 +194,16 @@ def to_decision(row: Row) -> Decision:
 
 def to_job_record(row: Row) -> JobRecord:
     """The job that stands in STATE_COLUMNS and its packed definition."""
-    tenant, name, version, status, mark, fires, next_due, packed = row
+    tenant, name, version, status, mark, fires, next_due, removed, packed = row
     state = JobState(
-        tenant=tenant, name=name, version=version, status=status, mark=mark, fires=fires, next_due=next_due
+        tenant=tenant,
+        name=name,
+        version=version,
+        status=status,
+        mark=mark,
+        fires=fires,
+        next_due=next_due,
+        removed=removed,
     )
     return JobRecord(unpack_record(packed, Job), state)
 

@@ -183,7 +183,13 @@ _RECEIPTS: Final[Migration] = (
 )
 """Changes of jobs are remembered by the keys of the requests, as submissions are."""
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_FIRST, _RECEIPTS)
+_REMOVED: Final[Migration] = (
+    "ALTER TABLE jobs ADD COLUMN removed INTEGER NOT NULL DEFAULT 0",
+    "UPDATE jobs SET removed = version, epoch = (SELECT epoch FROM lease WHERE name = 'leader') WHERE status = 'removed'",
+)
+"""Which version of a job was removed is known also when the job has been declared anew."""
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (_FIRST, _RECEIPTS, _REMOVED)
 """The n-th brings a file from version n-1 to n."""
 
 

@@ -113,11 +113,11 @@ _ADD_EVENTS: Final = _Statement(
 )
 _PUT_DEFINITIONS: Final = _plain("definitions", 4, verb="INSERT OR REPLACE")
 _PUT_JOBS: Final = _Statement(
-    "INSERT INTO jobs (tenant, name, version, status, mark, fires, next_due, linked, epoch) VALUES",
-    f"(?, ?, ?, ?, ?, ?, {_NUMBER}, ?, ?)",
+    "INSERT INTO jobs (tenant, name, version, status, mark, fires, next_due, removed, linked, epoch) VALUES",
+    f"(?, ?, ?, ?, ?, ?, {_NUMBER}, ?, ?, ?)",
     "ON CONFLICT (tenant, name) DO UPDATE SET version = excluded.version, status = excluded.status, "
-    "mark = max(mark, excluded.mark), fires = excluded.fires, next_due = excluded.next_due, linked = excluded.linked, "
-    "epoch = excluded.epoch",
+    "mark = max(mark, excluded.mark), fires = excluded.fires, next_due = excluded.next_due, "
+    "removed = max(removed, excluded.removed), linked = excluded.linked, epoch = excluded.epoch",
 )
 _ADVANCE_JOBS: Final = _Statement(
     "WITH new (tenant, name, version, mark, fires, next_due, exhausted, epoch) AS (VALUES",
@@ -128,7 +128,10 @@ _ADVANCE_JOBS: Final = _Statement(
     "status = iif(jobs.version = new.version AND new.exhausted AND jobs.status = 'active', 'exhausted', jobs.status) FROM new "
     "WHERE jobs.tenant = new.tenant AND jobs.name = new.name AND jobs.version >= new.version AND jobs.mark <= new.mark",
 )
-_SET_STATUS: Final = "UPDATE jobs SET status = ?, epoch = ? WHERE tenant = ? AND name = ? AND version = ?"
+_SET_STATUS: Final = (
+    "UPDATE jobs SET status = ?1, removed = iif(?1 = 'removed', version, removed), epoch = ?2 "
+    "WHERE tenant = ?3 AND name = ?4 AND version = ?5"
+)
 _FIND_JOBS: Final = _Statement(
     "WITH asked (tenant, name) AS (VALUES",
     "(?, ?)",

@@ -94,6 +94,18 @@ def test_a_status_is_set_for_the_version_it_was_meant_for(leader: Leader) -> Non
     assert leader.read(DueJobs(5)) == [record]
 
 
+def test_the_version_that_was_removed_stays_known_when_the_job_is_declared_anew(leader: Leader) -> None:
+    leader.write(insert(a_record("job")), SetJobStatus("default", "job", 1, "removed"))
+    [removed] = leader.read(GetJobs((("default", "job"),)))
+    assert (removed.state.status, removed.state.removed) == ("removed", 1)
+    leader.write(put(a_record("job", version=2)), AdvanceJob("default", "job", 2, 5, 1, 6))
+    leader.write(SetJobStatus("default", "job", 2, "paused"))
+    [anew] = leader.read(GetJobs((("default", "job"),)))
+    assert (anew.state.status, anew.state.version, anew.state.removed) == ("paused", 2, 1)
+    leader.write(SetJobStatus("default", "job", 2, "removed"))
+    assert [record.state.removed for record in leader.read(GetJobs((("default", "job"),)))] == [2]
+
+
 def test_the_mark_moves_on_and_never_back(leader: Leader) -> None:
     record = a_record("job", state={"mark": 10, "fires": 1, "next_due": 20})
     leader.write(insert(record))

@@ -26,7 +26,7 @@ from callsheet.actors.messages import (
     TakeStock,
 )
 from callsheet.actors.persistence.store import Committed, Counters
-from callsheet.actors.records import Job, JobRecord, LiveRun
+from callsheet.actors.records import ClaimEntry, Job, JobRecord, LiveRun, Run
 from callsheet.actors.schedule import first_state
 from callsheet.triggers import Trigger, manual
 
@@ -54,13 +54,16 @@ class Leader:
     revoke something, the test answers.
     """
 
-    def __init__(self, rows: tuple[LiveRun, ...] = (), *stocks: StockTaken, **room: int) -> None:
+    def __init__(
+        self, rows: tuple[LiveRun, ...] = (), *stocks: StockTaken, jobs: tuple[JobRecord, ...] = (), **room: int
+    ) -> None:
         self.coordinator = Coordinator(durable=True)
         self.out: list[Any] = []
         self.sent: list[Send] = []
         self.writes: list[Any] = []
         self.now = NOW
         self._rows = rows
+        self._jobs = jobs
         self._stocks = stocks or (StockTaken(1, "n", "i", (), ()),)
         self.hold_saves = False
         self.held: list[Save] = []
@@ -78,7 +81,7 @@ class Leader:
             message = getattr(effect, "message", None)
             match message:
                 case Read():
-                    rows = {"live": self._rows, "definitions": tuple(_definitions(self._rows))}
+                    rows = {"live": self._rows, "definitions": tuple(_definitions(self._rows)), "jobs": self._jobs}
                     step = message.key.split("/")[2]
                     self.tell(Found(message.key, rows.get(step, ())), sender=PERSISTENCE)
                 case TakeStock():
@@ -124,6 +127,18 @@ def _complete(stock: StockTaken, asked: TakeStock) -> StockTaken:
 def _definitions(rows: tuple[LiveRun, ...]) -> list[Job]:
     names = dict.fromkeys((row.run.tenant, row.run.job, row.run.version) for row in rows)
     return [make_job(name, retry=None) for _, name, _ in names]
+
+
+def live_row(run_id: int, *, claim: bool, by: str = "dead", waits_until: int = 0) -> LiveRun:
+    """A run of `work` as a new leader reads it, claimed by a life of this node or not at all."""
+    run = Run(run_id, "t", "work", 1, "submit", None, "", NOW, NOW, 0, b"")
+    return LiveRun(
+        run,
+        next_at=waits_until,
+        claim=ClaimEntry(run_id, 1, 90 + run_id) if claim else None,
+        claimed_by="n",
+        incarnation=by,
+    )
 
 
 __all__ = ["COORDINATOR", "Leader", "Turn", "deliver", "make_job", "make_record", "sent"]
