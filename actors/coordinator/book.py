@@ -128,6 +128,10 @@ class Ready:
         """The different needs of this kind for which anything may be queued."""
         return [needs for needs in self._lanes if needs.kind == kind]
 
+    def with_target(self) -> list[Needs]:
+        """The different needs that name a function for which anything may be queued."""
+        return [needs for needs in self._lanes if needs.target]
+
     def rank(self, needs: Needs) -> tuple[int, int]:
         """How urgent the most urgent run of these needs is, less is more; something must be queued for them."""
         return min(map(_head, self._lanes[needs].items()))

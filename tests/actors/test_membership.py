@@ -20,6 +20,7 @@ from callsheet.actors.messages import (
     MembersListed,
     NodeDraining,
     NodeStopped,
+    Offer,
     PeerFound,
     Recorded,
     RequestRejected,
@@ -32,7 +33,7 @@ from callsheet.actors.messages import (
     Withdraw,
     Withdrawn,
 )
-from callsheet.actors.persistence.store import AddClaim
+from callsheet.actors.persistence.store import AddClaim, PutConditions
 from callsheet.actors.records import RunState
 from support.actors import NOW, SECOND, Leader
 from support.membership import OTHER, Cluster, draft, ends, outcome
@@ -210,6 +211,39 @@ def test_a_function_that_one_node_does_not_know_is_tried_on_another_and_else_par
     assert len(leader.assigned()) == 2
     leader.offer(knows=5)
     assert len(leader.assigned()) == 3
+
+
+def test_all_runs_of_a_function_that_turns_out_to_be_unknown_still_are_parked_not_the_first_alone() -> None:
+    leader = Leader(thread=1)
+    leader.admit(draft(), draft())
+    for number in range(2):
+        _end_unknown(leader, number, "executor")
+    leader.tell(Offer("n", "i", {"thread": 1}, Capacity(1, 1, 1, 1), knows=5))
+    _end_unknown(leader, 2, "executor")
+    assert len(leader.assigned()) == 3
+    assert _conditions(leader) == {1: "PARKED", 2: "PARKED"}
+
+
+def test_what_waits_for_the_only_node_that_knows_its_function_is_parked_when_that_is_gone() -> None:
+    leader = Cluster(own_room=1, room=0)
+    leader.admit(draft())
+    _end_unknown(leader, 0, "executor")
+    leader.offer(room=1)
+    leader.admit(draft(), key="2")
+    assert [order.run_id for order in leader.assigned()] == [1, 1]
+    leader.be_silent(1)
+    leader.read_marks(leader.assigned()[1].fence, dead=True)
+    assert _conditions(leader) == {2: "PARKED"}
+
+
+def _end_unknown(leader: Leader, number: int, executor: str = OTHER) -> None:
+    order = leader.assigned()[number]
+    unknown = Outcome(order.fence, order.run_id, order.attempt, "unknown_target", 0, NOW)
+    leader.tell(AttemptsEnded("x", (unknown,)), sender=executor)
+
+
+def _conditions(leader: Leader) -> dict[int, str]:
+    return {it.run_id: str(it.state) for it in leader.written(PutConditions, "conditions")}
 
 
 def _node_of(leader: Leader) -> str:
