@@ -294,7 +294,7 @@ class Coordinator:
             self._shutdown.on_alone(turn)
 
     def _set_leaving(self, turn: Turn) -> None:
-        """Say with every heartbeat that this node wants no more work, or wants some again; a leader hands over."""
+        """Let it be known that this node wants no more work, or wants some again; a leader hands over."""
         stopping = self._shutdown.begun
         leaving = self._cordoned or stopping
         if leaving != self._election.leaving:

@@ -107,6 +107,7 @@ class Membership:
         self._told_at = 0
         self._listing = 0
         self._listed: tuple[Member, ...] = ()
+        self._seen: tuple[object, ...] = ()
         self._refused: set[str] = set()
         self.leaving = False
 
@@ -242,9 +243,10 @@ class Membership:
 
     def _list(self) -> None:
         """Give the list of members another number if it has changed."""
-        members = self._members()
-        if members != self._listed:
-            self._listed = members
+        seen = (self.leaving, *((it.incarnation, it.candidate, it.state) for it in self._peers.values()))
+        if seen != self._seen:
+            self._seen = seen
+            self._listed = self._members()
             self._listing += 1
 
     def _members(self) -> tuple[Member, ...]:
