@@ -10,9 +10,12 @@ from ..actors.executor.functions import Function
 from ..actors.records import (
     DEFAULT_MAX_CRASHES,
     DEFAULT_WAIT_DEADLINE_US,
+    LONGEST_US,
     MAX_ARGUMENT_BYTES,
+    MAX_ATTEMPTS,
     MAX_NAME_LENGTH,
     MAX_PRIORITY,
+    MAX_TAGS,
     Command,
     Delivery,
     ExecutorKind,
@@ -20,19 +23,17 @@ from ..actors.records import (
     Overlap,
     Retry,
 )
+from ..actors.requirement import check_labels, check_resources
 from ..data import pack_call
 from ..errors import DefinitionError
 from ..triggers import CatchUp, Manual, Trigger
 from ..triggers.decision import MAX_MAX_CATCHUP
-from .requirement import check_labels, check_resources
 
 Duration = float | timedelta
 Backoff = Callable[[int], Any]
 Retrying = Retry | Backoff | None
 
-MAX_ATTEMPTS: Final = 10_000
-MAX_TAGS: Final = 64
-LARGEST_S: Final = 100 * 365 * 86_400
+LARGEST_S: Final = LONGEST_US // 1_000_000
 
 
 class JobOptions(TypedDict, total=False):

@@ -11,10 +11,10 @@ from msgspec import Struct
 from ..actors.persistence.absent import AbsentStore
 from ..actors.persistence.store import Store
 from ..actors.persistence.urls import open_store
+from ..actors.requirement import check_labels, check_resources
 from ..errors import DefinitionError
 from ..node import NodeOptions
 from .option import check_name, duration_us
-from .requirement import check_labels, check_resources
 from .running import Doors, endpoints_of
 
 DEFAULT_STORE: Final = "sqlite:///callsheet.db"

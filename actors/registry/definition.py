@@ -42,7 +42,7 @@ from ..persistence.store import (
     SetJobStatus,
     Write,
 )
-from ..records import Event, JobRecord, JobStatus, Receipt
+from ..records import Event, Job, JobRecord, JobStatus, Receipt
 from ..schedule import first_state, pass_pause
 from .announcement import Announcements
 from .catalogue import Catalogue
@@ -53,6 +53,10 @@ JobKey = tuple[str, str]
 
 MAX_BEGUN: Final = 10_000
 """Requests whose keys are remembered within a reign; of an older one that comes twice as the first copy nobody knows."""
+
+
+UNUSABLE: Final = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, OSError)
+"""What a trigger of the right shape may make the libraries raise that calendars, zones and rules are read with."""
 
 
 class Definitions:
@@ -119,7 +123,13 @@ class Definitions:
         if refusal is not None:
             turn.send(client, refusal)
             return
-        changes = [compare(job, there.get(job.key), turn.now) for job in request.jobs]
+        changes: list[Change] = []
+        for index, job in enumerate(request.jobs):
+            try:
+                changes.append(compare(job, there.get(job.key), turn.now))
+            except UNUSABLE as error:
+                reject(client, request.key, "impossible", _unusable(job, error), turn, index)
+                return
         writes: list[Write] = [
             InsertJob(it.record.job, it.record.state) if it.kind == "new" else PutJob(it.record.job, it.record.state)
             for it in changes
@@ -236,7 +246,11 @@ class Definitions:
             case "reschedule":
                 assert request.trigger is not None, "the client has checked that there is a trigger"
                 job = replace(job, trigger=request.trigger, anchor=turn.now, version=job.version + 1)
-                after = JobRecord(job, replace(first_state(job, state), fires=0))
+                try:
+                    after = JobRecord(job, replace(first_state(job, state), fires=0))
+                except UNUSABLE as error:
+                    reject(client, request.key, "impossible", _unusable(job, error), turn)
+                    return
                 if state.status == "paused":
                     after = JobRecord(job, replace(after.state, status="paused"))
                 writes = [PutJob(after.job, after.state), event]
@@ -315,3 +329,8 @@ class Definitions:
             then,
             turn,
         )
+
+
+def _unusable(job: Job, error: Exception) -> str:
+    """Say that a trigger is of the right shape and yet cannot be used."""
+    return f"job {job.name!r}: its trigger cannot be used: {type(error).__name__}: {error}"

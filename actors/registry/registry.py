@@ -7,7 +7,8 @@
 
 A change of jobs (AddJobs, ChangeJob) is stored with a receipt under the key of its request. One that may have been carried out
 before, because it was sent again or was meant for another reign, begins with a look for that receipt: if it is there, its client
-is answered as before and nothing is changed, for others may have changed the job since.
+is answered as before and nothing is changed, for others may have changed the job since. What makes no sense in itself is refused
+before anything is asked for it (`sense.py`).
 
 Definitions are kept by name up to a limit; the rest is in the store. A definition that has not changed keeps its trigger's
 anchor and its high-water mark, so a program that says its jobs anew at every start loses nothing and judges nothing twice.
@@ -52,6 +53,7 @@ from .changes import Changes
 from .definition import Definitions
 from .errand import ASK_AGAIN_US, Errands, Request, reject
 from .inquiry import Inquiries
+from .sense import find_fault
 
 Message = (
     Started
@@ -155,6 +157,8 @@ class Registry:
         """Begin a request, unless it must wait."""
         if self._leader:
             reject(client, request.key, "not_leader", f"{self._leader} leads; ask its registry", turn)
+        elif (fault := find_fault(request)) is not None:
+            reject(client, request.key, fault.code, fault.text, turn, fault.index)
         elif not self._loaded:
             self._errands.keep(client, request, turn)
         elif not isinstance(request, AddJobs | ChangeJob) or self._changes.may_begin(client, request, turn.elapsed):

@@ -295,8 +295,8 @@ def test_much_is_said_again_in_portions() -> None:
 def test_when_too_much_is_not_noted_further_changes_wait_and_their_clients_ask_again() -> None:
     desk = Desk()
     desk.deaf = {CLOCK}
-    for number in range(MAX_UNNOTED // 500):
-        assert add(desk, *(make_job(f"job-{number}-{index}", every(60)) for index in range(500)), key=f"k{number}")
+    for number in range(MAX_UNNOTED // 250):
+        assert add(desk, *(make_job(f"job-{number}-{index}", every(60)) for index in range(250)), key=f"k{number}")
     assert add(desk, make_job("one-more", every(60))) == []
     desk.deaf = set()
     again(desk, NOW + SECOND)

@@ -11,7 +11,7 @@ import pytest
 
 from callsheet.actors.persistence.sqlite import SQLiteStore
 from callsheet.actors.persistence.store import AddClaim, AddRuns, GetLiveRuns, GetRuns, ListRuns
-from callsheet.actors.records import Claim, ClaimEntry
+from callsheet.actors.records import Claim, ClaimEntry, Run
 from callsheet.errors import Fenced, StoreError
 from support.stored import Leader, a_record, a_run, insert
 
@@ -256,12 +256,18 @@ def test_a_claim_of_an_older_epoch_in_a_batch_of_the_newer_is_fenced(tmp_path: P
     store.close()
 
 
-def test_a_batch_that_is_no_data_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("run", [a_run(2**63), a_run(2, priority=2**64), a_run(2, job="\udcff")])
+def test_a_value_that_sqlite_cannot_hold_is_refused_with_its_batch_and_later_ones_work(
+    tmp_path: Path, run: Run
+) -> None:
     store = SQLiteStore(tmp_path / "jobs.db")
     store.open()
     leader = Leader(store)
-    with pytest.raises(OverflowError):
-        leader.write(AddRuns((a_run(1), a_run(2**63))))
+    with pytest.raises(StoreError, match="cannot be stored"):
+        leader.write(AddRuns((a_run(1), run)))
+    with pytest.raises(StoreError, match="cannot be stored"):
+        store.read(GetRuns("default", (2**63,)))
     assert store.read(ListRuns(tenant="default")) == []
     leader.write(AddRuns((a_run(1),)))
+    assert [record.run.run_id for record in store.read(GetRuns("default", (1,)))] == [1]
     store.close()

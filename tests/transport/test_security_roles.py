@@ -30,11 +30,10 @@ from callsheet.actors.persistence.store import (
     ListJobs,
     Question,
 )
-from callsheet.actors.records import Cause, Command, Job
+from callsheet.actors.records import Command, Job
 from callsheet.transport.codec import MESSAGES
 from callsheet.transport.security.roles import (
     ACTIONS,
-    CAUSES,
     QUESTIONS,
     ROLES,
     RULES,
@@ -139,12 +138,11 @@ def test_every_field_that_names_tenants_is_there() -> None:
         assert rule.scope in ("none", "all") or rule.scope in {field.name for field in fields(kind)}
 
 
-def test_every_action_has_its_role_and_every_cause_of_a_client_is_one() -> None:
+def test_every_action_has_its_role() -> None:
     [actions] = [field.type for field in fields(ChangeJob) if field.name == "action"]
 
     assert isinstance(actions, inspect.LiteralType)
     assert set(ACTIONS) == set(actions.values)
-    assert set(CAUSES) <= set(get_args(Cause))
 
 
 def test_every_message_of_the_table_is_tried_here() -> None:
@@ -246,16 +244,3 @@ def test_a_tenant_named_like_all_of_them_is_not_all_of_them() -> None:
 
     assert refusal is not None
     assert refusal.reason == "tenant"
-
-
-# ---- contradictions -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "message", [ChangeJob("k", "press", "work", "reschedule"), Submit("k", "press", (), cause="slot")]
-)
-def test_what_no_actor_is_ready_for_is_refused(message: Any) -> None:
-    refusal = judge(who("admin", "*"), REGISTRY, message)
-
-    assert refusal is not None
-    assert refusal.reason == "contradiction"

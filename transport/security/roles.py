@@ -46,7 +46,7 @@ Scope = Literal["tenant", "jobs", "question", "none", "all"]
 """Where a message names its tenants: in its field `tenant`, in each of its `jobs`, in its `question`, or nowhere. `all` is for
 what concerns every tenant."""
 
-Reason = Literal["unknown_key", "revoked", "peer", "recipient", "message", "role", "tenant", "contradiction"]
+Reason = Literal["unknown_key", "revoked", "peer", "recipient", "message", "role", "tenant"]
 """Why somebody was refused, for counting."""
 
 
@@ -127,9 +127,6 @@ QUESTIONS: Final[dict[str, Literal["tenant", "names", "versions"]]] = {
 The others concern all tenants at once, some without a limit; only the cluster's own actors ask them.
 """
 
-CAUSES: Final = ("submit", "trigger")
-"""What a client may give as the cause of a run; the others are decided by the cluster itself."""
-
 
 def judge(principal: Principal, recipient: Address, message: Any) -> Refusal | None:
     """Why this message is refused to whom sent it, None if it is not.
@@ -151,7 +148,7 @@ def judge(principal: Principal, recipient: Address, message: Any) -> Refusal | N
     if not principal.may(role):
         text = f"{_describe(message)} needs the role {role}; the key {principal.name!r} has the role {principal.role}"
         return Refusal("role", text, ",".join(tenants_of(message, rule.scope) or ()))
-    return _judge_tenants(principal, message, rule) or _contradiction(message)
+    return _judge_tenants(principal, message, rule)
 
 
 def _judge_tenants(principal: Principal, message: Any, rule: Rule) -> Refusal | None:
@@ -202,14 +199,3 @@ def _role(message: Any, rule: Rule) -> Role:
 def _describe(message: Any) -> str:
     kind = type(message).__name__
     return f"{kind} ({message.action})" if isinstance(message, ChangeJob) else kind
-
-
-def _contradiction(message: Any) -> Refusal | None:
-    """What is well made and makes no sense: our own clients never send it, and no actor is ready for it."""
-    match message:
-        case ChangeJob(action="reschedule", trigger=None):
-            return Refusal("contradiction", "ChangeJob (reschedule) brings no trigger", message.tenant)
-        case Submit() if message.cause not in CAUSES:
-            text = f"a client submits with the cause {' or '.join(CAUSES)}, not {message.cause}"
-            return Refusal("contradiction", text, message.tenant)
-    return None

@@ -118,8 +118,14 @@ def prepare_log(path: Path) -> None:
         os.close(log)
 
 
-def named(error: sqlite3.Error, path: Path) -> StoreError:
-    """The error of ours that an SQLite error stands for."""
+FAILURES: Final = (sqlite3.Error, OverflowError, UnicodeEncodeError)
+"""What SQLite raises; the last two for a number beyond 64 bits and a text that cannot be written as UTF-8."""
+
+
+def named(error: Exception, path: Path) -> StoreError:
+    """The error of ours that one of `FAILURES` stands for."""
+    if not isinstance(error, sqlite3.Error):
+        return StoreError(f"{path}: a value that cannot be stored ({error}); nothing of this batch was stored")
     code = getattr(error, "sqlite_errorcode", None)
     primary = code & 0xFF if code is not None else None
     name = getattr(error, "sqlite_errorname", "") or type(error).__name__

@@ -19,6 +19,7 @@ from typing import TypeVar
 from ....errors import Fenced, StoreBusy, StoreError, StoreForeign, StoreFull, StoreUnknown
 from .connection import (
     CHECKPOINT_PAGES,
+    FAILURES,
     Synchronous,
     check_version,
     connect_reader,
@@ -124,7 +125,7 @@ class StoreFile:
         """What `work` finds."""
         try:
             return work(self._connection())
-        except sqlite3.Error as error:
+        except FAILURES as error:
             raise named(error, self.path) from error
 
     def transact(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
@@ -140,7 +141,7 @@ class StoreFile:
                 answer = work(connection)
             except BaseException as error:
                 self._roll_back(connection)
-                if isinstance(error, sqlite3.Error):
+                if isinstance(error, FAILURES):
                     raise self._named(error) from error
                 raise
             try:
@@ -232,7 +233,7 @@ class StoreFile:
         self._suspect = True
         return StoreUnknown(f"{self.path}: the commit was cut off ({error}); whether it took effect must be read back")
 
-    def _named(self, error: sqlite3.Error) -> StoreError:
+    def _named(self, error: Exception) -> StoreError:
         if "an older epoch writes" in str(error):
             return Fenced(f"{self.path}: a trigger refused rows of an older epoch")
         return named(error, self.path)

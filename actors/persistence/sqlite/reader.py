@@ -8,7 +8,7 @@ from typing import Any
 
 from ....errors import StoreError, StoreForeign
 from ..store import Lease, Question
-from .connection import check_version, connect_reader, named
+from .connection import FAILURES, check_version, connect_reader, named
 from .queries import answer, read_lease
 from .schema import check_owner
 
@@ -71,7 +71,7 @@ class SQLiteReader:
                 return answer(connection, question)
             finally:
                 connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except FAILURES as error:
             raise named(error, self._path) from error
 
     @property
