@@ -51,8 +51,8 @@ from ..messages import (
 )
 from ..persistence.store import Lease
 from ..records import Event
+from ..reminder import Reminder
 from .audience import Audience
-from .reminder import Reminder
 
 HEARTBEAT_US: Final = 100 * MILLISECOND
 """How often the leader and its members tell each other that they live."""

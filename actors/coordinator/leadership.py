@@ -45,6 +45,7 @@ from ..messages import (
     WatchLive,
     Withdrawn,
 )
+from ..reminder import Reminder
 from .admission import Admission
 from .attempts import Attempts
 from .batch import Batch
@@ -53,7 +54,6 @@ from .followup import Followup
 from .membership import Membership
 from .rebuild import Rebuild, made_runs
 from .reign import AUDIT_US, Reign
-from .reminder import Reminder
 from .request import Requests
 from .rescue import Rescue
 

@@ -29,9 +29,10 @@ from contextlib import suppress
 from typing import Any, Final, Literal, assert_never
 
 from ...errors import Fenced, StoreBusy, StoreError, StoreFull, StoreUnknown
-from ..actor import MILLISECOND, Address, Turn
+from ..actor import MILLISECOND, SECOND, Address, Turn
 from ..messages import (
     Found,
+    Happened,
     LeaseLost,
     LeaseRejected,
     LeaseSeen,
@@ -47,6 +48,8 @@ from ..messages import (
     TimerFired,
     WatchLease,
 )
+from ..records import Event
+from ..reminder import Reminder
 from .store import AddRuns, Committed, GetCounters, InsertJob, Store, Write
 
 REMEMBERED_KEYS: Final = 4_096
@@ -54,6 +57,9 @@ REMEMBERED_KEYS: Final = 4_096
 
 GROUP_WRITES: Final = 20_000
 """Rows, about, that one transaction holds at most; more are written in several."""
+
+REMIND_US: Final = 60 * SECOND
+"""How seldom at last it is said again that something cannot be read."""
 
 IDLE_US: Final = 100 * MILLISECOND
 """After how long without a write the store may put itself in order."""
@@ -76,6 +82,8 @@ class Persistence:
         self._idle_since: int | None = None
         self._saves: list[tuple[Address, Save]] = []
         self._reads: list[tuple[Address, Read]] = []
+        self._unread = ""
+        self._unread_reminder = Reminder(SECOND, REMIND_US)
         self._answered: OrderedDict[tuple[Address, str], Saved | SaveRejected] = OrderedDict()
 
     def receive(self, message: Accepted, turn: Turn) -> None:
@@ -234,8 +242,18 @@ class Persistence:
             rows: list[Any] = self._store.read(read.question)
         except StoreError as error:
             turn.send(sender, ReadRejected(read.key, str(error)))
+            self._report_unread(str(error), turn)
         else:
             turn.send(sender, Found(read.key, tuple(rows)))
+
+    def _report_unread(self, text: str, turn: Turn) -> None:
+        """Say that something could not be read: who asked asks again each second, and a person must know why nothing comes."""
+        if text != self._unread:
+            self._unread = text
+            self._unread_reminder.begin(turn.elapsed)
+        elif not self._unread_reminder.is_due(turn.elapsed):
+            return
+        turn.emit(Happened(Event(turn.now, "read_rejected", text=text), "warning"))
 
 
 def _code(error: StoreError) -> Literal["fenced", "full", "busy", "broken"]:

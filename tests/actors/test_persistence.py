@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from callsheet.actors.actor import SetTimer, deliver, sent
+from callsheet.actors.actor import SECOND, Emit, SetTimer, deliver, sent
 from callsheet.actors.messages import (
     Found,
     LeaseLost,
@@ -12,6 +12,7 @@ from callsheet.actors.messages import (
     LeaseSeen,
     LeaseTaken,
     Read,
+    ReadRejected,
     RenewLease,
     Save,
     Saved,
@@ -64,6 +65,12 @@ class Counting(MemoryStore):
         if self.broken is not None:
             raise self.broken
         return super().lease()
+
+    def read(self, question: Any) -> list[Any]:
+        """Fail where it is broken."""
+        if self.broken is not None:
+            raise self.broken
+        return super().read(question)
 
     def enter(self, holder: str) -> None:
         """Fail where it is broken."""
@@ -135,6 +142,19 @@ def test_full_and_busy_are_told_apart() -> None:
         store.error = error
         (rejected,) = sent(deliver(actor, save(code, run(1)), now=NOW), SaveRejected)
         assert rejected.code == code
+
+
+def test_that_something_cannot_be_read_is_reported_and_ever_more_seldom() -> None:
+    store = Counting()
+    actor = Persistence(store)
+    store.broken = StoreError("job 'a' cannot be read")
+    reported = []
+    for second in range(200):
+        effects = deliver(actor, Read("q", GetRuns("t", (1,))), now=NOW + second * SECOND, sender="clock")
+        assert sent(effects, ReadRejected) == [ReadRejected("q", "job 'a' cannot be read")]
+        reported += [(second, it.event.event.kind) for it in effects if isinstance(it, Emit)]
+    assert reported[:3] == [(0, "read_rejected"), (1, "read_rejected"), (3, "read_rejected")]
+    assert len(reported) < 12
 
 
 @pytest.mark.parametrize("error", [StoreFull("no room"), StoreBusy("locked"), StoreError("broken")], ids=type)

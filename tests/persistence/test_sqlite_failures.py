@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from callsheet.actors.persistence.sqlite import SQLiteStore
-from callsheet.actors.persistence.store import AddClaim, AddRuns, GetLiveRuns, GetRuns, ListRuns
+from callsheet.actors.persistence.store import AddClaim, AddRuns, GetJobs, GetLiveRuns, GetRuns, ListRuns
 from callsheet.actors.records import Claim, ClaimEntry, Run
 from callsheet.errors import Fenced, StoreError
+from callsheet.triggers import cron
 from support.stored import Leader, a_record, a_run, insert
 
 FILL = """
@@ -253,6 +254,20 @@ def test_a_claim_of_an_older_epoch_in_a_batch_of_the_newer_is_fenced(tmp_path: P
     with pytest.raises(Fenced, match="older epoch"):
         leader.write(AddRuns((a_run(1),)), AddClaim(Claim("n", "i", 1, 5, (ClaimEntry(1, 1, 1),))))
     assert store.read(GetRuns("default", (1,))) == []
+    store.close()
+
+
+def test_a_job_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "jobs.db")
+    store.open()
+    Leader(store).write(insert(a_record("nightly", trigger=cron("0 2 * * *", zone="Europe/Berlin"))))
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as other:
+        (packed,) = other.execute("SELECT job FROM definitions").fetchone()
+        packed = packed.replace(b"Europe/Berlin", b"Europe/Nowhre")
+        other.execute("UPDATE definitions SET job = ?", (packed,))
+        other.commit()
+    with pytest.raises(StoreError, match=r"job .nightly. of tenant .default.: .*Europe/Nowhre"):
+        store.read(GetJobs((("default", "nightly"),)))
     store.close()
 
 

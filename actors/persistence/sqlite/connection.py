@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote
 
-from ....errors import StoreBusy, StoreError, StoreForeign, StoreFull
+from ....errors import DecodeError, StoreBusy, StoreError, StoreForeign, StoreFull
 
 Synchronous = Literal["FULL", "NORMAL"]
 
@@ -118,12 +118,16 @@ def prepare_log(path: Path) -> None:
         os.close(log)
 
 
-FAILURES: Final = (sqlite3.Error, OverflowError, UnicodeEncodeError)
-"""What SQLite raises; the last two for a number beyond 64 bits and a text that cannot be written as UTF-8."""
+FAILURES: Final = (sqlite3.Error, OverflowError, UnicodeEncodeError, DecodeError)
+"""What reading and writing may raise: of a number beyond 64 bits, a text that cannot be written as UTF-8, a row that cannot be read."""
 
 
 def named(error: Exception, path: Path) -> StoreError:
     """The error of ours that one of `FAILURES` stands for."""
+    if isinstance(error, DecodeError):
+        return StoreError(
+            f"{path}: what stands there cannot be used here: {error}. Is a time zone missing on this machine?"
+        )
     if not isinstance(error, sqlite3.Error):
         return StoreError(f"{path}: a value that cannot be stored ({error}); nothing of this batch was stored")
     code = getattr(error, "sqlite_errorcode", None)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from ....data import pack_record, unpack_record
+from ....errors import DecodeError
 from ...records import (
     Attempt,
     ClaimEntry,
@@ -205,7 +206,10 @@ def to_job_record(row: Row) -> JobRecord:
         next_due=next_due,
         removed=removed,
     )
-    return JobRecord(unpack_record(packed, Job), state)
+    try:
+        return JobRecord(unpack_record(packed, Job), state)
+    except DecodeError as error:
+        raise DecodeError(f"job {name!r} of tenant {tenant!r}: {error}") from None
 
 
 def to_entries(packed: bytes) -> tuple[ClaimEntry, ...]:
