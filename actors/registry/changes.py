@@ -22,16 +22,29 @@ GIVEN_UP_US: Final = 30 * SECOND
 """After how long a change that has not ended is in nobody's way any more."""
 
 
+MAX_CHANGES: Final = 1_000
+"""Changes in hand and waiting; further ones are dropped, and their clients ask again. Each that ends lets all others try."""
+
+
 class Changes:
     """The changes in hand, and those that wait for them."""
 
     def __init__(self) -> None:
         self._owners: dict[JobKey, tuple[str, int]] = {}
-        self._jobs: dict[str, tuple[JobKey, ...]] = {}
-        self._waiting: dict[str, tuple[Address, Change]] = {}
+        self._in_hand: dict[str, tuple[tuple[JobKey, ...], int]] = {}
+        self._waiting: dict[str, tuple[Address, Change, int]] = {}
 
     def __len__(self) -> int:
-        return len(self._jobs) + len(self._waiting)
+        return len(self._in_hand) + len(self._waiting)
+
+    def is_full(self, elapsed: int) -> bool:
+        """Whether no more changes are taken now. Those that got nowhere, and whose clients have gone, make room."""
+        if len(self) >= MAX_CHANGES:
+            old = elapsed - GIVEN_UP_US
+            for key in [key for key, (_, since) in self._in_hand.items() if since <= old]:
+                self._let_go(key)
+            self._waiting = {key: it for key, it in self._waiting.items() if it[2] > old}
+        return len(self) >= MAX_CHANGES
 
     def may_begin(self, client: Address, change: Change, elapsed: int) -> bool:
         """Tell whether a change may begin now; if not, it waits or is dropped."""
@@ -42,10 +55,10 @@ class Changes:
                 if since and elapsed - since < GOT_NOWHERE_US:
                     return False
             elif elapsed - since < GIVEN_UP_US:
-                self._waiting[change.key] = (client, change)
+                self._waiting[change.key] = (client, change, elapsed)
                 return False
         self._waiting.pop(change.key, None)
-        self._jobs[change.key] = jobs
+        self._in_hand[change.key] = (jobs, elapsed)
         self._owners.update(dict.fromkeys(jobs, (change.key, elapsed)))
         return True
 
@@ -59,11 +72,15 @@ class Changes:
 
     def over(self, key: str) -> list[tuple[Address, Change]]:
         """A change has ended; answers those that waited for it, in order: each is to be asked anew whether it may begin."""
-        for job in self._jobs.pop(key, ()):
+        self._let_go(key)
+        self._waiting.pop(key, None)
+        return [(client, change) for client, change, _ in self._waiting.values()]
+
+    def _let_go(self, key: str) -> None:
+        jobs, _ = self._in_hand.pop(key, ((), 0))
+        for job in jobs:
             if self._owners.get(job, ("", 0))[0] == key:
                 del self._owners[job]
-        self._waiting.pop(key, None)
-        return list(self._waiting.values())
 
 
 def _jobs_of(change: Change) -> tuple[JobKey, ...]:

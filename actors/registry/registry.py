@@ -110,7 +110,7 @@ class Registry:
     def _take(self, message: Message, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
         match message:
             case Submit() | AddJobs() | ChangeJob() | CancelRun() | Query() | Watch():
-                if not self._is_full(message):
+                if not self._is_full(message, turn.elapsed):
                     self._ask(turn.sender, message, turn)
             case Found():
                 if message.key == f"edges/{self._epoch}":
@@ -149,9 +149,11 @@ class Registry:
     def settle(self, turn: Turn) -> None:
         """Nothing is gathered: a client's message is a batch already."""
 
-    def _is_full(self, request: Request) -> bool:
+    def _is_full(self, request: Request, elapsed: int) -> bool:
         """Tell whether a request is dropped for now; its client asks again."""
-        return self._errands.full or (self._announcements.full and isinstance(request, AddJobs | ChangeJob))
+        if isinstance(request, AddJobs | ChangeJob) and (self._announcements.full or self._changes.is_full(elapsed)):
+            return True
+        return self._errands.full
 
     def _ask(self, client: Address, request: Request, turn: Turn) -> None:
         """Begin a request, unless it must wait."""

@@ -16,13 +16,14 @@ from callsheet.actors.messages import (
     JobChanged,
     JobsAdded,
     Lead,
+    Query,
     Read,
     RequestRejected,
     TimerFired,
 )
-from callsheet.actors.persistence.store import AddReceipts, GetReceipts
+from callsheet.actors.persistence.store import AddReceipts, GetJobs, GetReceipts
 from callsheet.actors.records import JobRecord, Receipt
-from callsheet.actors.registry.changes import GIVEN_UP_US, GOT_NOWHERE_US
+from callsheet.actors.registry.changes import GIVEN_UP_US, GOT_NOWHERE_US, MAX_CHANGES, Changes
 from callsheet.actors.registry.registry import Registry
 from callsheet.triggers import every
 from support.actors import NOW, SECOND, make_job, make_record
@@ -145,3 +146,23 @@ def test_what_was_read_for_a_change_whose_job_another_took_over_is_not_written_b
     other = AddJobs("k", (make_job(),), epoch=1)
     assert len(sent(deliver(registry, other, now=NOW, elapsed=later, sender=CLIENT), Read)) == 1
     assert deliver(registry, Found(stuck.key, (make_record(make_job()),)), now=NOW, elapsed=later) == []
+
+
+def test_changes_that_wait_for_one_job_are_limited_and_those_that_got_nowhere_make_room() -> None:
+    changes = Changes()
+    for number in range(MAX_CHANGES):
+        assert not changes.is_full(number)
+        assert changes.may_begin(CLIENT, ChangeJob(f"c{number}", "t", "work", "pause"), number) is (number == 0)
+    assert changes.is_full(MAX_CHANGES)
+    assert not changes.is_full(GIVEN_UP_US + 1)
+    assert len(changes) == MAX_CHANGES - 2
+    assert changes.may_begin(CLIENT, ChangeJob("later", "t", "work", "pause"), GIVEN_UP_US + 1)
+
+
+def test_a_registry_whose_changes_are_full_takes_no_more_of_them_and_goes_on_with_the_rest() -> None:
+    registry = Registry()
+    deliver(registry, Lead(1, "n"), Found("edges/1", ()), now=NOW)
+    for number in range(MAX_CHANGES + 5):
+        deliver(registry, ChangeJob(f"c{number}", "t", "work", "pause", epoch=1), now=NOW, sender=CLIENT)
+    assert sent(deliver(registry, AddJobs("a", (make_job(),), epoch=1), now=NOW, sender=CLIENT), Read) == []
+    assert sent(deliver(registry, Query("q", GetJobs((("t", "work"),))), now=NOW, sender=CLIENT), Read) != []
