@@ -27,7 +27,9 @@ BAD: Final = frozenset({S.FAILED, S.TIMED_OUT, S.LOST, S.QUARANTINED, S.EXPIRED,
 
 MOVES: Final[dict[S, frozenset[S]]] = {
     # waits for its upstreams, or for its arguments after a restart
-    S.BLOCKED: frozenset({S.READY, S.DELAYED, S.CANCELLED, S.SKIPPED, S.UPSTREAM_FAILED, S.EXPIRED, S.PARKED}),
+    S.BLOCKED: frozenset(
+        {S.READY, S.DELAYED, S.CANCELLED, S.SKIPPED, S.UPSTREAM_FAILED, S.EXPIRED, S.TIMED_OUT, S.PARKED}
+    ),
     # not before an instant: said at submit, or a retry's wait
     S.DELAYED: frozenset({S.READY, S.CANCELLED, S.TIMED_OUT, S.PARKED, S.BLOCKED}),
     # waits for a place; a run is born here, and goes on at once to where it must wait
@@ -66,7 +68,7 @@ MOVES: Final[dict[S, frozenset[S]]] = {
     # a cancel was asked for and stored; the attempt may still win by ending first
     S.CANCELLING: frozenset({S.SUCCEEDED, S.FAILED, S.TIMED_OUT, S.CANCELLED, S.LOST, S.QUARANTINED}),
     # no node knows its target; never deleted
-    S.PARKED: frozenset({S.READY, S.BLOCKED, S.DELAYED, S.CANCELLED}),
+    S.PARKED: frozenset({S.READY, S.BLOCKED, S.DELAYED, S.CANCELLED, S.TIMED_OUT}),
     **{state: frozenset() for state in FINAL},
 }
 

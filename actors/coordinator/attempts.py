@@ -28,7 +28,7 @@ from .batch import Claimed
 from .book import Live
 from .hooks import tell_run
 from .places import Needs, Place
-from .reign import Reign
+from .reign import LATE, Reign
 
 CANCEL_GRACE_US: Final = 5 * SECOND
 """How long a running attempt has, after it was asked to stop, before it is made to."""
@@ -111,10 +111,16 @@ class Attempts:
         for place, its_claimed in claimed.items():
             self._reign.ordered = max(self._reign.ordered, max((it.fence for it in its_claimed), default=0))
             lives = [it.live for it in its_claimed if it.in_hand]
-            self._send_orders(place, [live for live in lives if live.state is RunState.CLAIMED], turn)
-            for live in lives:
-                if live.state is RunState.CANCELLING:  # while its claim was being stored
-                    self.give_back(live, turn.now)
+            kept = [live for live in lives if self._may_begin(live, turn.now)]
+            self._send_orders(place, kept, turn)
+            if len(kept) < len(lives):
+                for live in lives:
+                    if not self._may_begin(live, turn.now):
+                        self.give_back(live, turn.now)
+
+    def _may_begin(self, live: Live, now: int) -> bool:
+        """Whether what was claimed may begin: it was not cancelled meanwhile, nor is it too late."""
+        return live.state is RunState.CLAIMED and not live.is_late(now)
 
     def _send_orders(self, place: Place, lives: list[Live], turn: Turn) -> None:
         for start in range(0, len(lives), ORDERS_A_MESSAGE):
@@ -148,21 +154,27 @@ class Attempts:
         reign = self._reign
         unsent = {it.fence for batch in (reign.sent, reign.batch) if batch for it in batch.all_claimed()}
         waiting: dict[Place, list[Live]] = {}
-        cancelled: dict[Place, list[int]] = {}
+        unwanted: dict[Place, list[int]] = {}
+        stopped: dict[tuple[Place, StopReason], list[int]] = {}
         for live in reign.book.live.values():
             if live.place is None or live.fence in unsent or turn.now - live.ready_at <= SEND_AGAIN_US:
                 continue
-            if live.state is RunState.CLAIMED:
+            if self._may_begin(live, turn.now):
                 waiting.setdefault(live.place, []).append(live)
-            elif live.state is RunState.CANCELLING:
-                cancelled.setdefault(live.place, []).append(live.fence)
+                continue
+            if live.state is RunState.CANCELLING:
+                stopped.setdefault((live.place, "cancelled"), []).append(live.fence)
+            elif live.is_late(turn.now):
+                stopped.setdefault((live.place, "timed_out"), []).append(live.fence)
+            elif live.state is not RunState.CLAIMED:
+                continue
+            unwanted.setdefault(live.place, []).append(live.fence)
         for place, lives in waiting.items():
             self._send_orders(place, lives, turn)
-        for place, fences in cancelled.items():
-            all_of_them = tuple(fences)
-            stop = StopAttempts(reign.epoch, all_of_them, "cancelled", CANCEL_GRACE_US, place.incarnation)
-            turn.send(place.address, stop)
-            turn.send(place.address, Withdraw(reign.epoch, audit_key(reign), all_of_them, place.incarnation))
+        for (place, reason), fences in stopped.items():
+            turn.send(place.address, self._stopping(place, tuple(fences), reason))
+        for place, fences in unwanted.items():
+            turn.send(place.address, Withdraw(reign.epoch, audit_key(reign), tuple(fences), place.incarnation))
 
     def on_unknown(self, message: Withdrawn, now: int) -> None:
         """Orders that never came to their executor: their runs are ready again, or cancelled."""
@@ -220,8 +232,10 @@ class Attempts:
         reign, job, now = self._reign, live.job, turn.now
         asked = outcome.retry_after_us is not None and (job.retry is None or live.attempts < job.retry.attempts)
         again = (asked and job.retry is not None) or is_retried(job.retry, live.attempts, outcome.error)
-        if not again or live.state is RunState.CANCELLING:
-            reign.end(live, state, now, outcome, reason=_text(outcome))
+        late = live.is_late(now)
+        if not again or late or live.state is RunState.CANCELLING:
+            text = LATE if late and state is RunState.TIMED_OUT else _text(outcome)
+            reign.end(live, state, now, outcome, reason=text)
             return
         assert job.retry is not None
         wait = outcome.retry_after_us
@@ -239,6 +253,10 @@ class Attempts:
         if live.state is RunState.CANCELLING or self._reign.is_removed(live):
             self._reign.end(live, RunState.CANCELLED, now, outcome, reason=live.reason or "its job was removed")
             return
+        if live.is_late(now):
+            self._reign.end(live, RunState.TIMED_OUT, now, outcome, reason=f"{LATE}; {reason}")
+            return
+        live.wait_until(until)
         self._reign.batch.attempts.append(
             Attempt(
                 live.run.run_id,
@@ -250,14 +268,13 @@ class Attempts:
                 outcome.ended_at,
                 live.attempts,
                 live.crashes,
-                until,
+                live.next_at,
                 outcome.error,
                 outcome.logs,
             )
         )
         self._let_go(live)
-        live.next_at = until
-        self._reign.delay(live, until, reason)
+        self._reign.delay(live, live.next_at, reason)
 
     def _return(self, live: Live, outcome: AttemptOutcome, now: int) -> None:
         """Store that a claim came back unspent. Without that, whoever recovers next would find it claimed by the dead."""
@@ -334,14 +351,17 @@ class Attempts:
 
     # ---- stopping -------------------------------------------------------------------------------------------------------
 
-    def stop(self, live: Live, turn: Turn, *, timed_out: bool) -> None:
-        """Ask the executor to end the attempt in hand; it answers with the outcome."""
+    def stop_late(self, live: Live) -> None:
+        """Ask the executor to end the attempt in hand, whose time is over; it answers with the outcome."""
+        self._stop(live, "timed_out")
+
+    def _stop(self, live: Live, reason: StopReason) -> None:
         if live.place is not None:
-            reason: StopReason = "timed_out" if timed_out else "cancelled"
             # behind the order, which may wait for its claim to be stored
-            incarnation = live.place.incarnation
-            stop = StopAttempts(self._reign.epoch, (live.fence,), reason, CANCEL_GRACE_US, incarnation)
-            self._reign.batch.send(live.place.address, stop)
+            self._reign.batch.send(live.place.address, self._stopping(live.place, (live.fence,), reason))
+
+    def _stopping(self, place: Place, fences: tuple[int, ...], reason: StopReason) -> StopAttempts:
+        return StopAttempts(self._reign.epoch, fences, reason, CANCEL_GRACE_US, place.incarnation)
 
     def cancel(self, live: Live, reason: str, turn: Turn) -> RunState:
         """Cancel a run: at once if no attempt is in hand, else the attempt is asked to stop. A stored fact either way."""
@@ -352,10 +372,7 @@ class Attempts:
         if live.state is not RunState.CANCELLING:
             live.move(RunState.CANCELLING, reason, now + CANCEL_GRACE_US)
             reign.batch.conditions.append(Condition(live.run.run_id, RunState.CANCELLING, now, reason))
-            if live.place is not None:
-                incarnation = live.place.incarnation
-                stop = StopAttempts(reign.epoch, (live.fence,), "cancelled", CANCEL_GRACE_US, incarnation)
-                reign.batch.send(live.place.address, stop)
+            self._stop(live, "cancelled")
         return RunState.CANCELLING
 
 

@@ -73,6 +73,27 @@ class Live:
         self.look_at = look_at
 
     @property
+    def has_begun(self) -> bool:
+        """Whether an attempt of it has begun and ended: each that did leaves an instant before which the next may not begin."""
+        return self.next_at not in (0, self.run.not_before)
+
+    def wait_until(self, at: int) -> None:
+        """After an attempt that has begun: let the next begin at `at`, at the soonest."""
+        # an instant that differs from the first, so that whoever rebuilds knows by it that an attempt has begun
+        self.next_at = at + 1 if at == self.run.not_before else at
+
+    def is_late(self, now: int) -> bool:
+        """Whether its deadline for all attempts has passed: nothing of it begins any more."""
+        return self.job.run_deadline_us is not None and now >= self.run.created_at + self.job.run_deadline_us
+
+    @property
+    def start_by(self) -> int | None:
+        """The instant by which its first attempt must have begun; None when there is none, or it has."""
+        if self.job.start_deadline_us is None or self.has_begun:
+            return None
+        return max(self.run.created_at, self.run.not_before) + self.job.start_deadline_us
+
+    @property
     def key(self) -> JobKey:
         """The job's tenant and name."""
         return (self.run.tenant, self.run.job)

@@ -20,7 +20,7 @@ from ..schedule import next_after_end
 from .batch import Batch
 from .book import Book, Live
 from .hooks import Hooks, moments_of, tell_end
-from .places import Places
+from .places import Needs, Places
 
 MAX_QUEUED: Final = 1_000_000
 """Live runs that a leader holds; more are refused at submit."""
@@ -33,6 +33,9 @@ REMEMBERED_MARKS: Final = 16_384
 
 SETTLED_STEP: Final = 1_024
 """The settled mark is written when it can move this far."""
+
+LATE: Final = "its deadline for all attempts has passed"
+"""Why a run ends that has an attempt left, and no time for it."""
 
 Look = Literal["ready", "start_deadline", "run_deadline"]
 
@@ -110,28 +113,32 @@ class Reign:
         """Queue a run; or let it wait, if it must not begin yet."""
         if self.removed and self.is_removed(live):
             self.end(live, RunState.CANCELLED, now, reason="its job was removed")
+        elif live.is_late(now):
+            self.end_late(live, now)
         elif live.waits:
             self._stay(live, RunState.BLOCKED, "waits for " + ", ".join(live.job.after), now + AUDIT_US)
         elif live.gates:
             self._stay(live, RunState.BLOCKED, "waits for a hook or for an earlier run of its job", now + AUDIT_US)
         elif live.next_at > now:
-            spent = live.attempts + live.crashes
-            why = (
-                f"attempt {spent} failed; waits for the next"
-                if spent
-                else "not before the instant it was submitted for"
-            )
-            self.delay(live, live.next_at, why)
+            self.delay(live, live.next_at, _why_delayed(live))
         else:
             needs = self.places.needs(live.job)
             if needs.target and live.state is not RunState.PARKED and self.places.nobody_knows(needs.target):
                 self.park(live, _unknown(needs.target), now)
                 return
-            self._stay(live, RunState.READY, self.places.lack(needs) or reason, now + AUDIT_US)
-            deadline = live.job.start_deadline_us
-            if deadline is not None and not live.attempts and not live.crashes:
-                self.look(max(live.run.created_at, live.run.not_before) + deadline, "start_deadline", live)
-            self.book.ready.push(live, now, needs)
+            self._queue(live, needs, now, reason)
+
+    def _queue(self, live: Live, needs: Needs, now: int, reason: str) -> None:
+        # what has only now what it waited for may begin at once, if there is a place
+        was_blocked = live.state is RunState.BLOCKED
+        self._stay(live, RunState.READY, self.places.lack(needs) or reason, now + AUDIT_US)
+        start_by = live.start_by
+        if start_by is not None:
+            if now >= start_by and not was_blocked:
+                self.end(live, RunState.EXPIRED, now, reason="its start deadline passed before it could begin")
+                return
+            self.look(start_by, "start_deadline", live)
+        self.book.ready.push(live, now, needs)
 
     def remove(self, job: tuple[str, str], version: int) -> None:
         """Let nothing of a job begin any more up to this version, which was removed; 0 says that none was."""
@@ -155,7 +162,10 @@ class Reign:
         self.look(until, "ready", live)
 
     def park(self, live: Live, reason: str, now: int) -> None:
-        """Put a run aside that nobody can run; it stays until somebody can."""
+        """Put a run aside that nobody can run; it stays until somebody can, or its deadline passes."""
+        if live.is_late(now):
+            self.end_late(live, now)
+            return
         live.move(RunState.PARKED, reason, now + AUDIT_US)
         self.book.parked[live.run.run_id] = live
         self.batch.conditions.append(Condition(live.run.run_id, RunState.PARKED, now, reason))
@@ -214,6 +224,14 @@ class Reign:
             for moment in moments_of(state):
                 self.call_hooks(moment, live.job, tell_end(moment, run, end), now, parent=run.run_id)
 
+    def end_late(self, live: Live, now: int) -> None:
+        """End a run that has no attempt in hand when its deadline for all attempts has passed."""
+        waits = live.waits or live.gates or live.state is RunState.BLOCKED
+        if waits and not live.has_begun and live.state in (RunState.READY, RunState.BLOCKED):
+            self.end(live, RunState.EXPIRED, now, reason="its deadline passed while it waited")
+        else:
+            self.end(live, RunState.TIMED_OUT, now, reason=LATE)
+
     def open_gates(self, gone: Live, now: int) -> None:
         """Let go on what waited for a run that is no more."""
         if gone.run.run_id in self.book.gated:
@@ -271,6 +289,15 @@ class Reign:
         if mark - self._settled >= SETTLED_STEP:
             self._settled = mark
             self.batch.settled = mark
+
+
+def _why_delayed(live: Live) -> str:
+    spent = live.attempts + live.crashes
+    if spent:
+        return f"attempt {spent} failed; waits for the next"
+    if live.has_begun:
+        return "put off when it ran; waits for the next attempt"
+    return "not before the instant it was submitted for"
 
 
 def _unknown(target: str) -> str:

@@ -235,21 +235,22 @@ class Requests:
         """Do what is due: end waits, enforce deadlines and time-outs."""
         reign, now = self._reign, turn.now
         for what, live in reign.due_looks(now):
+            if live.run.run_id not in reign.book.live:
+                continue  # ended by a look just before
             match what:
                 case "ready":
                     if live.state is RunState.DELAYED and (live.look_at is None or live.look_at <= now):
                         reign.make_ready(live, now)
                 case "start_deadline":
-                    if live.state is RunState.READY and not live.attempts and not live.crashes:
+                    if live.state is RunState.READY and not live.has_begun:
                         reign.end(live, RunState.EXPIRED, now, reason="no place was free before its start deadline")
                 case "run_deadline":
                     self._on_run_deadline(live, turn)
 
     def _on_run_deadline(self, live: Live, turn: Turn) -> None:
+        if live.state is RunState.CANCELLING:
+            return  # it is being stopped
         if live.fence:
-            self._attempts.stop(live, turn, timed_out=True)
-            live.job = replace(live.job, retry=None)
-        elif live.state in (RunState.READY, RunState.DELAYED):
-            self._reign.end(live, RunState.TIMED_OUT, turn.now, reason="its deadline for all attempts has passed")
-        elif live.state is RunState.BLOCKED:
-            self._reign.end(live, RunState.EXPIRED, turn.now, reason="its deadline passed while it waited")
+            self._attempts.stop_late(live)
+        else:
+            self._reign.end_late(live, turn.now)

@@ -51,7 +51,7 @@ class Leader:
 
     What it sends to others is gathered in `out`; `assigned` are the orders that reached the executor. It answers with `stocks`
     when its executor is asked what is there, and with nothing begun for the other lives that it is asked of. Where it is to
-    revoke something, the test answers.
+    revoke something, the test answers. `jobs` are in the store, with the runs `rows`.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Leader:
             message = getattr(effect, "message", None)
             match message:
                 case Read():
-                    rows = {"live": self._rows, "definitions": tuple(_definitions(self._rows)), "jobs": self._jobs}
+                    rows = {"live": self._rows, "definitions": self._definitions(), "jobs": self._jobs}
                     step = message.key.split("/")[2]
                     self.tell(Found(message.key, rows.get(step, ())), sender=PERSISTENCE)
                 case TakeStock():
@@ -96,6 +96,11 @@ class Leader:
                     pass
                 case _:
                     self.out.append(message)
+
+    def _definitions(self) -> tuple[Job, ...]:
+        said = {(record.job.name, record.job.version): record.job for record in self._jobs}
+        wanted = dict.fromkeys((row.run.job, row.run.version) for row in self._rows)
+        return tuple(said.get(version) or make_job(version[0]) for version in wanted)
 
     def admit(self, *drafts: Draft, key: str = "k", client: str = "client-1") -> None:
         """Submit runs."""
@@ -122,11 +127,6 @@ def _complete(stock: StockTaken, asked: TakeStock) -> StockTaken:
     named = {mark.incarnation for mark in stock.marks}
     others = (MarksRead(it, readable=True, fences=()) for it in asked.incarnations if it not in named)
     return replace(stock, marks=(*stock.marks, *others))
-
-
-def _definitions(rows: tuple[LiveRun, ...]) -> list[Job]:
-    names = dict.fromkeys((row.run.tenant, row.run.job, row.run.version) for row in rows)
-    return [make_job(name, retry=None) for _, name, _ in names]
 
 
 def live_row(run_id: int, *, claim: bool, by: str = "dead", waits_until: int = 0) -> LiveRun:
