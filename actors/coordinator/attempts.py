@@ -28,7 +28,7 @@ from .batch import Claimed
 from .book import Live
 from .hooks import tell_run
 from .places import Needs, Place
-from .reign import LATE, Reign
+from .reign import LATE, REMOVED, Reign
 
 CANCEL_GRACE_US: Final = 5 * SECOND
 """How long a running attempt has, after it was asked to stop, before it is made to."""
@@ -119,8 +119,8 @@ class Attempts:
                         self.give_back(live, turn.now)
 
     def _may_begin(self, live: Live, now: int) -> bool:
-        """Whether what was claimed may begin: it was not cancelled meanwhile, nor is it too late."""
-        return live.state is RunState.CLAIMED and not live.is_late(now)
+        """Whether what was claimed may begin: it was not cancelled meanwhile, nor its job removed, nor is it too late."""
+        return live.state is RunState.CLAIMED and not live.is_late(now) and not self._reign.is_removed(live)
 
     def _send_orders(self, place: Place, lives: list[Live], turn: Turn) -> None:
         for start in range(0, len(lives), ORDERS_A_MESSAGE):
@@ -251,7 +251,8 @@ class Attempts:
     def _wait(self, live: Live, outcome: Outcome, until: int, reason: str, now: int) -> None:
         """Store an attempt that did not end its run, and let the run wait for the next."""
         if live.state is RunState.CANCELLING or self._reign.is_removed(live):
-            self._reign.end(live, RunState.CANCELLED, now, outcome, reason=live.reason or "its job was removed")
+            why = live.reason if live.state is RunState.CANCELLING else REMOVED
+            self._reign.end(live, RunState.CANCELLED, now, outcome, reason=why)
             return
         if live.is_late(now):
             self._reign.end(live, RunState.TIMED_OUT, now, outcome, reason=f"{LATE}; {reason}")

@@ -34,6 +34,9 @@ REMEMBERED_MARKS: Final = 16_384
 SETTLED_STEP: Final = 1_024
 """The settled mark is written when it can move this far."""
 
+REMOVED: Final = "its job was removed"
+"""Why a run ends of which nothing may begin any more."""
+
 LATE: Final = "its deadline for all attempts has passed"
 """Why a run ends that has an attempt left, and no time for it."""
 
@@ -111,11 +114,9 @@ class Reign:
 
     def make_ready(self, live: Live, now: int, reason: str = "waits for a free place") -> None:
         """Queue a run; or let it wait, if it must not begin yet."""
-        if self.removed and self.is_removed(live):
-            self.end(live, RunState.CANCELLED, now, reason="its job was removed")
-        elif live.is_late(now):
-            self.end_late(live, now)
-        elif live.waits:
+        if self._is_over(live, now):
+            return
+        if live.waits:
             self._stay(live, RunState.BLOCKED, "waits for " + ", ".join(live.job.after), now + AUDIT_US)
         elif live.gates:
             self._stay(live, RunState.BLOCKED, "waits for a hook or for an earlier run of its job", now + AUDIT_US)
@@ -163,8 +164,7 @@ class Reign:
 
     def park(self, live: Live, reason: str, now: int) -> None:
         """Put a run aside that nobody can run; it stays until somebody can, or its deadline passes."""
-        if live.is_late(now):
-            self.end_late(live, now)
+        if self._is_over(live, now):
             return
         live.move(RunState.PARKED, reason, now + AUDIT_US)
         self.book.parked[live.run.run_id] = live
@@ -223,6 +223,16 @@ class Reign:
         elif self.hooks:
             for moment in moments_of(state):
                 self.call_hooks(moment, live.job, tell_end(moment, run, end), now, parent=run.run_id)
+
+    def _is_over(self, live: Live, now: int) -> bool:
+        """End a run that has no attempt in hand, if nothing of it may begin any more; tell whether it was so."""
+        if self.removed and self.is_removed(live):
+            self.end(live, RunState.CANCELLED, now, reason=REMOVED)
+        elif live.is_late(now):
+            self.end_late(live, now)
+        else:
+            return False
+        return True
 
     def end_late(self, live: Live, now: int) -> None:
         """End a run that has no attempt in hand when its deadline for all attempts has passed."""

@@ -26,11 +26,11 @@ from ..messages import (
     Withdraw,
     Withdrawn,
 )
-from ..records import Condition, RunRecord, RunState
+from ..records import RunRecord, RunState
 from .attempts import Attempts, audit_key
 from .book import Live
 from .places import Place
-from .reign import Reign
+from .reign import REMOVED, Reign
 
 CANCEL: Final = "cancel/"
 """Begins the keys under which nodes are asked whether a cancelled run has begun."""
@@ -112,7 +112,10 @@ class Requests:
     # ---- pause, resume, remove ------------------------------------------------------------------------------------------
 
     def on_hold_job(self, message: HoldJob, turn: Turn) -> None:
-        """Start nothing more of a job: what was handed out and has not begun is fetched back before the answer."""
+        """Start nothing more of a job: what was handed out and has not begun is fetched back before the answer.
+
+        What comes back of a job that was removed is cancelled; what has begun goes on.
+        """
         reign = self._reign
         key = (message.tenant, message.job)
         reign.remove(key, message.removed)
@@ -129,18 +132,13 @@ class Requests:
         for live in stopped:
             # the end of one may have ended another that stood behind it
             if live.fence == 0 and reign.is_removed(live) and live.run.run_id in reign.book.live:
-                reign.end(live, RunState.CANCELLED, turn.now, reason="its job was removed")
+                reign.end(live, RunState.CANCELLED, turn.now, reason=REMOVED)
         self._fetch_back(message, [live for live in stopped if live.fence and not live.begun], turn)
 
     def _fetch_back(self, message: HoldJob, lives: list[Live], turn: Turn) -> None:
         job = (message.tenant, message.job)
         by_place: dict[Place, list[int]] = {}
         for live in lives:
-            if live.state is RunState.CLAIMED and self._reign.is_removed(live):
-                live.move(RunState.CANCELLING, "its job was removed")
-                self._reign.batch.conditions.append(
-                    Condition(live.run.run_id, RunState.CANCELLING, turn.now, live.reason)
-                )
             if live.place is not None:
                 by_place.setdefault(live.place, []).append(live.fence)
         if not by_place:

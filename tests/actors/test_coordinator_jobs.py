@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from callsheet.actors.actor import REGISTRY, Send
 from callsheet.actors.messages import (
+    AttemptsBegun,
     Draft,
     HoldJob,
     JobHeld,
@@ -13,12 +14,14 @@ from callsheet.actors.messages import (
     MarksRead,
     Noted,
     StockTaken,
+    StopAttempts,
+    TimerFired,
     Withdraw,
     Withdrawn,
 )
 from callsheet.actors.persistence.store import AddEnds, AddRuns
 from callsheet.actors.records import ErrorInfo, Hook, Job, JobRecord, Retry, RunState
-from support.actors import Leader, live_row, make_job, make_record
+from support.actors import SECOND, Leader, live_row, make_job, make_record
 
 ERROR = ErrorInfo("builtins.ValueError", ("builtins.Exception",), "no", "")
 
@@ -125,3 +128,79 @@ def test_a_removal_that_is_said_late_leaves_what_was_declared_since() -> None:
     assert ends(leader) == [(2, RunState.CANCELLED)]
     assert [message.key for message in leader.out if isinstance(message, JobHeld)] == ["h"]
     assert [run.run_id for run in leader.written(AddRuns, "runs") if run.cause == "hook"] == [4], "it is in force still"
+
+
+# ---- removal ------------------------------------------------------------------------------------------------------------
+
+REMOVE = HoldJob("h", "t", "work", held=True, removed=1)
+
+
+def test_a_function_that_has_begun_goes_on_when_its_job_is_removed() -> None:
+    leader = Leader()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.tell(REMOVE, sender="registry")
+    leader.tell(Withdrawn("h", ((order.run_id, order.fence),), incarnation="i"), sender="executor")
+    assert [message.key for message in leader.out if isinstance(message, JobHeld)] == ["h"]
+    leader.tell(TimerFired("audit"), after=30 * SECOND)
+    assert [message for message in leader.out if isinstance(message, StopAttempts)] == []
+    leader.end(order)
+    assert ends(leader) == [(1, RunState.SUCCEEDED)]
+
+
+def test_what_had_not_begun_when_its_job_was_removed_is_cancelled_when_it_comes_back() -> None:
+    leader = Leader()
+    leader.admit(draft())
+    leader.tell(REMOVE, sender="registry")
+    leader.end(leader.assigned()[0], "not_started")
+    assert ends(leader) == [(1, RunState.CANCELLED)]
+
+
+def test_a_run_of_a_removed_job_whose_function_nobody_knows_is_cancelled_and_not_parked() -> None:
+    leader = Leader()
+    leader.admit(draft())
+    leader.tell(REMOVE, sender="registry")
+    leader.end(leader.assigned()[0], "unknown_target")
+    assert ends(leader) == [(1, RunState.CANCELLED)]
+
+
+def test_what_had_begun_when_its_job_was_removed_is_not_tried_again_and_says_why() -> None:
+    leader = Leader()
+    leader.admit(draft(make_job(delivery="at_least_once")))
+    (order,) = leader.assigned()
+    leader.tell(AttemptsBegun(((order.run_id, order.fence),)), REMOVE, sender="registry")
+    leader.end(order, "crashed", error=ERROR)
+    (end,) = leader.written(AddEnds, "ends")
+    assert (end.state, end.reason) == (RunState.CANCELLED, "its job was removed")
+
+
+def test_an_order_whose_job_is_removed_while_its_claim_is_being_stored_does_not_leave() -> None:
+    leader = Leader()
+    leader.hold_saves = True
+    leader.admit(draft())
+    leader.tell(REMOVE, sender="registry")
+    leader.hold_saves = False
+    leader.tell(TimerFired("save"))
+    assert leader.assigned() == []
+    assert ends(leader) == [(1, RunState.CANCELLED)]
+
+
+def test_an_order_that_was_lost_is_not_sent_again_when_its_job_was_removed() -> None:
+    leader = Leader()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.tell(REMOVE, sender="registry")
+    leader.out.clear()
+    leader.tell(TimerFired("audit"), after=30 * SECOND)
+    assert leader.assigned() == []
+    assert (order.fence,) in [message.fences for message in leader.out if isinstance(message, Withdraw)]
+
+
+def test_a_new_leader_lets_go_on_what_had_begun_when_its_job_was_removed() -> None:
+    record = make_record(make_job())
+    removed = JobRecord(record.job, replace(record.state, status="removed", removed=1))
+    leader = Leader((live_row(1, claim=True, by="i"),), StockTaken(1, "n", "i", (91,), ()), jobs=(removed,))
+    leader.tell(AttemptsBegun(((1, 91),)), sender="executor")
+    leader.tell(TimerFired("audit"), after=30 * SECOND)
+    assert [message for message in leader.out if isinstance(message, StopAttempts)] == []
+    assert ends(leader) == []
