@@ -28,7 +28,7 @@ from .batch import Claimed
 from .book import Live
 from .hooks import tell_run
 from .places import Needs, Place
-from .reign import LATE, REMOVED, Reign
+from .reign import LATE, REMOVED, UNSEEN, Reign
 
 CANCEL_GRACE_US: Final = 5 * SECOND
 """How long a running attempt has, after it was asked to stop, before it is made to."""
@@ -89,7 +89,7 @@ class Attempts:
                 live.reason = "its job is paused"
                 reign.book.held.setdefault(live.key, []).append(live)
             else:
-                live.move(RunState.CLAIMED, "claimed; its function has not been seen to begin")
+                live.move(RunState.CLAIMED, UNSEEN)
                 live.fence = reign.next_fence()
                 live.node = place.node
                 live.place = place
@@ -188,9 +188,11 @@ class Attempts:
         """These attempts run for a while already."""
         for run_id, fence in message.begun:
             live = self._reign.book.live.get(run_id)
-            if live is not None and live.fence == fence and live.state is RunState.CLAIMED:
+            if live is None or live.fence != fence:
+                continue
+            live.begun = True
+            if live.state is RunState.CLAIMED:
                 live.move(RunState.RUNNING, "running")
-                live.begun = True
 
     def on_attempts_ended(self, message: AttemptsEnded, turn: Turn) -> None:
         """Take outcomes; what they say becomes durable with the batch in hand, and then the executor may forget it."""

@@ -168,6 +168,7 @@ class Membership:
         if beat.hurry:
             self._rescue.release(peer.place, turn)
         peer.place.closed = beat.draining
+        peer.place.silent = False
 
     def on_still_here(self, message: StillHere) -> None:
         """A member has answered the last heartbeat; when its answer came is not known better, because it may have waited."""
@@ -269,7 +270,7 @@ class Membership:
 
     def _suspect(self, peer: Peer, turn: Turn) -> None:
         peer.state = "suspect"
-        peer.place.closed = True
+        peer.place.closed = peer.place.silent = True
         turn.emit(Happened(Event(turn.now, "node_suspected", text=f"{peer.node} ({peer.incarnation})"), "warning"))
         self._rescue.take_back(peer.place, turn)
 

@@ -39,7 +39,7 @@ PLAIN: Final[dict[ExecutorKind, Needs]] = {kind: Needs(kind) for kind in EXECUTO
 
 
 class Place:
-    """An executor of one life of a node. `out` counts the attempts that are with it, by kind; `closed` to new ones."""
+    """An executor of one life of a node. `out` counts the attempts that are with it, by kind; `closed` to new ones; its node `silent`."""
 
     __slots__ = (
         "address",
@@ -52,6 +52,7 @@ class Place:
         "out",
         "resources",
         "room",
+        "silent",
         "strange",
         "used",
     )
@@ -69,6 +70,7 @@ class Place:
         self.strange: set[str] = set()
         self.knows = 0
         self.closed = False
+        self.silent = False
 
     def update(self, offer: Offer) -> bool:
         """Take over what the executor offers now; tell whether it may know functions that it did not."""

@@ -21,7 +21,7 @@ from ..messages import Found, MadeRun, Read, RunsMade, StockTaken, TakeStock
 from ..persistence.store import MAX_PAGE, GetDefinitions, GetJobs, GetLiveRuns, ListEdges, ListHeld, Question
 from ..records import Condition, Job, JobRecord, LiveRun, RunState
 from .book import Live
-from .reign import AUDIT_US, Reign
+from .reign import AUDIT_US, UNSEEN, Reign
 from .rescue import Rescue
 
 ASK_AGAIN_US: Final = SECOND
@@ -163,15 +163,14 @@ class Rebuild:
     def _enter(self, row: LiveRun, now: int) -> None:
         run = row.run
         job = self._definitions[(run.tenant, run.job, run.version)]
-        state = RunState.READY
+        state, reason = RunState.READY, "read from the store"
         if row.claim is not None:
-            state = RunState.CLAIMED
-        reason = ""
+            state, reason = RunState.CLAIMED, UNSEEN
         if _is_parked(row):  # it is tried anew: this node may know the function
-            state = RunState.READY
-            self._reign.batch.conditions.append(Condition(run.run_id, RunState.READY, now, ""))
+            state, reason = RunState.READY, "its function may be known now"
+            self._reign.batch.conditions.append(Condition(run.run_id, RunState.READY, now, reason))
         elif row.condition is not None and row.condition.state is RunState.CANCELLING:
-            state, reason = RunState.CANCELLING, row.condition.reason
+            state, reason = RunState.CANCELLING, row.condition.reason or "cancelled by request"
         live = Live(run, job, state, reason)
         live.attempts, live.crashes = row.attempts, row.crashes
         live.next_at = row.next_at or live.next_at

@@ -34,6 +34,9 @@ REMEMBERED_MARKS: Final = 16_384
 SETTLED_STEP: Final = 1_024
 """The settled mark is written when it can move this far."""
 
+UNSEEN: Final = "claimed; its function has not been seen to begin"
+"""Why a run is not further that was handed to a node."""
+
 REMOVED: Final = "its job was removed"
 """Why a run ends of which nothing may begin any more."""
 

@@ -202,7 +202,10 @@ class Requests:
         if live is None or row.end is not None:
             return row
         attempts = live.attempts + live.crashes
-        return replace(row, state=live.state, attempts=attempts, reason=live.reason, look_at=live.look_at)
+        reason = live.reason
+        if live.place is not None and live.place.silent:
+            reason = f"{reason}; {live.node} is silent"
+        return replace(row, state=live.state, attempts=attempts, reason=reason, look_at=live.look_at)
 
     def on_progress(self, message: AttemptsProgressed) -> None:
         """Keep how far running attempts say they are."""

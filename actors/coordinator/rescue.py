@@ -130,7 +130,7 @@ class Rescue:
             elif not is_begun and live.fence <= mark.revoked:
                 self.recover(live, turn.now, was_begun=False)
             elif is_begun and mark.readable and live.state is RunState.CLAIMED:
-                live.move(RunState.RUNNING, f"running on {live.node}, which is silent")
+                live.move(RunState.RUNNING, "running")
                 live.begun = True
         if is_over:
             self._reign.places.drop(mark.incarnation, dead=mark.dead)

@@ -172,7 +172,11 @@ class Executor:
         """Whether this is no older reign than was heard of; whoever speaks in the newest is the leader from now on."""
         if epoch < self._epoch:
             return False
-        self._epoch = epoch
+        if epoch > self._epoch:
+            self._epoch = epoch
+            self._told.clear()  # another leader was told
+            self._seen = list(self._held)
+            self._watch(turn)
         self._leader = turn.sender or COORDINATOR
         return True
 
@@ -183,13 +187,25 @@ class Executor:
         if self._lost:
             self._tell_lost(turn)
             over.update(self._lost)
+        self._on_orders_again([it for it in message.orders if it.fence in held])
         orders = [
             it for it in message.orders if it.fence not in held and it.fence not in ended and it.fence not in over
         ]
         for order in orders:
             held[order.fence] = order
         self._runner.start(orders)
-        if not self._watching:
+        self._watch(turn)
+
+    def _on_orders_again(self, orders: list[Order]) -> None:
+        """Whoever sends an order again has not heard that it has begun, if it has: that is to be told again."""
+        for order in orders:
+            self._held[order.fence] = order
+            if order.fence in self._told:
+                del self._told[order.fence]
+                self._seen.append(order.fence)
+
+    def _watch(self, turn: Turn) -> None:
+        if self._held and not self._watching:
             self._watching = True
             turn.set_timer("long", turn.elapsed + LONG_US, steady=True)
 
@@ -285,7 +301,7 @@ class Executor:
             turn.send(self._leader, Withdrawn(key, begun, unknown, self._incarnation))
 
     def _on_long(self, turn: Turn) -> None:
-        """Say of attempts that are held for a while that their functions were called; each once."""
+        """Say of attempts that are held for a while that their functions were called; each once to a leader."""
         waiting = [fence for fence in self._seen if fence in self._held]
         begun = self._runner.begun(self._incarnation).fences if waiting else frozenset()
         long = tuple(fence for fence in waiting if fence in begun)
@@ -293,9 +309,9 @@ class Executor:
             turn.send(self._leader, AttemptsBegun(self._named(long)))
         self._told = dict.fromkeys(fence for fence in (*self._told, *long) if fence in self._held)
         self._seen = [fence for fence in self._held if fence not in self._told]
-        self._watching = bool(self._seen)
-        if self._watching:
-            turn.set_timer("long", turn.elapsed + LONG_US, steady=True)
+        self._watching = False
+        if self._seen:
+            self._watch(turn)
 
     def _named(self, fences: Iterable[int]) -> tuple[tuple[int, int], ...]:
         """Attempts as the coordinator finds them: run and fence."""

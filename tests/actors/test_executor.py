@@ -273,3 +273,40 @@ def test_learned_functions_are_offered_after_what_was_not_known() -> None:
     effects = deliver(executor, RunnerReported((Learned(4),)), now=NOW)
     assert [offer.knows for offer in sent(effects, Offer)] == [4]
     assert sent(deliver(executor, RunnerReported((Learned(4),)), now=NOW), Offer) == []
+
+
+def told(effects: Sequence[Any]) -> list[tuple[str, tuple[tuple[int, int], ...]]]:
+    """To whom it is said what has begun."""
+    return [
+        (it.to, it.message.begun) for it in effects if isinstance(it, Send) and isinstance(it.message, AttemptsBegun)
+    ]
+
+
+def test_a_new_leader_is_told_what_had_begun_before_it_led() -> None:
+    executor, runner = working(1, 2)
+    runner.begun_fences = {1}
+    deliver(executor, TimerFired("long"), TimerFired("long"), now=NOW, sender="coordinator@a")
+    deliver(executor, TakeStock(2), now=NOW, sender="coordinator@b")
+    assert told(deliver(executor, TimerFired("long"), now=NOW)) == [("coordinator@b", ((10, 1),))]
+    deliver(executor, TakeStock(2), now=NOW, sender="coordinator@b")
+    assert told(deliver(executor, TimerFired("long"), now=NOW)) == []
+
+
+def test_whoever_sends_an_order_again_has_not_heard_that_it_has_begun() -> None:
+    executor, runner = working(1)
+    runner.begun_fences = {1}
+    deliver(executor, TimerFired("long"), TimerFired("long"), now=NOW)
+    deliver(executor, Assign(1, (order(1),)), now=NOW)
+    assert told(deliver(executor, TimerFired("long"), now=NOW)) == [("coordinator", ((10, 1),))]
+    assert runner.started == [1]
+
+
+def test_an_order_that_an_earlier_executor_had_taken_is_known_when_it_is_sent_again() -> None:
+    runner = FakeRunner()
+    runner.held = lambda: [1]  # type: ignore[method-assign]
+    runner.begun_fences = {1}
+    executor = Executor(runner)
+    deliver(executor, Started("n", "i"), Assign(1, (order(1),)), now=NOW)
+    effects = deliver(executor, TimerFired("long"), TimerFired("long"), now=NOW)
+    assert told(effects) == [("coordinator", ((10, 1),))]
+    assert runner.started == []

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from callsheet.actors.messages import (
+    Answer,
+    AttemptsBegun,
     AttemptsEnded,
     AttemptsLost,
+    Beat,
     ClearMarks,
+    Describe,
+    MarksRead,
     PeerFound,
     PeerLost,
     Recorded,
@@ -19,7 +25,8 @@ from callsheet.actors.messages import (
     Withdrawn,
 )
 from callsheet.actors.persistence.store import AddAttempts
-from callsheet.actors.records import RunState
+from callsheet.actors.records import Condition, RunRecord, RunState
+from support.actors import NOW, Leader, live_row
 from support.membership import OTHER, Cluster, draft, ends, outcome
 
 
@@ -175,3 +182,40 @@ def test_an_order_that_leaves_after_stock_was_asked_for_is_not_missed() -> None:
     assert len(leader.assigned()) == 1
     leader.tell(StockTaken(1, "n2", "i2", (), ()), sender=OTHER)
     assert not [message for message in leader.out if isinstance(message, Withdraw)]
+
+
+def reason(leader: Leader, run_id: int) -> str:
+    """Why a live run is not further, as a client is told."""
+    row = RunRecord(live_row(run_id, claim=False).run, RunState.READY)
+    leader.tell(Describe("d", "client-1", (row,)))
+    (answer,) = [message for message in leader.out if isinstance(message, Answer)][-1:]
+    return str(answer.rows[0].reason)
+
+
+def test_that_the_node_of_a_running_attempt_is_silent_is_said_while_it_is() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.be_silent(0.5)
+    leader.read_marks(order.fence, revoked=order.fence)
+    assert reason(leader, order.run_id) == "running; n2 is silent"
+    leader.beat()
+    assert reason(leader, order.run_id) == "running"
+
+
+def test_what_a_new_leader_has_found_with_a_node_that_answers_is_not_said_to_be_silent() -> None:
+    row = replace(live_row(1, claim=True, by="i2"), claimed_by="n2")
+    leader = Leader((row,), StockTaken(1, "n", "i", (), (MarksRead("i2", readable=True, fences=(91,)),)))
+    assert reason(leader, 1) == "running; n2 is silent"
+    leader.tell(Beat("n2", "i2", "", candidate=True, at=NOW), sender="coordinator@n2")
+    assert reason(leader, 1) == "running"
+
+
+def test_a_new_leader_says_of_every_run_why_it_is_not_further() -> None:
+    cancelled = Condition(2, RunState.CANCELLING, NOW, "")
+    rows = (live_row(1, claim=True, by="i"), replace(live_row(2, claim=True, by="i"), condition=cancelled))
+    leader = Leader(rows, StockTaken(1, "n", "i", (91, 92), ()))
+    assert reason(leader, 1) == "claimed; its function has not been seen to begin"
+    assert reason(leader, 2) == "cancelled by request"
+    leader.tell(AttemptsBegun(((1, 91),)), sender="executor")
+    assert reason(leader, 1) == "running"
