@@ -50,6 +50,13 @@ class Holding(Struct):
     waits_for: set[str]
 
 
+class Cancelling(Struct):
+    """A run that was cancelled while a node had it: who wants to know, each with the key of its request."""
+
+    live: Live
+    asked: dict[Address, str]
+
+
 class Requests:
     """Answers requests about live runs."""
 
@@ -58,7 +65,7 @@ class Requests:
         self._attempts = attempts
         self._listener = Listener(reign.epoch)
         self._holding: dict[str, Holding] = {}
-        self._cancelling: dict[str, dict[Address, str]] = {}
+        self._cancelling: dict[str, Cancelling] = {}
 
     # ---- verdicts of dependencies ---------------------------------------------------------------------------------------
 
@@ -96,18 +103,22 @@ class Requests:
             return
         # whether it has begun is known on its node alone; once the client has its answer it must not begin any more
         key = f"{CANCEL}{message.run_id}"
-        waiting = self._cancelling.setdefault(key, {})
-        waiting[message.client] = message.key
+        waiting = self._cancelling.setdefault(key, Cancelling(live, {}))
+        waiting.asked[message.client] = message.key
         reign.batch.send(place.address, Withdraw(reign.epoch, key, (live.fence,), place.incarnation))
         while len(self._cancelling) > MAX_CANCELLING:
             del self._cancelling[next(iter(self._cancelling))]
 
     def _on_cancel_told(self, key: str) -> None:
-        """The node of a cancelled run has said whether it had begun."""
-        live = self._reign.book.live.get(int(key.removeprefix(CANCEL)))
-        state = RunState.CANCELLED if live is None else RunState.CANCELLING
-        for client, asked in self._cancelling.pop(key, {}).items():
-            self._reign.batch.send(client, CancelAccepted(asked, state))
+        """The node of a cancelled run has said whether it had begun; if it had, it may have ended before the cancel came."""
+        told = self._cancelling.pop(key)
+        live, state = told.live, told.live.state
+        for client, asked in told.asked.items():
+            if state in (RunState.CANCELLED, RunState.CANCELLING):
+                self._reign.batch.send(client, CancelAccepted(asked, state))
+            else:
+                text = f"run {live.run.run_id} has ended already: {state}"
+                self._reign.batch.send(client, RequestRejected(asked, "ended", text))
 
     # ---- pause, resume, remove ------------------------------------------------------------------------------------------
 

@@ -422,3 +422,21 @@ def test_a_cancel_of_what_another_node_was_given_is_acknowledged_when_that_node_
     leader.tell(AttemptsEnded("n2", (replace(outcome(order), outcome="not_started"),)), sender=OTHER)
     leader.tell(Withdrawn(asked.key, (), (), "i2"), sender=OTHER)
     assert leader.last(CancelAccepted) == CancelAccepted("c", RunState.CANCELLED)
+
+
+def test_who_cancels_a_run_that_ends_on_its_node_before_the_cancel_came_there_is_told_that_it_had_ended() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.tell(CancelLive("c", "client-1", order.run_id, "no more"), sender="registry")
+    asked = leader.last(Withdraw)
+    leader.tell(AttemptsEnded("n2", (outcome(order),)), sender=OTHER)
+    leader.tell(Withdrawn(asked.key, (), (), "i2"), sender=OTHER)
+    assert ends(leader) == [(order.run_id, RunState.SUCCEEDED)]
+    assert not [it for it in leader.out if isinstance(it, CancelAccepted)]
+    refused = leader.last(RequestRejected)
+    assert (refused.key, refused.code, refused.text) == (
+        "c",
+        "ended",
+        f"run {order.run_id} has ended already: SUCCEEDED",
+    )
