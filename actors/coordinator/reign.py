@@ -7,7 +7,7 @@ the modules beside this one, and works on this.
 from __future__ import annotations
 
 from collections import OrderedDict
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Final, Literal
 
 from ..actor import CLOCK, SECOND
@@ -42,6 +42,10 @@ REMOVED: Final = "its job was removed"
 
 LATE: Final = "its deadline for all attempts has passed"
 """Why a run ends that has an attempt left, and no time for it."""
+
+LOOKS_A_RUN: Final = 6
+LOOKS_SLACK: Final = 1_024
+"""Looks that are kept at most: so many for each live run, and these. Beyond that those at ended runs are thrown out."""
 
 Look = Literal["ready", "start_deadline", "run_deadline"]
 
@@ -98,6 +102,14 @@ class Reign:
     def look(self, at: int, what: Look, live: Live) -> None:
         """Look at a run again at `at`. A look at a run that has moved on finds nothing to do."""
         heappush(self._looks, (at, live.run.run_id, what))
+        if len(self._looks) > LOOKS_A_RUN * len(self.book.live) + LOOKS_SLACK:
+            # a live run has one of a kind, so at least as many have come since the last time as are kept now
+            self._looks = [look for look in dict.fromkeys(self._looks) if look[1] in self.book.live]
+            heapify(self._looks)
+
+    def looks(self) -> int:
+        """How many looks are kept."""
+        return len(self._looks)
 
     def due_looks(self, now: int) -> list[tuple[Look, Live]]:
         """What is to be looked at now: what for, and the run."""

@@ -38,6 +38,9 @@ CANCEL: Final = "cancel/"
 MAX_CANCELLING: Final = 10_000
 """Cancels that wait for that answer; who asked for one that was forgotten asks again."""
 
+MAX_WATCHERS: Final = 256
+"""Clients that are told of the end of one run, those who asked last; the others find it when they look again."""
+
 HOLD_FORGOTTEN_US: Final = 10 * SECOND
 
 
@@ -237,7 +240,7 @@ class Requests:
             if live is None:
                 missed.append(run_id)
             elif message.client not in live.watchers:
-                live.watchers = (*live.watchers, message.client)
+                live.watchers = (*live.watchers[1 - MAX_WATCHERS :], message.client)
         if missed:
             turn.reply(replace(message, run_ids=tuple(missed)))
 

@@ -1,0 +1,52 @@
+"""What a leader keeps of the runs that have ended: nothing that grows."""
+
+from __future__ import annotations
+
+from callsheet.actors.coordinator.book import Live
+from callsheet.actors.coordinator.reign import LOOKS_A_RUN, LOOKS_SLACK, Reign
+from callsheet.actors.coordinator.request import MAX_WATCHERS
+from callsheet.actors.messages import Draft, RunsEnded, WatchLive
+from callsheet.actors.persistence.store import Counters
+from callsheet.actors.records import Run, RunState
+from support.actors import MINUTE, NOW, Leader, make_job
+
+
+def live(number: int) -> Live:
+    run = Run(number, "t", "work", 1, "submit", None, "", NOW, NOW, 0, b"")
+    return Live(run, make_job(run_deadline_us=MINUTE), RunState.READY)
+
+
+def test_looks_at_runs_that_have_ended_are_not_kept_until_they_are_due() -> None:
+    reign = Reign(1, "n", Counters(run_id=0, fence=0, settled=0))
+    kept = live(1)
+    reign.book.enter(kept)
+    reign.look(NOW + MINUTE, "run_deadline", kept)
+    for number in range(2, 4 * LOOKS_SLACK):
+        gone = live(number)
+        reign.book.enter(gone)
+        reign.look(NOW + 2 * MINUTE, "run_deadline", gone)
+        reign.book.leave(gone)
+        assert reign.looks() <= 2 * LOOKS_A_RUN + LOOKS_SLACK
+    assert reign.next_look() == NOW + MINUTE
+    assert reign.due_looks(NOW + MINUTE) == [("run_deadline", kept)]
+
+
+def test_the_same_look_at_a_run_is_kept_once() -> None:
+    reign = Reign(1, "n", Counters(run_id=0, fence=0, settled=0))
+    kept = live(1)
+    reign.book.enter(kept)
+    for _ in range(4 * LOOKS_SLACK):
+        reign.look(NOW + MINUTE, "start_deadline", kept)
+        assert reign.looks() <= 2 * LOOKS_A_RUN + LOOKS_SLACK
+    assert ("start_deadline", kept) in reign.due_looks(NOW + MINUTE)
+
+
+def test_of_very_many_who_watch_a_run_those_who_came_last_are_told_of_its_end() -> None:
+    leader = Leader()
+    leader.admit(Draft(make_job(), "submit", None, ""))
+    (order,) = leader.assigned()
+    for number in range(2 * MAX_WATCHERS):
+        leader.tell(WatchLive(f"client-{number}", "t", (order.run_id,)), sender="registry")
+    leader.end(order)
+    told = [it.to for it in leader.sent if isinstance(it.message, RunsEnded)]
+    assert told == [f"client-{number}" for number in range(MAX_WATCHERS, 2 * MAX_WATCHERS)]
