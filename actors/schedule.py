@@ -38,7 +38,10 @@ def compile_job(job: Job, state: JobState | None = None) -> Schedule:
     """Return the schedule of a job; one that counts from the end of its last run goes on from where its state says."""
     schedule = compile_trigger(job.trigger, key=f"{job.tenant}/{job.name}", anchor=job.anchor)
     if state is not None and schedule.needs_end and state.mark >= job.anchor and state.next_due is not None:
-        return schedule.after_end(state.next_due - delay_of(job.trigger))
+        delay = delay_of(job.trigger)
+        counted = schedule.after_end(state.next_due - delay)
+        jitter = counted.due(state.next_due) - state.next_due  # what is stored has it already
+        return schedule.after_end(state.next_due - jitter - delay) if jitter else counted
     return schedule
 
 
@@ -61,11 +64,9 @@ def step_job(job: Job, schedule: Schedule, mark: int, fires: int, now: int) -> S
         mark = max((it.last for it in decisions), default=mark)
     upcoming = None if spent else missed.next
     next_due = None if upcoming is None else upcoming.due
-    if next_due is None and schedule.needs_end and not spent:
-        # the next slot is known when the run of this one has ended; if there is no run, it counts from now
-        fired = any(it.kind is _FIRED for it in decisions)
-        return Step(tuple(decisions), mark, fires, None if fired else now + delay_of(job.trigger), False)
-    return Step(tuple(decisions), mark, fires, next_due, next_due is None)
+    # one that counts from the end of a run is armed by who knows whether one lives
+    is_over = next_due is None and (spent or not schedule.needs_end)
+    return Step(tuple(decisions), mark, fires, next_due, is_over)
 
 
 def first_state(job: Job, before: JobState | None = None) -> JobState:
@@ -100,14 +101,17 @@ def pass_pause(job: Job, state: JobState, now: int) -> Step:
     )
     next_due = None if missed.next is None else missed.next.due
     if next_due is None and schedule.needs_end:
-        next_due = now + delay_of(job.trigger)
+        next_due = next_after_end(job, max(now, missed.mark))
     return Step(decisions, missed.mark, state.fires, next_due, next_due is None and not is_manual(job))
 
 
+def counts_from_end(job: Job) -> bool:
+    """Tell whether a job's next slot depends on when its last run ends (a fixed delay)."""
+    return type(job.trigger) in _MAY_HAVE_DELAY and delay_of(job.trigger) > 0
+
+
 def next_after_end(job: Job, end: int) -> int | None:
-    """Return when a job that counts from the end of its last run is due next; None for all other triggers."""
-    if not _has_delay(job.trigger):
-        return None
+    """Return when a job that counts from the end of its last run is due after one that ended at `end`; None: never again."""
     slot = compile_job(job).next_after_end(end)
     return None if slot is None else slot.due
 
@@ -125,10 +129,6 @@ def delay_of(trigger: Trigger) -> int:
             return delay_of(trigger.trigger)
         case _:
             return 0
-
-
-def _has_delay(trigger: Trigger) -> bool:
-    return type(trigger) in _MAY_HAVE_DELAY and delay_of(trigger) > 0
 
 
 _MAY_HAVE_DELAY: Final = (FixedDelay, Constrained, Union, Difference)

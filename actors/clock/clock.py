@@ -7,6 +7,10 @@ loses nothing: the next one begins at the stored marks. Of one job only one `Due
 overtook an earlier one would pass slots that have no decision. What changes meanwhile the registry says (`KnowJobs`), and says
 again until it is acknowledged; a record that is not newer than what is watched, or was decided, changes nothing.
 
+The next slot of a job that counts from the end of its last run is known to the coordinator, which writes it and says so
+(`JobEnded`). Where such a job has none in the store, the clock sends a `Due` without a decision, which asks for it: its run may
+have ended unseen, when the job was declared anew or the leader changed just then.
+
     Lead ─▶ Read(DueJobs) ─▶ Found ─▶ heap ──timer──▶ Due ─▶ (dependencies, coordinator, persistence) ─▶ Decided
 
 A clock that is set back fires nothing twice, because slots up to the mark are done. A jump forward of more than a minute is
@@ -37,9 +41,9 @@ from ..messages import (
     StepDown,
     TimerFired,
 )
-from ..persistence.store import MAX_PAGE, DueJobs, GetJobs
+from ..persistence.store import MAX_PAGE, DueJobs, GetJobs, ListUnarmed
 from ..records import Event, JobRecord
-from ..schedule import compile_job, step_job
+from ..schedule import compile_job, counts_from_end, step_job
 
 HORIZON_US: Final = 10 * MINUTE
 """How far ahead jobs are held in memory."""
@@ -64,6 +68,9 @@ HELD_US: Final = 100 * MILLISECOND
 
 RESEND_US: Final = 2 * SECOND
 """After how long an undecided `Due` is sent again."""
+
+AT_ONCE: Final = 0
+"""When a job is due whose next slot the coordinator is to be asked for."""
 
 Accepted = Started | Lead | StepDown | KnowJobs | JobEnded | Decided | Found | ReadRejected | TimerFired
 JobKey = tuple[str, str]
@@ -169,9 +176,13 @@ class Clock:
         """Watch a job from its stored state on, if it is due within the horizon at all."""
         key = record.job.key
         self._drop(key)
-        if record.state.status != "active" or record.state.next_due is None:
+        if record.state.status != "active":
             return
         entry = _Entry(record, compile_job(record.job, record.state))
+        if entry.next_due is None:
+            if not counts_from_end(record.job):
+                return
+            entry.next_due = AT_ONCE
         self._entries[key] = entry
         self._push(key, entry)
 
@@ -184,8 +195,11 @@ class Clock:
         if old.record.job.anchor == entry.record.job.anchor:
             entry.fires = old.fires
         upcoming = entry.schedule.next(entry.mark)
-        entry.next_due = None if upcoming is None else upcoming.due
-        if upcoming is None:
+        if upcoming is not None:
+            entry.next_due = upcoming.due
+        else:
+            entry.next_due = AT_ONCE if counts_from_end(entry.record.job) else None
+        if entry.next_due is None:
             entry.ticket = 0  # it is not in the heap any more
         else:
             self._push(entry.record.job.key, entry)
@@ -202,7 +216,7 @@ class Clock:
     def _on_job_ended(self, message: JobEnded, turn: Turn) -> None:
         """The next slot of this job counts from now; what is stored already says so too."""
         key = (message.tenant, message.job)
-        if self._epoch and message.next_due <= turn.now + HORIZON_US:
+        if self._epoch and (message.next_due <= turn.now + HORIZON_US or key in self._entries):
             turn.send(PERSISTENCE, Read(f"job/{self._epoch}", GetJobs((key,))))
 
     # ---- the horizon ----------------------------------------------------------------------------------------------------
@@ -215,6 +229,10 @@ class Clock:
         turn.send(PERSISTENCE, Read(f"due/{self._epoch}/{self._scan}", question))
         turn.set_timer("horizon", turn.now + ASK_AGAIN_US)  # unless the answer comes
 
+    def _ask_unarmed(self, turn: Turn, after: JobKey | None) -> None:
+        """Ask for the jobs that wait for the end of a run; it may have ended unseen."""
+        turn.send(PERSISTENCE, Read(f"unarmed/{self._epoch}/{self._scan}", ListUnarmed(after)))
+
     def _on_found(self, message: Found, turn: Turn) -> None:
         records: tuple[JobRecord, ...] = message.rows
         if message.key in (f"job/{self._epoch}", f"held/{self._epoch}"):
@@ -222,22 +240,28 @@ class Clock:
                 if message.key.startswith("held"):
                     self._held.pop(record.job.key, None)
                 known = self._entries.get(record.job.key)
-                if known is None or (known.next_due is None and not known.undecided):
+                if known is None or (not known.undecided and _age(record) >= (known.record.job.version, known.mark)):
                     self._enter(record)
             return
-        if message.key != f"due/{self._epoch}/{self._scan}":
+        is_scan = message.key == f"due/{self._epoch}/{self._scan}"
+        if not is_scan and message.key != f"unarmed/{self._epoch}/{self._scan}":
             return
         for record in records:
             key = record.job.key
             # what is watched, or was decided since the question was put, is newer here than in the answer
             if key not in self._entries and not self._is_passed(record):
                 self._enter(record)
+        if not is_scan:
+            if len(records) == MAX_PAGE:
+                self._ask_unarmed(turn, after=records[-1].job.key)
+            return
         if len(records) == MAX_PAGE:
             last = records[-1]
             assert last.state.next_due is not None
             self._ask(turn, after=(last.state.next_due, last.job.tenant, last.job.name))
         else:
             turn.set_timer("horizon", turn.now + HORIZON_US // 2)
+            self._ask_unarmed(turn, after=None)
         turn.emit(Gauged({"armed": float(len(self._entries))}))
 
     # ---- firing ---------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from ..messages import (
     AdmitSlots,
     Decided,
     Draft,
+    DueSlot,
     MadeRun,
     RequestRejected,
     SlotsDecided,
@@ -29,6 +30,7 @@ from ..messages import (
 from ..persistence.store import AdvanceJob
 from ..records import Decision, Run, RunState
 from ..refusal import conflict_text
+from ..schedule import counts_from_end
 from .batch import Admitted
 from .book import Live
 from .hooks import tell_run, tell_skip
@@ -143,6 +145,7 @@ class Admission:
         blocked_by = self._running(due.job.key) if due.job.overlap == "skip" else None
         drafts = iter(slot.drafts)
         known = reign.marks.get(due.job.key)
+        fired: Live | None = None
         for decision in due.decisions:
             kind = decision.kind
             if known is not None and decision.last <= known:
@@ -155,16 +158,36 @@ class Admission:
                     reign.call_hooks("on_skip", due.job, tell_skip(decision), now)
             elif not (row := next(drafts)):
                 batch.decisions.append(decision)  # its run was made with the slot of a job that it follows
+                fired = reign.book.live.get(decision.run_id or 0)
             elif blocked_by is not None:
                 self._skip_overlap(decision, blocked_by, now)
                 kind = DecisionKind.SKIPPED_OVERLAP
             else:
-                earlier = self._fire(decision, row, earlier, now)
+                earlier = fired = self._fire(decision, row, earlier, now)
                 late.append(now - decision.slot)
             kinds[kind] = kinds.get(kind, 0) + decision.count
         reign.note_mark(due.job.key, due.mark)
-        batch.advances.append(
-            AdvanceJob(due.job.tenant, due.job.name, due.job.version, due.mark, due.fires, due.next_due, due.exhausted)
+        if known is None or known <= due.mark:
+            self._advance(due, fired, now)
+
+    def _advance(self, due: DueSlot, fired: Live | None, now: int) -> None:
+        """Move the mark of a job on; a slot that counts from the end of the last run is known when that has ended."""
+        reign, job = self._reign, due.job
+        waiting = reign.unarmed.get(job.key)
+        if due.exhausted or not counts_from_end(job):
+            reign.unarmed.pop(job.key, None)
+        else:
+            last = fired
+            if last is None and waiting is not None:
+                last = reign.book.live.get(waiting.run_id)
+            last = last or reign.book.last_own_run(job.key, due.mark)
+            newest = waiting.job if waiting is not None and waiting.job.version > job.version else job
+            if last is None:
+                reign.arm(newest, due.mark, due.fires if newest is job else None, now)
+                return
+            reign.arm_after(last, newest, due.mark)
+        reign.batch.advances.append(
+            AdvanceJob(job.tenant, job.name, job.version, due.mark, due.fires, due.next_due, due.exhausted)
         )
 
     def _running(self, key: tuple[str, str]) -> Live | None:
@@ -176,7 +199,6 @@ class Admission:
         reign = self._reign
         skipped = replace(decision, kind=DecisionKind.SKIPPED_OVERLAP, run_id=by.run.run_id)
         reign.batch.decisions.append(skipped)
-        reign.rearm(by.job, decision.slot, now)
         if reign.hooks:
             reign.call_hooks("on_skip", by.job, tell_skip(skipped), now)
 

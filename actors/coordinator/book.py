@@ -250,6 +250,13 @@ class Book:
             return None
         return next((live for live in reversed(runs.values()) if live.run.slot is not None), None)
 
+    def last_own_run(self, key: JobKey, mark: int) -> Live | None:
+        """The newest live run that a job's own slots made, or, if another job's did, that stands for its slot at `mark`."""
+        runs = self.by_job.get(key, {})
+        return next(
+            (live for live in reversed(runs.values()) if live.run.cause == "slot" or live.run.slot == mark), None
+        )
+
     def oldest(self) -> int | None:
         """The least number of a live run; None when nothing lives. Numbers are entered in ascending order."""
         return next(iter(self.live), None)

@@ -20,6 +20,7 @@ from ..actor import EXECUTOR, PERSISTENCE, SECOND, Turn, on_node
 from ..messages import Found, MadeRun, Read, RunsMade, StockTaken, TakeStock
 from ..persistence.store import MAX_PAGE, GetDefinitions, GetJobs, GetLiveRuns, ListEdges, ListHeld, Question
 from ..records import Condition, Job, JobRecord, LiveRun, RunState
+from ..schedule import counts_from_end
 from .book import Live
 from .reign import AUDIT_US, UNSEEN, Reign
 from .rescue import Rescue
@@ -38,6 +39,7 @@ class Rebuild:
         self._rescue = rescue
         self._rows: list[LiveRun] = []
         self._definitions: dict[tuple[str, str, int], Job] = {}
+        self._jobs: list[JobRecord] = []
         self._asked = 0
         self.left: tuple[str, ...] = ()
         self.step: Step = "live"
@@ -107,6 +109,7 @@ class Rebuild:
                 there: tuple[JobRecord, ...] = message.rows
                 for record in there:
                     self._reign.remove(record.job.key, record.state.removed)
+                self._jobs += (record for record in there if counts_from_end(record.job))
                 self._asked += MAX_PAGE
                 self.step = "jobs" if self._unasked() else "stock"
             case _:
@@ -141,6 +144,10 @@ class Rebuild:
         begun = {mark.incarnation: set(mark.fences) for mark in message.marks if mark.readable}
         for row in self._rows:
             self._enter(row, turn.now)
+        for record in self._jobs:
+            last = self._reign.book.last_own_run(record.job.key, record.state.mark)
+            if last is not None:
+                self._reign.arm_after(last, record.job, record.state.mark)
         for row in self._rows:
             live = self._reign.book.live.get(row.run.run_id)
             if live is None:
@@ -157,7 +164,7 @@ class Rebuild:
             else:
                 self._go_on(live, row)
         self._announce(turn)
-        self._rows = []
+        self._rows, self._jobs = [], []
         self.left = message.left
 
     def _enter(self, row: LiveRun, now: int) -> None:

@@ -10,13 +10,15 @@ from collections import OrderedDict
 from heapq import heapify, heappop, heappush
 from typing import Final, Literal
 
+from msgspec import Struct
+
 from ..actor import CLOCK, SECOND
 from ..executor.runner import Outcome
 from ..lifecycle import BAD
 from ..messages import GroupEnd, GroupsMoved, Happened, JobEnded, RunsMade
 from ..persistence.store import AdvanceJob, Counters
 from ..records import Condition, End, Event, HookMoment, Job, Run, RunState
-from ..schedule import next_after_end
+from ..schedule import counts_from_end, next_after_end
 from .batch import Batch
 from .book import Book, Live
 from .hooks import Hooks, moments_of, tell_end
@@ -50,6 +52,14 @@ LOOKS_SLACK: Final = 1_024
 Look = Literal["ready", "start_deadline", "run_deadline"]
 
 
+class Unarmed(Struct, frozen=True):
+    """A job whose next slot counts from the end of this run: the newest definition, and up to where its slots are decided."""
+
+    job: Job
+    mark: int
+    run_id: int
+
+
 class Reign:
     """The state of one reign."""
 
@@ -64,6 +74,7 @@ class Reign:
         self.held: set[tuple[str, str]] = set()
         self.removed: dict[tuple[str, str], int] = {}
         self.marks: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self.unarmed: dict[tuple[str, str], Unarmed] = {}
         self.unnoted: dict[str, RunsMade | GroupsMoved] = {}
         self.quiet = False
         self.handing_over = False
@@ -229,8 +240,9 @@ class Reign:
             group_end = GroupEnd(run.run_id, run.tenant, run.job, run.group, state, end.result)
             batch.moved.append(group_end)
         self.open_gates(live, now)
-        if run.slot is not None and run.cause == "slot":
-            self.rearm(live.job, run.slot, now)
+        unarmed = self.unarmed.get(live.key)
+        if unarmed is not None and unarmed.run_id == run.run_id:
+            self.arm(unarmed.job, unarmed.mark, None, now)
         if run.cause == "hook":
             if state in BAD:
                 said = f"{end.error.type}: {end.error.text}" if end.error is not None else reason
@@ -264,12 +276,30 @@ class Reign:
                 if waiting.state is RunState.BLOCKED:
                     self.make_ready(waiting, now)
 
-    def rearm(self, job: Job, slot: int, now: int) -> None:
-        """A job whose next slot counts from the end of its last run gets it now."""
-        next_due = next_after_end(job, now)
+    # ---- slots that count from the end of a run -------------------------------------------------------------------------
+
+    def arm(self, job: Job, mark: int, fires: int | None, now: int) -> None:
+        """Give a job whose next slot counts from the end of its last run that slot, from now on: no such run lives."""
+        self.unarmed.pop(job.key, None)
+        next_due = next_after_end(job, max(now, mark))  # a clock that was set back brings no slot back
+        over = next_due is None
+        self.batch.advances.append(AdvanceJob(job.tenant, job.name, job.version, mark, fires, next_due, exhausted=over))
         if next_due is not None:
-            self.batch.advances.append(AdvanceJob(job.tenant, job.name, job.version, slot, None, next_due))
             self.batch.send(CLOCK, JobEnded(job.tenant, job.name, job.version, next_due))
+
+    def arm_after(self, live: Live, job: Job, mark: int) -> None:
+        """Let the next slot of a job count from the end of this run."""
+        self.unarmed[job.key] = Unarmed(job, mark, live.run.run_id)
+
+    def redefine(self, job: Job) -> None:
+        """A job was declared anew: its next slot is that of its newest version."""
+        unarmed = self.unarmed.get(job.key)
+        if unarmed is None or unarmed.job.version >= job.version:
+            return
+        if counts_from_end(job):
+            self.unarmed[job.key] = Unarmed(job, unarmed.mark, unarmed.run_id)
+        else:
+            del self.unarmed[job.key]
 
     # ---- hooks ----------------------------------------------------------------------------------------------------------
 

@@ -199,6 +199,7 @@ class Requests:
             self._reign.hooks.drop(job.key, record.state.removed)
             if record.state.status == "removed":
                 continue
+            self._reign.redefine(job)
             if job.hook is not None:
                 self._reign.hooks.put(job)
             for live in list(self._reign.book.by_job.get(job.key, {}).values()):

@@ -27,7 +27,8 @@ class Plan(Struct, frozen=True, tag="plan"):
 class DueSlot(Struct, frozen=True, gc=False):
     """What the clock decided about a job: decisions oldest first, and where its trigger stands now.
 
-    Of the decisions, those of kind FIRED want a run each. `mark`, `fires`, `next_due` are the job's new state.
+    Of the decisions, those of kind FIRED want a run each. `mark`, `fires`, `next_due` are the job's new state. The next slot of
+    a job that counts from the end of its last run is the coordinator's to say; without a decision this asks for it.
     """
 
     job: Job

@@ -240,6 +240,16 @@ class DueJobs(Struct, frozen=True, tag="due_jobs"):
     limit: int = MAX_PAGE
 
 
+class ListUnarmed(Struct, frozen=True, tag="list_unarmed"):
+    """→ list[JobRecord], active, that have fired and have no `next_due`, of every tenant, by name, after `after`; at most `limit`.
+
+    These count from the end of their last run.
+    """
+
+    after: tuple[str, str] | None = None
+    limit: int = MAX_PAGE
+
+
 class GetLiveRuns(Struct, frozen=True, tag="get_live_runs"):
     """→ list[LiveRun] of every tenant that have not ended, by run_id, after `after`; at most `limit`."""
 
@@ -338,6 +348,7 @@ Question = (
     | ListEdges
     | ListHeld
     | DueJobs
+    | ListUnarmed
     | GetLiveRuns
     | GetRuns
     | ListRuns

@@ -32,6 +32,7 @@ from callsheet.actors.persistence.store import (
     ListHeld,
     ListJobs,
     ListRuns,
+    ListUnarmed,
     PutConditions,
     PutSettled,
     Question,
@@ -76,6 +77,8 @@ QUESTIONS: tuple[Question, ...] = (
     ListEdges(),
     ListHeld(),
     DueJobs(10, after=(1, "a", "b")),
+    ListUnarmed(),
+    ListUnarmed(("a", "b")),
     GetLiveRuns(),
     GetRuns("default", (1, 2)),
     *(
@@ -139,8 +142,9 @@ def test_no_question_scans_a_table_but_from_its_newest_rows_back(connection: sql
         answer(connection, question)
     connection.set_trace_callback(None)
     assert len(statements) > len(QUESTIONS)
-    # all edges; all paused jobs; two pages of events
-    allowed = ("j USING INDEX jobs_linked", "j USING INDEX jobs_paused", "sorts: SELECT at, kind, tenant")
+    # all edges; all paused jobs; all that wait for the end of a run; two pages of events
+    jobs = ("j USING INDEX jobs_linked", "j USING INDEX jobs_paused", "j USING INDEX jobs_unarmed")
+    allowed = (*jobs, "sorts: SELECT at, kind, tenant")
     assert [scan for scan in scans(connection, statements) if not scan.startswith(allowed)] == []
 
 

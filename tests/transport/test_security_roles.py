@@ -57,7 +57,16 @@ _NO_CLIENTS = """
 NO_CLIENTS = frozenset(_NO_CLIENTS.split())
 # Questions that concern all tenants at once.
 NO_CLIENTS_QUESTIONS = frozenset(
-    {"list_edges", "list_held", "due_jobs", "get_live_runs", "get_submissions", "get_receipts", "get_counters"}
+    {
+        "list_edges",
+        "list_held",
+        "due_jobs",
+        "list_unarmed",
+        "get_live_runs",
+        "get_submissions",
+        "get_receipts",
+        "get_counters",
+    }
 )
 
 JOB = Job(tenant="press", name="work")
@@ -230,7 +239,14 @@ def test_questions_about_ones_own_tenant_are_answered(question: Any) -> None:
 
 @pytest.mark.parametrize(
     "question",
-    [ListEdges(), store.GetLiveRuns(), store.GetCounters(), store.GetSubmissions(("k",)), store.GetReceipts(("k",))],
+    [
+        ListEdges(),
+        store.ListUnarmed(),
+        store.GetLiveRuns(),
+        store.GetCounters(),
+        store.GetSubmissions(("k",)),
+        store.GetReceipts(("k",)),
+    ],
 )
 def test_questions_about_all_tenants_are_none_of_a_clients(question: Any) -> None:
     refusal = judge(who("admin", "*"), REGISTRY, Query("k", question))

@@ -34,6 +34,8 @@ def answer(tables: Tables, question: Question) -> list[Any]:  # noqa: C901 -- on
             return [tables.jobs[key] for key in tables.names.after(None) if tables.jobs[key].state.status == "paused"]
         case contract.DueJobs():
             return list(islice(_due_jobs(tables, question), page_size(question.limit)))
+        case contract.ListUnarmed():
+            return list(islice(_list_unarmed(tables, question), page_size(question.limit)))
         case contract.GetLiveRuns():
             return list(islice(_live_runs(tables, question), page_size(question.limit)))
         case contract.GetRuns(tenant=tenant, run_ids=run_ids):
@@ -93,6 +95,10 @@ def _due_jobs(tables: Tables, question: contract.DueJobs) -> Iterator[JobRecord]
         if due > question.until:
             return
         yield tables.jobs[tenant, name]
+
+
+def _list_unarmed(tables: Tables, question: contract.ListUnarmed) -> Iterator[JobRecord]:
+    return (tables.jobs[key] for key in tables.unarmed.after(question.after))
 
 
 def _live_runs(tables: Tables, question: contract.GetLiveRuns) -> Iterator[Any]:

@@ -27,7 +27,7 @@ from .. import store as contract
 from ..store import Capabilities, Committed, Lease, Question, Write
 from ..view import Facts, Holder, Progress
 from .queries import answer
-from .tables import JobKey, Tables, append, due_key
+from .tables import JobKey, Tables, append, due_key, is_unarmed
 
 _NOTHING: Final = Committed()
 
@@ -217,11 +217,15 @@ class MemoryStore:
             due = due_key(old.state)
             if due is not None:
                 tables.due.remove(due)
+            if is_unarmed(old.state):
+                tables.unarmed.remove(job.key)
         tables.jobs[job.key] = JobRecord(job, state)
         tables.definitions[job.tenant, job.name, job.version] = job
         due = due_key(state)
         if due is not None:
             tables.due.add(due)
+        if is_unarmed(state):
+            tables.unarmed.add(job.key)
 
     def _advance(self, write: contract.AdvanceJob) -> None:
         record = self._tables.jobs.get((write.tenant, write.job))

@@ -25,6 +25,7 @@ class Tables(msgspec.Struct):
     definitions: dict[tuple[str, str, int], Job] = msgspec.field(default_factory=dict)
     names: SortedKeys[JobKey] = msgspec.field(default_factory=SortedKeys)
     due: SortedKeys[DueKey] = msgspec.field(default_factory=SortedKeys)
+    unarmed: SortedKeys[JobKey] = msgspec.field(default_factory=SortedKeys)
     runs: dict[int, Run] = msgspec.field(default_factory=dict)
     live: dict[int, Run] = msgspec.field(default_factory=dict)
     by_tenant: dict[str, list[int]] = msgspec.field(default_factory=dict)
@@ -45,7 +46,7 @@ class Tables(msgspec.Struct):
 
     def copy(self) -> Tables:
         """A copy that later commits do not touch."""
-        twin = msgspec.structs.replace(self, names=self.names.copy(), due=self.due.copy())
+        twin = msgspec.structs.replace(self, names=self.names.copy(), due=self.due.copy(), unarmed=self.unarmed.copy())
         for name in ("jobs", "definitions", "runs", "live", "by_token", "ends", "submissions", "receipts"):
             setattr(twin, name, getattr(self, name).copy())
         for name in ("by_tenant", "by_job", "by_group", "attempts", "decisions", "events"):
@@ -68,3 +69,8 @@ def due_key(state: JobState) -> DueKey | None:
     if state.status != "active" or state.next_due is None:
         return None
     return (state.next_due, state.tenant, state.name)
+
+
+def is_unarmed(state: JobState) -> bool:
+    """Tell whether a job has fired and waits for the end of its run."""
+    return state.status == "active" and state.next_due is None and state.fires > 0

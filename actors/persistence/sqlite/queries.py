@@ -65,6 +65,8 @@ def answer(connection: sqlite3.Connection, question: Question) -> list[Any]:  # 
             return [to_job_record(row) for row in rows.fetchall()]
         case contract.DueJobs():
             return _due_jobs(connection, question)
+        case contract.ListUnarmed():
+            return _list_unarmed(connection, question)
         case contract.GetLiveRuns():
             return _live_runs(connection, question)
         case contract.GetRuns(tenant=tenant, run_ids=run_ids):
@@ -128,6 +130,18 @@ def _due_jobs(connection: sqlite3.Connection, question: contract.DueJobs) -> lis
         values += question.after  # type: ignore[arg-type]
     rows = connection.execute(
         f"{_JOBS} WHERE j.status = 'active' AND j.next_due <= ? {after} ORDER BY j.next_due, j.tenant, j.name LIMIT ?",
+        (*values, page_size(question.limit)),
+    )
+    return [to_job_record(row) for row in rows.fetchall()]
+
+
+def _list_unarmed(connection: sqlite3.Connection, question: contract.ListUnarmed) -> list[JobRecord]:
+    after, values = "", ()
+    if question.after is not None:
+        after, values = "AND (j.tenant, j.name) > (?, ?)", question.after  # type: ignore[assignment]
+    rows = connection.execute(
+        f"{_JOBS} WHERE j.status = 'active' AND j.next_due IS NULL AND j.fires > 0 {after} "
+        "ORDER BY j.tenant, j.name LIMIT ?",
         (*values, page_size(question.limit)),
     )
     return [to_job_record(row) for row in rows.fetchall()]

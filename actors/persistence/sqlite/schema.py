@@ -189,7 +189,12 @@ _REMOVED: Final[Migration] = (
 )
 """Which version of a job was removed is known also when the job has been declared anew."""
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_FIRST, _RECEIPTS, _REMOVED)
+_UNARMED: Final[Migration] = (
+    "CREATE INDEX jobs_unarmed ON jobs (tenant, name) WHERE status = 'active' AND next_due IS NULL AND fires > 0",
+)
+"""Jobs that count from the end of their last run are found while they wait for it."""
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (_FIRST, _RECEIPTS, _REMOVED, _UNARMED)
 """The n-th brings a file from version n-1 to n."""
 
 

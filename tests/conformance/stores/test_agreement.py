@@ -37,6 +37,7 @@ from callsheet.actors.persistence.store import (
     ListHeld,
     ListJobs,
     ListRuns,
+    ListUnarmed,
     PutConditions,
     PutSettled,
     Question,
@@ -146,6 +147,7 @@ limits = st.integers(-1, 4)
 questions: st.SearchStrategy[Question] = st.one_of(
     st.builds(ListJobs, tenant=tenants, after=names | st.just(""), limit=limits, tag=st.none() | st.sampled_from(TAGS)),
     st.builds(DueJobs, small, st.none() | st.tuples(small, tenants, names), limits),
+    st.builds(ListUnarmed, st.none() | st.tuples(tenants, names), limits),
     st.builds(GetLiveRuns, st.integers(0, 8), limits),
     st.builds(
         ListRuns,
@@ -166,6 +168,7 @@ ALL: tuple[Question, ...] = (
     ListEdges(),
     ListHeld(),
     DueJobs(9),
+    ListUnarmed(),
     GetLiveRuns(),
     *(ListRuns(tenant=tenant, hooks=True) for tenant in TENANTS),
     *(GetRuns(tenant, tuple(RUNS)) for tenant in TENANTS),

@@ -11,6 +11,7 @@ from callsheet.actors.persistence.store import (
     ListEdges,
     ListHeld,
     ListJobs,
+    ListUnarmed,
     SetJobStatus,
 )
 from callsheet.actors.records import (
@@ -181,6 +182,25 @@ def test_unknown_names_are_left_out_and_repeated_ones_come_once(leader: Leader) 
     leader.write(insert(a_record("job")))
     assert leader.read(GetJobs((("default", "none"), ("default", "job"), ("default", "job")))) == [a_record("job")]
     assert leader.read(GetDefinitions((("default", "job", 9), ("default", "job", 1)))) == [a_job("job")]
+
+
+def test_active_jobs_that_have_fired_and_have_no_next_slot_are_unarmed(leader: Leader) -> None:
+    waiting = [a_record(name, tenant=tenant, state={"fires": 1}) for tenant, name in (("z", "a"), ("y", "b"))]
+    leader.write(
+        *(insert(record) for record in waiting),
+        insert(a_record("never-fired")),
+        insert(a_record("armed", state={"fires": 1, "next_due": 5})),
+        insert(a_record("paused", state={"fires": 1, "status": "paused"})),
+        insert(a_record("fires", state={"next_due": 5})),
+    )
+    leader.write(AdvanceJob("default", "fires", 1, 5, 1, None))
+
+    found = [record.job.key for record in leader.read(ListUnarmed())]
+
+    assert found == [("default", "fires"), ("y", "b"), ("z", "a")]
+    assert leader.read(ListUnarmed(("default", "fires"), limit=1)) == [waiting[1]]
+    leader.write(AdvanceJob("default", "fires", 1, 5, None, 9))
+    assert leader.read(ListUnarmed()) == [waiting[1], waiting[0]]
 
 
 def test_paused_jobs_of_all_tenants_are_held(leader: Leader) -> None:

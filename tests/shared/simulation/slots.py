@@ -54,7 +54,10 @@ class Slots:
         now = self._world.wall()
         for record in self._world.disk.tables.jobs.values():
             job, state = record.job, record.state
-            if state.status != "active" or delay_of(job.trigger) or job.hook is not None:
+            if state.status != "active" or job.hook is not None:
+                continue
+            if delay_of(job.trigger):
+                self._judge_delay(record, now)
                 continue
             jitter = job.trigger.jitter_us if isinstance(job.trigger, Constrained) else 0
             instants = brute_force(job.trigger, job.anchor, state.mark, now - LATE_US - jitter)
@@ -63,3 +66,15 @@ class Slots:
                     "18",
                     f"{job.name}: {len(instants)} slots from {instants[0]} on passed without a decision; the mark is {state.mark}, now {now}",
                 )
+
+    def _judge_delay(self, record: JobRecord, now: int) -> None:
+        """A job that counts from the end of its last run has a next slot, or a run whose end will say when."""
+        job, state, tables = record.job, record.state, self._world.disk.tables
+        self._world.count("fixed delays judged")
+        if any(run.slot is not None and (run.tenant, run.job) == job.key for run in tables.live.values()):
+            return
+        jitter = job.trigger.jitter_us if isinstance(job.trigger, Constrained) else 0
+        if state.next_due is None or state.next_due < now - LATE_US - jitter:
+            self._world.referee.fail(
+                "18", f"{job.name}: no run of it lives, and its next slot is due at {state.next_due}; now {now}"
+            )
