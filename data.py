@@ -27,6 +27,9 @@ LIMITS: Final = {
 }
 """What one value read from a peer may hold (bytes and items)."""
 
+MAX_ENVELOPE_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of one frame at most: all that travels between nodes in one piece."""
+
 _unpack_value: Final = partial(
     msgpack.unpackb,
     raw=False,

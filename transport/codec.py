@@ -22,11 +22,9 @@ from msgspec.structs import replace
 from .. import data
 from ..actors import messages as declared
 from ..actors.messages import ROW_KINDS, Answer, Found, PeerRestarted, RunnerReported, Started, TimerFired
+from ..data import MAX_ENVELOPE_BYTES
 from ..errors import DataError, DecodeError
 from .contract import MAX_ADDRESS_LENGTH, Envelope
-
-MAX_ENVELOPE_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of one frame at most."""
 
 _ROWS: Final = (Found, Answer)
 """The messages whose rows are typed by name."""

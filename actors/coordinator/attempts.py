@@ -8,6 +8,7 @@ the run has now changes nothing. What the executor gives back unspent (`not_star
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from ..actor import SECOND, Turn
@@ -22,6 +23,7 @@ from ..messages import (
     Withdraw,
     Withdrawn,
 )
+from ..portions import fence_portions, first_of, order_size, portions
 from ..records import EXECUTOR_KINDS, Attempt, AttemptOutcome, Condition, RunState
 from .backoff import backoff_us, is_retried
 from .batch import Claimed
@@ -38,8 +40,6 @@ CRASH_WAIT_US: Final = SECOND
 
 SEND_AGAIN_US: Final = 10 * SECOND
 """After how long an order is sent again whose attempt has not been seen to begin."""
-
-ORDERS_A_MESSAGE: Final = 256
 
 
 class Attempts:
@@ -112,7 +112,7 @@ class Attempts:
             self._reign.ordered = max(self._reign.ordered, max((it.fence for it in its_claimed), default=0))
             lives = [it.live for it in its_claimed if it.in_hand]
             kept = [live for live in lives if self._may_begin(live, turn.now)]
-            self._send_orders(place, kept, turn)
+            self._send(place, [self._order(live) for live in kept], turn)
             if len(kept) < len(lives):
                 for live in lives:
                     if not self._may_begin(live, turn.now):
@@ -122,10 +122,9 @@ class Attempts:
         """Whether what was claimed may begin: it was not cancelled meanwhile, nor its job removed, nor is it too late."""
         return live.state is RunState.CLAIMED and not live.is_late(now) and not self._reign.is_removed(live)
 
-    def _send_orders(self, place: Place, lives: list[Live], turn: Turn) -> None:
-        for start in range(0, len(lives), ORDERS_A_MESSAGE):
-            orders = tuple(map(self._order, lives[start : start + ORDERS_A_MESSAGE]))
-            turn.send(place.address, Assign(self._reign.epoch, orders, place.incarnation))
+    def _send(self, place: Place, orders: Sequence[Order], turn: Turn) -> None:
+        for portion in portions(orders, order_size):
+            turn.send(place.address, Assign(self._reign.epoch, portion, place.incarnation))
 
     @staticmethod
     def _order(live: Live) -> Order:
@@ -170,11 +169,14 @@ class Attempts:
                 continue
             unwanted.setdefault(live.place, []).append(live.fence)
         for place, lives in waiting.items():
-            self._send_orders(place, lives, turn)
+            lives.sort(key=lambda live: live.fence)  # the oldest first; the rest when these have begun
+            self._send(place, first_of(map(self._order, lives), order_size), turn)
         for (place, reason), fences in stopped.items():
-            turn.send(place.address, self._stopping(place, tuple(fences), reason))
+            for portion in fence_portions(fences):
+                turn.send(place.address, self._stopping(place, portion, reason))
         for place, fences in unwanted.items():
-            turn.send(place.address, Withdraw(reign.epoch, audit_key(reign), tuple(fences), place.incarnation))
+            for portion in fence_portions(fences):
+                turn.send(place.address, Withdraw(reign.epoch, audit_key(reign), portion, place.incarnation))
 
     def on_unknown(self, message: Withdrawn, now: int) -> None:
         """Orders that never came to their executor: their runs are ready again, or cancelled."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
-
 from ..actor import DEPENDENCIES, Turn
 from ..messages import (
     Gauged,
@@ -17,6 +14,7 @@ from ..messages import (
     RunsMade,
 )
 from ..persistence.store import Committed
+from ..portions import end_size, fence_portions, portions
 from ..records import End, Run, RunState
 from ..refusal import conflict_text
 from .admission import Admission, accepted
@@ -24,9 +22,6 @@ from .attempts import Attempts
 from .batch import Admitted, Batch
 from .book import Live
 from .reign import Reign
-
-ENDS_A_MESSAGE: Final = 256
-BYTES_A_MESSAGE: Final = 512 * 1024
 
 
 class Followup:
@@ -56,7 +51,8 @@ class Followup:
         if batch.ended:
             self._tell_ends(batch.ended, turn)
         for executor, fences in batch.recorded.items():
-            turn.send(executor, Recorded(tuple(fences)))
+            for portion in fence_portions(fences):
+                turn.send(executor, Recorded(portion))
         self._tell_dependencies(batch, turn)
         for to, message in batch.sends:
             turn.send(to, message)
@@ -152,7 +148,7 @@ class Followup:
                 else:
                     ends.append(end)
         for watcher, ends in told.items():
-            for portion in _portions(ends):
+            for portion in portions(ends, end_size):
                 turn.send(watcher, RunsEnded(portion))
         turn.emit(RunsFinished({str(state): count for state, count in states.items()}, ran_us))
 
@@ -195,17 +191,3 @@ class Followup:
         batch.moved = [moved for moved in batch.moved if moved.run_id not in gone]
         batch.conditions = [it for it in batch.conditions if it.run_id not in gone]
         batch.claimed = {place: claimed for place, claimed in batch.claimed.items() if claimed}
-
-
-def _portions(ends: list[End]) -> Iterator[tuple[End, ...]]:
-    """Cut ends into messages of bounded length."""
-    portion: list[End] = []
-    size = 0
-    for end in ends:
-        portion.append(end)
-        size += len(end.result)
-        if len(portion) == ENDS_A_MESSAGE or size > BYTES_A_MESSAGE:
-            yield tuple(portion)
-            portion, size = [], 0
-    if portion:
-        yield tuple(portion)

@@ -56,6 +56,7 @@ from .rebuild import Rebuild, made_runs
 from .reign import AUDIT_US, Reign
 from .request import Requests
 from .rescue import Rescue
+from .stock import Stock
 
 BEAT_US: Final = 500 * MILLISECOND
 """How often the leader renews its lease."""
@@ -113,6 +114,7 @@ class Leadership:
         self._requests = Requests(reign, self._attempts)
         self._followup = Followup(reign, self._attempts, self._admission, durable=durable)
         self._rebuild = Rebuild(reign, self.rescue)
+        self._stock = Stock()
         self._save: Save | None = None
         self._saves = 0
         self._sent_at = 0
@@ -156,8 +158,13 @@ class Leadership:
     ) -> bool:
         """Take what was asked for while rebuilding, or of other nodes later; say whether the memory is rebuilt by it."""
         rebuild = self._rebuild
+        if isinstance(message, StockTaken):
+            whole = self._stock.put(message) if message.epoch == self.reign.epoch else None
+            if whole is None:
+                return False
+            message = whole
         if rebuild.done:
-            if isinstance(message, StockTaken) and message.epoch == self.reign.epoch:
+            if isinstance(message, StockTaken):
                 for incarnation in self.rescue.on_stock_taken(message, turn):
                     self.membership.remove(incarnation, turn)
             return False

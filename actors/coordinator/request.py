@@ -26,6 +26,7 @@ from ..messages import (
     Withdraw,
     Withdrawn,
 )
+from ..portions import fence_portions
 from ..records import RunRecord, RunState
 from .attempts import Attempts, audit_key
 from .book import Live
@@ -45,12 +46,12 @@ HOLD_FORGOTTEN_US: Final = 10 * SECOND
 
 
 class Holding(Struct):
-    """A job that is being held: who wants to know, and which incarnations have not given back what they had not begun."""
+    """A job that is being held: who wants to know, and of which attempts it is not known what became of them (fences)."""
 
     asker: Address
     job: tuple[str, str]
     asked_at: int
-    waits_for: set[str]
+    waits_for: set[int]
 
 
 class Cancelling(Struct):
@@ -159,12 +160,13 @@ class Requests:
             self._holding.pop(message.key, None)
             self._reign.batch.send(turn.sender, JobHeld(message.key))
             return
-        waits_for = {place.incarnation for place in by_place}
+        waits_for = {fence for fences in by_place.values() for fence in fences}
         self._holding[message.key] = Holding(turn.sender, job, turn.elapsed, waits_for)
         for place, fences in by_place.items():
             # with the batch, so that it comes behind the orders of a claim that is being stored now
-            withdraw = Withdraw(self._reign.epoch, message.key, tuple(fences), place.incarnation)
-            self._reign.batch.send(place.address, withdraw)
+            for portion in fence_portions(fences):
+                withdraw = Withdraw(self._reign.epoch, message.key, portion, place.incarnation)
+                self._reign.batch.send(place.address, withdraw)
 
     def on_withdrawn(self, message: Withdrawn, turn: Turn) -> None:
         """An executor has given back what had not begun; when all have that were asked, the job is held."""
@@ -177,7 +179,8 @@ class Requests:
             self._on_cancel_told(message.key)
         if holding is None:
             return
-        holding.waits_for.discard(message.incarnation)
+        begun = (fence for _, fence in message.begun)
+        holding.waits_for.difference_update(begun, message.unknown, message.over)
         if holding.waits_for:
             return
         # who asked the same before, and got no answer, has it now

@@ -19,6 +19,7 @@ from typing import Final
 from ..actor import EXECUTOR, SECOND, Address, Turn
 from ..executor.runner import Outcome
 from ..messages import AttemptsLost, ClearMarks, MarksRead, StockTaken, StopAttempts, TakeStock, Withdraw
+from ..portions import fence_portions
 from ..records import ErrorInfo, RunState
 from .attempts import Attempts, audit_key
 from .book import Live
@@ -63,13 +64,12 @@ class Rescue:
     def take_back(self, place: Place, turn: Turn) -> None:
         """Take back what was not begun there: by revoking it, and by asking the node."""
         self.take_stock(EXECUTOR, turn, (place.incarnation,), revoke_to=self._reign.last_fence())
-        fences = tuple(live.fence for live in self._at(place) if not live.begun)
+        fences = [live.fence for live in self._at(place) if not live.begun]
         self._withdraw(place, fences, turn)
 
     def release(self, place: Place, turn: Turn) -> None:
         """End what runs there: its node stops and waits no longer."""
-        fences = tuple(live.fence for live in self._at(place))
-        if fences:
+        for fences in fence_portions([live.fence for live in self._at(place)]):
             stop = StopAttempts(self._reign.epoch, fences, "shutdown", RELEASE_GRACE_US, place.incarnation)
             turn.send(place.address, stop)
 
@@ -78,11 +78,11 @@ class Rescue:
         self._given_up.add(place.incarnation)
         self.take_stock(EXECUTOR, turn, (place.incarnation,), revoke_to=self._reign.last_fence())
 
-    def _withdraw(self, place: Place, fences: tuple[int, ...], turn: Turn) -> None:
+    def _withdraw(self, place: Place, fences: list[int], turn: Turn) -> None:
         """Ask for what was not begun there. Only this life of the node may answer: a later one never had any of it."""
-        if fences:
-            key = audit_key(self._reign)
-            turn.send(place.address, Withdraw(self._reign.epoch, key, fences, place.incarnation))
+        key = audit_key(self._reign)
+        for portion in fence_portions(fences):
+            turn.send(place.address, Withdraw(self._reign.epoch, key, portion, place.incarnation))
 
     def _at(self, place: Place) -> list[Live]:
         return [live for live in self._reign.book.live.values() if live.place is place and live.fence]
@@ -112,7 +112,7 @@ class Rescue:
         """
         held = set(message.held)
         last, _ = self._asked.pop(place.address, (self._reign.ordered, 0))
-        missing = tuple(live.fence for live in self._at(place) if live.fence <= last and live.fence not in held)
+        missing = [live.fence for live in self._at(place) if live.fence <= last and live.fence not in held]
         self._withdraw(place, missing, turn)
 
     def _settle(self, mark: MarksRead, turn: Turn) -> bool:

@@ -40,8 +40,10 @@ from ..messages import (
     Withdraw,
     Withdrawn,
 )
+from ..portions import fence_portions, outcome_size, portions, progress_size
 from ..records import EXECUTOR_KINDS, ExecutorKind
 from .runner import Freed, Learned, Order, Outcome, Progress, Runner
+from .unrecorded import Unrecorded
 
 AHEAD_US: Final = 30 * MILLISECOND
 """How much work, in time, is taken ahead of free places."""
@@ -54,8 +56,6 @@ LONG_US: Final = 100 * MILLISECOND
 
 RESEND_US: Final = 2 * SECOND
 """After how long outcomes that nobody recorded are sent again."""
-
-OUTCOMES_A_MESSAGE: Final = 256
 
 REMEMBERED: Final = 16_384
 """Fences of attempts that are over, so that an order which comes late, or a second time, does not begin."""
@@ -96,9 +96,8 @@ class Executor:
         self._lost: dict[int, None] = {}
         self._seen: list[int] = []
         self._told: dict[int, None] = {}
-        self._ended: dict[int, Outcome] = {}
-        self._unsent: list[Outcome] = []
-        self._withdrawing: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        self._ended = Unrecorded()
+        self._withdrawing: dict[str, dict[int, bool]] = {}
         self._over: dict[int, None] = {}
         self._mean_us: dict[ExecutorKind, float] = {}
         self._stuck: dict[ExecutorKind, int] = dict.fromkeys(EXECUTOR_KINDS, 0)
@@ -155,11 +154,11 @@ class Executor:
             self._offer(turn)
 
     def _send_ended(self, turn: Turn) -> None:
-        if not self._unsent:
+        due = self._ended.due()
+        if not due:
             return
-        unsent, self._unsent = self._unsent, []
-        for start in range(0, len(unsent), OUTCOMES_A_MESSAGE):
-            turn.send(self._leader, AttemptsEnded(self._node, tuple(unsent[start : start + OUTCOMES_A_MESSAGE])))
+        for portion in portions(due, outcome_size):
+            turn.send(self._leader, AttemptsEnded(self._node, portion))
         if not self._resending:
             self._resending = True
             turn.set_timer("resend", turn.elapsed + RESEND_US, steady=True)
@@ -210,8 +209,8 @@ class Executor:
             turn.set_timer("long", turn.elapsed + LONG_US, steady=True)
 
     def _tell_lost(self, turn: Turn) -> None:
-        if self._lost:
-            turn.send(self._leader, AttemptsLost(self._incarnation, tuple(self._lost)))
+        for portion in fence_portions(tuple(self._lost)):
+            turn.send(self._leader, AttemptsLost(self._incarnation, portion))
 
     def _on_reported(self, message: RunnerReported, turn: Turn) -> None:
         progress: list[Progress] = []
@@ -221,8 +220,7 @@ class Executor:
                     order = self._held.pop(it.fence, None)
                     if order is None:
                         continue
-                    self._ended[it.fence] = it
-                    self._unsent.append(it)
+                    self._ended.keep(it)
                     if order is not _RESTORED:
                         self._learn(order, it)
                 case Progress():
@@ -233,8 +231,8 @@ class Executor:
                     self._knows = max(self._knows, it.knows)
                 case _:
                     assert_never(it)
-        if progress:
-            turn.send(self._leader, AttemptsProgressed(tuple(progress)))
+        for portion in portions(progress, progress_size):
+            turn.send(self._leader, AttemptsProgressed(portion))
 
     def _learn(self, order: Order, outcome: Outcome) -> None:
         """Keep a running mean of how long attempts of each kind take."""
@@ -249,7 +247,7 @@ class Executor:
         ended, over = self._ended, self._over
         for fence in message.fences:
             self._lost.pop(fence, None)
-            ended.pop(fence, None)
+            ended.forget(fence)
             over[fence] = None
         self._runner.forget(message.fences)
         if len(over) > 2 * REMEMBERED:
@@ -261,29 +259,35 @@ class Executor:
         wanted = tuple(fence for fence in message.fences if fence in self._held)
         strange = [fence for fence in message.fences if fence not in self._held and fence not in self._ended]
         begun = self._runner.begun(self._incarnation).fences if strange else frozenset()
-        unknown = tuple(fence for fence in strange if fence not in begun)
+        unknown = [fence for fence in strange if fence not in begun]
         self._over.update(dict.fromkeys(unknown))  # their orders may still be on their way
         self._runner.withdraw(wanted)
-        before = self._withdrawing.get(message.key, ((), ()))  # it may be asked again before it is answered
-        self._withdrawing[message.key] = ((*before[0], *wanted), (*before[1], *unknown))
+        asked = self._withdrawing.setdefault(message.key, {})  # it may be asked again before it is answered
+        asked.update(dict.fromkeys(message.fences, False))
+        asked.update(dict.fromkeys(unknown, True))
         turn.set_timer(f"withdraw/{message.key}", turn.elapsed + MILLISECOND, steady=True)
 
     def _on_take_stock(self, message: TakeStock, turn: Turn) -> None:
-        """Tell a new leader what is here; first what has ended, so that it is not taken for lost.
+        """Tell a new leader what is here; first what has ended, as much as is sent at a time. The rest is held, so not lost.
 
         The offer comes after the outcomes: what they say of functions that are not known is no newer than it.
         """
-        self._unsent = list(self._ended.values())
+        self._ended.send_again()
         self._send_ended(turn)
         self._offer(turn)
         marks = []
         for incarnation in message.incarnations:
             begun = self._runner.revoke(incarnation, message.revoke)
             marks.append(MarksRead(incarnation, begun.readable, tuple(sorted(begun.fences)), begun.dead, begun.revoked))
-        held = (*self._held, *self._ended)
         left = tuple(self._runner.left()) if message.left else ()
         self._tell_lost(turn)
-        turn.send(self._leader, StockTaken(message.epoch, self._node, self._incarnation, held, tuple(marks), left))
+        node, incarnation = self._node, self._incarnation
+        *parts, rest = [*fence_portions(sorted((*self._held, *self._ended)))] or [()]
+        first = 0
+        for part in parts:
+            turn.send(self._leader, StockTaken(message.epoch, node, incarnation, part, (), first=first, last=part[-1]))
+            first = part[-1] + 1
+        turn.send(self._leader, StockTaken(message.epoch, node, incarnation, rest, tuple(marks), left, first=first))
 
     # ---- time -----------------------------------------------------------------------------------------------------------
 
@@ -292,21 +296,26 @@ class Executor:
             self._on_long(turn)
         elif message.key == "resend":
             self._resending = False
-            if self._ended and not self._unsent:
-                self._unsent = list(self._ended.values())
+            self._ended.send_again()
         elif message.key.startswith("withdraw/"):
-            key = message.key.removeprefix("withdraw/")
-            wanted, unknown = self._withdrawing.pop(key, ((), ()))
-            begun = self._named(fence for fence in wanted if fence in self._held)
-            turn.send(self._leader, Withdrawn(key, begun, unknown, self._incarnation))
+            self._tell_withdrawn(message.key.removeprefix("withdraw/"), turn)
+
+    def _tell_withdrawn(self, key: str, turn: Turn) -> None:
+        """Say of each attempt that was to be given back what became of it."""
+        held, asked = self._held, self._withdrawing.pop(key, {})
+        for fences in fence_portions(tuple(asked)):
+            unknown = tuple(fence for fence in fences if asked[fence])
+            over = tuple(fence for fence in fences if not asked[fence] and fence not in held)
+            begun = self._named(fence for fence in fences if fence in held)
+            turn.send(self._leader, Withdrawn(key, begun, unknown, self._incarnation, over))
 
     def _on_long(self, turn: Turn) -> None:
         """Say of attempts that are held for a while that their functions were called; each once to a leader."""
         waiting = [fence for fence in self._seen if fence in self._held]
         begun = self._runner.begun(self._incarnation).fences if waiting else frozenset()
         long = tuple(fence for fence in waiting if fence in begun)
-        if long:
-            turn.send(self._leader, AttemptsBegun(self._named(long)))
+        for portion in fence_portions(self._named(long)):
+            turn.send(self._leader, AttemptsBegun(portion))
         self._told = dict.fromkeys(fence for fence in (*self._told, *long) if fence in self._held)
         self._seen = [fence for fence in self._held if fence not in self._told]
         self._watching = False

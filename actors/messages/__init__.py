@@ -78,6 +78,7 @@ from .event import (
     SlotsDecided,
 )
 from .execution import (
+    ALL_FENCES,
     Assign,
     AttemptsBegun,
     AttemptsEnded,
@@ -141,6 +142,7 @@ from .storage import (
 )
 
 __all__ = [
+    "ALL_FENCES",
     "CAN_WAIT",
     "HEARD_IN_ANY_EPOCH",
     "MAX_BATCH",

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from ..executor.runner import Capacity, Order, Outcome, Progress, Reported, StopReason
+
+ALL_FENCES: Final = 2**63 - 1
+"""No fence is greater."""
 
 
 class Offer(Struct, frozen=True, tag="offer"):
@@ -56,13 +61,16 @@ class Withdraw(Struct, frozen=True, tag="withdraw"):
 class Withdrawn(Struct, frozen=True, tag="withdrawn"):
     """What had not begun was given back; the others, `begun` (run and fence), go on.
 
-    `unknown` fences never came here, and will not begin if they come now. `incarnation` is who says so.
+    `unknown` fences never came here, and will not begin if they come now. `over` are those that were given back or have ended.
+    So each fence that was asked for is in one of the three, of this message or of another under this key. `incarnation` is who
+    says so.
     """
 
     key: str
     begun: tuple[tuple[int, int], ...]
     unknown: tuple[int, ...] = ()
     incarnation: str = ""
+    over: tuple[int, ...] = ()
 
 
 class AttemptsBegun(Struct, frozen=True, tag="attempts_begun"):
@@ -135,6 +143,8 @@ class MarksRead(Struct, frozen=True, gc=False, array_like=True):
 class StockTaken(Struct, frozen=True, tag="stock_taken"):
     """What an executor holds: fences it was given and that have not ended, and outcomes that are not recorded yet.
 
+    Who holds many says so in parts, in ascending order: `held` is complete for the fences from `first` to `last`, so that parts
+    of two answers never make a gap. The last part has the rest. `marks` are as long as they are: only the own node asks for them.
     `left`, if it was asked for: the incarnations that certainly are dead, and have left marks where this executor can read them.
     """
 
@@ -144,6 +154,8 @@ class StockTaken(Struct, frozen=True, tag="stock_taken"):
     held: tuple[int, ...]
     marks: tuple[MarksRead, ...]
     left: tuple[str, ...] = ()
+    first: int = 0
+    last: int = ALL_FENCES
 
 
 class ClearMarks(Struct, frozen=True, tag="clear_marks"):

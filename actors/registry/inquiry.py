@@ -25,6 +25,7 @@ from ..messages import (
     WatchLive,
 )
 from ..persistence.store import GetJobs, GetRuns, GetSubmissions, GetTokens, ListRuns
+from ..portions import end_size, portions
 from ..records import Job, JobRecord, RunRecord, RunState, Submission
 from ..refusal import conflict_text
 from .catalogue import Catalogue
@@ -182,10 +183,8 @@ class Inquiries:
     def on_watch(self, client: Address, request: Watch, turn: Turn) -> None:
         def then(message: Found, turn: Turn) -> None:
             records: tuple[RunRecord, ...] = message.rows
-            ends = tuple(record.end for record in records if record.end is not None)
             live = tuple(record.run.run_id for record in records if record.end is None)
-            if ends:
-                turn.send(client, RunsEnded(ends))
+            _tell_ends(client, records, turn)
             if live:
                 turn.send(COORDINATOR, WatchLive(client, request.tenant, live))
 
@@ -196,9 +195,12 @@ class Inquiries:
 
         def then(message: Found, turn: Turn) -> None:
             records: tuple[RunRecord, ...] = message.rows
-            ends = tuple(record.end for record in records if record.end is not None)
-            if ends:
-                turn.send(missed.client, RunsEnded(ends))
+            _tell_ends(missed.client, records, turn)
 
         request = Watch("", missed.tenant, missed.run_ids)
         self._errands.read(missed.client, request, GetRuns(missed.tenant, missed.run_ids), then, turn)
+
+
+def _tell_ends(client: Address, records: tuple[RunRecord, ...], turn: Turn) -> None:
+    for portion in portions([record.end for record in records if record.end is not None], end_size):
+        turn.send(client, RunsEnded(portion))

@@ -74,7 +74,7 @@ def test_a_hold_that_is_asked_for_again_while_it_is_under_way_is_answered_when_a
     (withdraw, _) = [message for message in leader.out if isinstance(message, Withdraw)]
     assert [message for message in leader.out if isinstance(message, JobHeld)] == []
 
-    leader.tell(Withdrawn("h", (), incarnation=withdraw.incarnation), sender="executor")
+    leader.tell(Withdrawn("h", (), incarnation=withdraw.incarnation, over=withdraw.fences), sender="executor")
 
     assert [message.key for message in leader.out if isinstance(message, JobHeld)] == ["h"]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from callsheet.actors.actor import Send, deliver, sent
 from callsheet.actors.executor.executor import AHEAD_US, Executor
-from callsheet.actors.executor.runner import Begun, Capacity, Learned, Order, Outcome, Report
+from callsheet.actors.executor.runner import Learned, Outcome
 from callsheet.actors.messages import (
     Assign,
     AttemptsBegun,
@@ -26,70 +26,7 @@ from callsheet.actors.messages import (
     Withdrawn,
 )
 from support.actors import NOW, SECOND
-
-
-class FakeRunner:
-    """A runner that only writes down what it is told."""
-
-    capacity = Capacity(4, 4, 4, 4)
-
-    def __init__(self) -> None:
-        self.started: list[int] = []
-        self.calls: list[tuple[Any, ...]] = []
-        self.begun_fences: set[int] = set()
-        self.knows = 3
-
-    def open(self, report: Report) -> None:
-        raise AssertionError("the node opens the runner")
-
-    def start(self, orders: Sequence[Order]) -> None:
-        self.started += [order.fence for order in orders]
-
-    def stop(self, fence: int, reason: Any, grace_us: int) -> None:
-        self.calls.append(("stop", fence, reason, grace_us))
-
-    def withdraw(self, fences: Sequence[int]) -> None:
-        self.calls.append(("withdraw", *fences))
-
-    def forget(self, fences: Sequence[int]) -> None:
-        self.calls.append(("forget", *fences))
-
-    def held(self) -> Sequence[int]:
-        return []
-
-    def begun(self, incarnation: str) -> Begun:
-        return Begun(incarnation, True, frozenset(self.begun_fences))
-
-    def revoke(self, incarnation: str, fence: int) -> Begun:
-        self.calls.append(("revoke", incarnation, fence))
-        return Begun(incarnation, True, frozenset(self.begun_fences), dead=incarnation == "dead", revoked=fence)
-
-    def hold(self, held: bool) -> None:
-        self.calls.append(("hold", held))
-
-    def left(self) -> Sequence[str]:
-        return ["dead", "buried"]
-
-    def sweep(self, incarnations: Sequence[str]) -> None:
-        self.calls.append(("sweep", *incarnations))
-
-    def close(self, timeout_us: int) -> None:
-        raise AssertionError("the node closes the runner")
-
-
-def order(fence: int) -> Order:
-    return Order(fence, fence * 10, 1, "t", "work", "thread", "work", b"")
-
-
-def outcome(fence: int, took: int = 5) -> Outcome:
-    return Outcome(fence, fence * 10, 1, "succeeded", NOW, NOW + took)
-
-
-def working(*fences: int) -> tuple[Executor, FakeRunner]:
-    runner = FakeRunner()
-    executor = Executor(runner)
-    deliver(executor, Started("n", "i"), Assign(1, tuple(map(order, fences))), now=NOW)
-    return executor, runner
+from support.executing import FakeRunner, order, outcome, working
 
 
 def test_an_order_that_comes_twice_is_started_once() -> None:
@@ -150,7 +87,7 @@ def test_what_was_withdrawn_in_vain_has_begun() -> None:
     given_back = Outcome(2, 20, 1, "not_started", 0, NOW)
     deliver(executor, RunnerReported((given_back,)), now=NOW)
     assert sent(deliver(executor, TimerFired("withdraw/w"), now=NOW), Withdrawn) == [
-        Withdrawn("w", ((10, 1),), unknown=(9,), incarnation="i")
+        Withdrawn("w", ((10, 1),), unknown=(9,), incarnation="i", over=(2,))
     ]
 
 

@@ -61,11 +61,12 @@ def test_a_pause_is_acknowledged_when_every_node_has_given_back_what_it_had_not_
     leader = Cluster(own_room=1, room=1)
     leader.admit(draft(), draft())
     leader.tell(HoldJob("h", "t", "work", held=True), sender="registry")
-    assert sorted(it.incarnation for it in leader.out if isinstance(it, Withdraw)) == ["i", "i2"]
+    asked = {it.incarnation: it.fences for it in leader.out if isinstance(it, Withdraw)}
+    assert sorted(asked) == ["i", "i2"]
 
-    leader.tell(Withdrawn("h", (), (), "i2"), sender=OTHER)
+    leader.tell(Withdrawn("h", (), (), "i2", asked["i2"]), sender=OTHER)
     assert not [it for it in leader.out if isinstance(it, JobHeld)]
-    leader.tell(Withdrawn("h", (), (), "i"), sender="executor")
+    leader.tell(Withdrawn("h", (), (), "i", asked["i"]), sender="executor")
     assert leader.last(JobHeld).key == "h"
 
 

@@ -25,8 +25,9 @@ from callsheet.actors.messages import (
 )
 from callsheet.actors.persistence.store import Answers, Counters
 from callsheet.actors.records import Event, Run
+from callsheet.data import MAX_ENVELOPE_BYTES
 from callsheet.errors import DataError, DecodeError
-from callsheet.transport.codec import MAX_ENVELOPE_BYTES, MESSAGES, NEVER_SENT, decode, encode, encode_all
+from callsheet.transport.codec import MESSAGES, NEVER_SENT, decode, encode, encode_all
 from callsheet.transport.contract import MAX_ADDRESS_LENGTH, Envelope
 from support.structs import LARGEST, SMALLEST, TEXT, instances, undeclared
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import zmq
 
-from ..codec import MAX_ENVELOPE_BYTES
+from ...data import MAX_ENVELOPE_BYTES
 
 NOW: Final = int(zmq.NOBLOCK)
 NOW_AND_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
