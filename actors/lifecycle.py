@@ -26,9 +26,9 @@ BAD: Final = frozenset({S.FAILED, S.TIMED_OUT, S.LOST, S.QUARANTINED, S.EXPIRED,
 """Final states that make what depends on the run fail."""
 
 MOVES: Final[dict[S, frozenset[S]]] = {
-    # waits for its upstreams, or for its arguments after a restart
+    # waits for its upstreams, or for its arguments after a restart; it fails when what they hand on is too large together
     S.BLOCKED: frozenset(
-        {S.READY, S.DELAYED, S.CANCELLED, S.SKIPPED, S.UPSTREAM_FAILED, S.EXPIRED, S.TIMED_OUT, S.PARKED}
+        {S.READY, S.DELAYED, S.FAILED, S.TIMED_OUT, S.CANCELLED, S.SKIPPED, S.UPSTREAM_FAILED, S.EXPIRED, S.PARKED}
     ),
     # not before an instant: said at submit, or a retry's wait
     S.DELAYED: frozenset({S.READY, S.CANCELLED, S.TIMED_OUT, S.PARKED, S.BLOCKED}),

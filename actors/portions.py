@@ -6,7 +6,8 @@ to be says it in portions. Each has room to spare, so that a size need not be ex
 
     AttemptsEnded ─▶ ≤ 256 outcomes, ≤ 1 MiB, or one alone          Recorded, Withdraw … ─▶ ≤ 2,048 fences
 
-One thing alone travels as it is: results, arguments and logs have limits of their own where they are made.
+One thing alone travels as it is, so each has a limit of its own: results, arguments and logs where they are made, what is handed
+to a run by `MAX_HANDED_BYTES`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ BYTES_A_MESSAGE: Final = MAX_ENVELOPE_BYTES // 16
 
 FENCES_A_MESSAGE: Final = LIMITS["max_array_len"] // 2
 """Numbers, or pairs of them, in one message."""
+
+MAX_HANDED_BYTES: Final = MAX_ENVELOPE_BYTES // 2
+"""What the upstreams of one run hand on to it, together: it goes in one order, beside the arguments."""
+
+MAX_HANDED: Final = LIMITS["max_array_len"]
+"""How many upstreams may hand something on to one run."""
 
 BYTES_AT_ONCE: Final = MAX_ENVELOPE_BYTES // 2
 """Bytes that are under way to one recipient again, or unanswered, at most: what waits for a peer is limited (`transport`)."""
@@ -86,11 +93,11 @@ def order_size(order: Order) -> int:
     texts = len(order.tenant) + len(order.job) + len(order.target) + len(order.key)
     size = _FIELDS + _CHARACTER * texts + len(order.arguments)
     if order.handed:
-        size += _handed_size(order.handed)
+        size += handed_size(order.handed)
     return size if order.command is None else size + _command_size(order.command)
 
 
-def _handed_size(handed: Sequence[bytes]) -> int:
+def handed_size(handed: Sequence[bytes]) -> int:
     """What upstreams' results take in an order."""
     return sum(map(len, handed)) + _HEAD * len(handed)
 

@@ -26,7 +26,7 @@ from ..messages import (
     Withdraw,
     Withdrawn,
 )
-from ..portions import fence_portions
+from ..portions import MAX_HANDED, MAX_HANDED_BYTES, fence_portions, handed_size
 from ..records import RunRecord, RunState
 from .attempts import Attempts, audit_key
 from .book import Live
@@ -78,6 +78,8 @@ class Requests:
         live = self._reign.book.live.get(message.run_id)
         if live is None or not live.waits:
             return
+        if isinstance(message, Unblock) and (fault := _fault(message.handed)):
+            message = Resolve(message.run_id, RunState.FAILED, fault)
         if isinstance(message, Resolve):
             if live.state in (RunState.BLOCKED, RunState.PARKED):
                 live.waits = False
@@ -273,3 +275,16 @@ class Requests:
             self._attempts.stop_late(live)
         else:
             self._reign.end_late(live, turn.now)
+
+
+def _fault(handed: tuple[bytes, ...]) -> str:
+    """Why the results of upstreams cannot go into one order; empty when they can."""
+    if len(handed) > MAX_HANDED:
+        return f"{len(handed):,} upstreams hand something on to it, the limit is {MAX_HANDED:,}"
+    size = handed_size(handed)
+    if size > MAX_HANDED_BYTES:
+        return (
+            f"what its upstreams hand on to it has {size:,} bytes together, the limit is {MAX_HANDED_BYTES:,}; "
+            "store it elsewhere and return where it is"
+        )
+    return ""

@@ -40,7 +40,7 @@ from callsheet.actors.messages import (
     Withdrawn,
 )
 from callsheet.actors.persistence.store import AddEnds
-from callsheet.actors.portions import BYTES_AT_ONCE, order_size, outcome_size
+from callsheet.actors.portions import BYTES_AT_ONCE, MAX_HANDED, MAX_HANDED_BYTES, order_size, outcome_size
 from callsheet.actors.records import (
     MAX_ARGUMENT_BYTES,
     MAX_LOG_BYTES,
@@ -97,6 +97,39 @@ def test_orders_whose_results_handed_on_are_large_travel_in_portions() -> None:
     leader.tell(*(Unblock(run_id, (bytes(MAX_RESULT_BYTES),) * 7) for run_id in range(1, 21)), sender="dependencies")
     orders = [order for message in travelling(leader.sent, Assign) for order in message.orders]
     assert sorted(order.run_id for order in orders) == list(range(1, 21))
+
+
+def test_as_much_as_may_be_handed_on_travels_with_as_large_arguments_as_there_may_be() -> None:
+    leader = roomy()
+    leader.admit(
+        Draft(
+            make_job("train", after=("ingest",), arguments=bytes(MAX_ARGUMENT_BYTES)), "submit", None, "m", waits=True
+        )
+    )
+    leader.tell(Unblock(1, (bytes(MAX_RESULT_BYTES - 5),) * 8), sender="dependencies")
+    (message,) = travelling(leader.sent, Assign)
+    assert sum(map(len, message.orders[0].handed)) + 8 * 5 == MAX_HANDED_BYTES
+
+
+@pytest.mark.parametrize(
+    ("handed", "reason"),
+    [
+        (
+            (bytes(MAX_RESULT_BYTES),) * 64,
+            (
+                "what its upstreams hand on to it has 67,109,184 bytes together, the limit is 8,388,608; "
+                "store it elsewhere and return where it is"
+            ),
+        ),
+        ((b"\xc0",) * (MAX_HANDED + 1), "4,097 upstreams hand something on to it, the limit is 4,096"),
+    ],
+)
+def test_a_run_to_which_too_much_is_handed_on_fails_and_says_why(handed: tuple[bytes, ...], reason: str) -> None:
+    leader = roomy()
+    leader.admit(Draft(make_job("train", after=("ingest",)), "submit", None, "m/1", waits=True))
+    leader.tell(Unblock(1, handed), sender="dependencies")
+    assert leader.assigned() == []
+    assert [(end.state, end.reason) for end in leader.written(AddEnds, "ends")] == [(RunState.FAILED, reason)]
 
 
 def test_orders_are_sent_again_the_oldest_first_and_not_all_at_once() -> None:
