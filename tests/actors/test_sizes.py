@@ -20,6 +20,7 @@ from callsheet.actors.messages import (
     AttemptsEnded,
     AttemptsLost,
     AttemptsProgressed,
+    CancelLive,
     Draft,
     HoldJob,
     JobHeld,
@@ -164,12 +165,22 @@ def test_a_node_that_stops_is_told_in_portions_what_is_to_end() -> None:
 def test_cancels_are_said_again_in_portions() -> None:
     leader = roomy()
     admit(leader, MANY)
-    leader.tell(HoldJob("h", "t", "work", held=False, removed=1), sender="registry")
+    for order in leader.assigned():
+        leader.tell(CancelLive(f"c{order.run_id}", "client-1", order.run_id, "enough"))
     leader.sent.clear()
     leader.tell(TimerFired("audit"), after=max(AUDIT_US, SEND_AGAIN_US) + 1)
     everything = [order.fence for order in leader.assigned()]
     assert fences(travelling(leader.sent, StopAttempts)) == everything
     assert fences(travelling(leader.sent, Withdraw)) == everything
+
+
+def test_what_has_not_begun_of_a_removed_job_is_asked_for_again_in_portions() -> None:
+    leader = roomy()
+    admit(leader, MANY)
+    leader.tell(HoldJob("h", "t", "work", held=False, removed=1), sender="registry")
+    leader.sent.clear()
+    leader.tell(TimerFired("audit"), after=max(AUDIT_US, SEND_AGAIN_US) + 1)
+    assert fences(travelling(leader.sent, Withdraw)) == [order.fence for order in leader.assigned()]
 
 
 def test_outcomes_are_acknowledged_in_portions() -> None:
