@@ -18,6 +18,7 @@ graph is loaded when a reign begins; what changes in it the registry says (`Know
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final, assert_never
 
 from msgspec.structs import replace
@@ -58,6 +59,8 @@ CLOSED_GROUPS: Final = 10_000
 """Groups without a waiting run that are remembered, so that a late slot of the same instant finds its siblings."""
 
 RETRY_US: Final = SECOND
+
+OVERDUE: Final = "its upstreams had not ended when the wait's deadline passed"
 
 Accepted = (
     Started | Lead | StepDown | Plan | Due | RunsMade | GroupsMoved | KnowJobs | Found | ReadRejected | TimerFired
@@ -322,7 +325,8 @@ class Dependencies:
                 group = self._groups[key] = _Group(complete=not message.rebuilt)
             member = group.members.get(made.job)
             if member is None or member.run_id != made.run_id:
-                group.members[made.job] = _Member(made.run_id, waits=made.waits, deadline_at=made.deadline_at)
+                member = group.members[made.job] = _Member(made.run_id)
+            member.waits, member.deadline_at = made.waits, made.deadline_at
             touched[key] = None
         turn.reply(Noted(message.key))
         for key in touched:
@@ -330,7 +334,7 @@ class Dependencies:
                 self._evaluate(key, turn)
             else:
                 self._read_group(key, turn)
-        self._watch_deadlines(turn)
+        self._watch_deadlines((made.deadline_at for made in message.runs if made.waits), turn)
         self._close_groups()
 
     def _read_group(self, key: GroupKey, turn: Turn) -> None:
@@ -359,8 +363,8 @@ class Dependencies:
         for end in message.ends:
             key = (end.tenant, end.group)
             group = self._groups.get(key)
-            if group is None:
-                group = self._groups[key] = _Group(complete=True)
+            if group is None:  # it was never told of: the store knows who else is in it
+                group = self._groups[key] = _Group(complete=False)
             self._move(group, end)
             touched[key] = None
         turn.reply(Noted(message.key))
@@ -376,7 +380,7 @@ class Dependencies:
         member.state, member.result = end.state, end.result
 
     def _evaluate(self, key: GroupKey, turn: Turn) -> None:
-        """Unblock or resolve the runs of a group whose rule is met."""
+        """Unblock or resolve the runs of a group whose rule is met, or whose wait has lasted too long."""
         group = self._groups.get(key)
         if group is None or not group.complete:
             return
@@ -396,6 +400,8 @@ class Dependencies:
                 turn.send(COORDINATOR, Unblock(member.run_id, verdict))
             elif verdict is not None:
                 turn.send(COORDINATOR, Resolve(member.run_id, verdict, _because(after, group.members, gone)))
+            elif 0 < member.deadline_at <= turn.now:
+                turn.send(COORDINATOR, Resolve(member.run_id, RunState.EXPIRED, OVERDUE))
 
     def _close_groups(self) -> None:
         """Forget the oldest groups beyond the limit in which nothing waits."""
@@ -408,23 +414,25 @@ class Dependencies:
 
     # ---- deadlines ------------------------------------------------------------------------------------------------------
 
-    def _watch_deadlines(self, turn: Turn) -> None:
-        at = (
-            min(
-                (
-                    member.deadline_at
-                    for group in self._groups.values()
-                    for member in group.members.values()
-                    if member.waits and member.state is None and member.deadline_at
-                ),
-                default=None,
-            )
-            if self._deadline_at is None or self._deadline_at <= turn.now
-            else self._deadline_at
-        )
-        if at is not None and at != self._deadline_at:
+    def _watch_deadlines(self, deadlines: Iterable[int], turn: Turn) -> None:
+        """Look again when the first of these comes. Those that have passed are seen to whenever their group is evaluated."""
+        at = min((it for it in deadlines if it > turn.now), default=None)
+        if at is not None and (self._deadline_at is None or at < self._deadline_at):
             self._deadline_at = at
             turn.set_timer("deadline", at)
+
+    def _on_deadline(self, turn: Turn) -> None:
+        """Some waits have lasted too long: judge the groups of these; one that is not read yet is judged when it is."""
+        self._deadline_at = None
+        waiting = [
+            (member.deadline_at, key)
+            for key, group in self._groups.items()
+            for member in group.members.values()
+            if member.waits and member.state is None
+        ]
+        for key in dict.fromkeys(key for at, key in waiting if 0 < at <= turn.now):
+            self._evaluate(key, turn)
+        self._watch_deadlines((at for at, _ in waiting), turn)
 
     def _on_timer_fired(self, message: TimerFired, turn: Turn) -> None:
         if not self._epoch:
@@ -432,14 +440,7 @@ class Dependencies:
         if message.key == "load" and not self._loaded:
             self._load(turn)
         elif message.key == "deadline":
-            self._deadline_at = None
-            for group in self._groups.values():
-                for member in group.members.values():
-                    if member.waits and member.state is None and 0 < member.deadline_at <= turn.now:
-                        reason = "its upstreams had not ended when the wait's deadline passed"
-                        turn.send(COORDINATOR, Resolve(member.run_id, RunState.EXPIRED, reason))
-                        member.deadline_at = turn.now + SECOND
-            self._watch_deadlines(turn)
+            self._on_deadline(turn)
 
 
 def _verdict(

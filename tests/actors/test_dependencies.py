@@ -4,8 +4,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from callsheet.actors.actor import deliver, sent
+from callsheet.actors.actor import SetTimer, deliver, sent
 from callsheet.actors.dependencies.dependencies import Dependencies
+from callsheet.actors.lifecycle import FINAL
 from callsheet.actors.messages import (
     Admit,
     AdmitSlots,
@@ -20,14 +21,16 @@ from callsheet.actors.messages import (
     Noted,
     Plan,
     PlanItem,
+    Read,
     Resolve,
     RunsMade,
     SubmitItem,
     TimerFired,
     Unblock,
 )
+from callsheet.actors.persistence.store import GetGroup
 from callsheet.actors.records import Decision, End, Job, JobRecord, Run, RunRecord, RunState
-from callsheet.triggers import DecisionKind
+from callsheet.triggers import DecisionKind, every
 from support.actors import NOW, SECOND, make_job, make_record
 
 A, B, C, D = make_job("a"), make_job("b", after=("a",)), make_job("c", after=("a",)), make_job("d", after=("b", "c"))
@@ -170,3 +173,79 @@ def test_news_is_acknowledged() -> None:
     actor = leading(A, B)
     assert Noted("m") in sent(made(actor, "a", "b", waits="b"), Noted)
     assert Noted("e") in sent(ended(actor, 1, "a"), Noted)
+
+
+def rebuilt(actor: Dependencies, *runs: MadeRun) -> list[Any]:
+    return deliver(actor, RunsMade("m", runs, rebuilt=True), now=NOW)
+
+
+def waiting(run_id: int, job: str = "b", *after: str, deadline_at: int = NOW + 60 * SECOND) -> MadeRun:
+    return MadeRun(run_id, "t", job, "g", bool(after), None, deadline_at)
+
+
+def row(run_id: int, job: str, state: RunState, group: str = "g") -> RunRecord:
+    run = Run(run_id, "t", job, 1, "slot", None, group, NOW, NOW, 0, b"")
+    return RunRecord(run, state, End(run_id, state, NOW, result=job.encode()) if state in FINAL else None)
+
+
+def test_a_wait_that_is_over_is_judged_by_its_group_before_it_expires() -> None:
+    actor = leading(A, B)
+    told = rebuilt(actor, waiting(2, "b", "a", deadline_at=NOW - SECOND))
+    assert [effect for effect in told if isinstance(effect, SetTimer)] == []
+    assert verdicts(deliver(actor, TimerFired("deadline"), now=NOW)) == []
+    found = Found("group/1/t", (row(1, "a", RunState.SUCCEEDED), row(2, "b", RunState.BLOCKED)))
+    assert verdicts(deliver(actor, found, now=NOW)) == [Unblock(2, (b"a",))]
+
+
+def test_a_wait_that_is_over_while_its_group_is_unread_expires_when_it_is_read() -> None:
+    actor = leading(A, B)
+    rebuilt(actor, waiting(1, "a"), waiting(2, "b", "a", deadline_at=NOW - SECOND))
+    found = Found("group/1/t", (row(1, "a", RunState.READY), row(2, "b", RunState.BLOCKED)))
+    (resolve,) = verdicts(deliver(actor, found, now=NOW))
+    assert (resolve.run_id, resolve.state) == (2, RunState.EXPIRED)
+
+
+def test_a_run_whose_upstreams_have_succeeded_does_not_expire() -> None:
+    actor = leading(A, B)
+    made(actor, "a", "b", waits="b")
+    ended(actor, 1, "a")
+    fired = deliver(actor, TimerFired("deadline"), now=NOW + 60 * SECOND)
+    assert verdicts(fired) == [Unblock(2, (b"a",))], "said again, in case it was lost"
+    assert sent(fired, Resolve) == []
+    assert [effect for effect in fired if isinstance(effect, SetTimer)] == [], "nobody looks at it any more"
+
+
+def test_a_wait_that_ends_sooner_is_looked_at_sooner() -> None:
+    actor = leading(A, B)
+    rebuilt(actor, waiting(2, "b", "a"))
+    sooner = MadeRun(4, "t", "b", "h", True, None, NOW + SECOND)
+    assert SetTimer("deadline", NOW + SECOND) in deliver(actor, RunsMade("n", (sooner,)), now=NOW)
+    fired = deliver(actor, TimerFired("deadline"), now=NOW + SECOND)
+    assert [resolve.run_id for resolve in verdicts(fired)] == [4]
+    assert SetTimer("deadline", NOW + 60 * SECOND) in fired
+
+
+def test_a_waiting_run_that_was_read_before_it_was_told_of_is_judged_all_the_same() -> None:
+    e = make_job("e", every(60), after=("a",))
+    actor = leading(replace(A, trigger=every(60)), e)
+    slot = DueSlot(e, (Decision("t", "e", NOW, NOW, 1, DecisionKind.FIRED, NOW),), NOW, 1, None)
+    group = f"s/{NOW}"
+    deliver(actor, Due("due/1", (slot,)), now=NOW)
+    deliver(
+        actor,
+        Found("slots/1/due/1", (row(1, "a", RunState.READY, group), row(2, "e", RunState.BLOCKED, group))),
+        now=NOW,
+    )
+    told = MadeRun(1, "t", "a", group, False, NOW, NOW), MadeRun(2, "t", "e", group, True, NOW, NOW + 60 * SECOND)
+    deliver(actor, RunsMade("m", told, rebuilt=True), now=NOW)
+    end = GroupEnd(1, "t", "a", group, RunState.SUCCEEDED, b"r")
+    assert verdicts(deliver(actor, GroupsMoved("e", (end,)), now=NOW)) == [Unblock(2, (b"r",))]
+
+
+def test_a_group_that_is_heard_of_by_an_end_first_is_read_all_the_same() -> None:
+    actor = leading(A, B, C, D)
+    ended(actor, 2, "b")
+    rebuilt_now = rebuilt(actor, waiting(4, "d", "b", "c"))
+    assert [read.question for read in sent(rebuilt_now, Read)] == [GetGroup("t", ("g",))]
+    rows = (row(2, "b", RunState.SUCCEEDED), row(3, "c", RunState.SUCCEEDED), row(4, "d", RunState.BLOCKED))
+    assert verdicts(deliver(actor, Found("group/1/t", rows), now=NOW)) == [Unblock(4, (b"b", b"c"))]
