@@ -262,9 +262,8 @@ class Admission:
         reign, run, job = self._reign, live.run, live.job
         if run.group:
             deadline_at = now + job.wait_deadline_us
-            reign.batch.made.append(
-                MadeRun(run.run_id, run.tenant, run.job, run.group, draft.waits, run.slot, deadline_at)
-            )
+            after = job.after if draft.waits else ()
+            reign.batch.made.append(MadeRun(run.run_id, run.tenant, run.job, run.group, after, run.slot, deadline_at))
         if behind is not None and behind.run.run_id in reign.book.live:
             reign.book.gate(live, behind.run.run_id)
         if reign.hooks:

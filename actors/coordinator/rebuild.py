@@ -230,7 +230,7 @@ def made_runs(reign: Reign, *, waiting_only: bool = False) -> list[MadeRun]:
             live.run.tenant,
             live.run.job,
             live.run.group,
-            live.waits,
+            live.job.after if live.waits else (),
             live.run.slot,
             live.run.created_at + live.job.wait_deadline_us,
         )

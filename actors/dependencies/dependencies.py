@@ -9,6 +9,8 @@ upstreams begin BLOCKED. When the upstreams have ended, the run is unblocked wit
 
 The rule is `all_success`: runs when all upstreams are ok; UPSTREAM_FAILED as soon as one is bad (or its job is removed);
 SKIPPED when all have ended, none is bad, and one was skipped or cancelled; EXPIRED when the wait's deadline has passed.
+A run waits for the upstreams of its own version of the job, whatever was declared since. One that has no run in the group may
+still come in a slot of the same instant, and is missed when it was removed; in a submission it never comes.
 
 Lost messages: `RunsMade` and `GroupsMoved` are sent again by the coordinator until they are noted, and it asks again about
 runs that stay blocked, by `RunsMade`; so `Unblock` and `Resolve` may be lost. Groups of an earlier reign are read back. The
@@ -25,7 +27,6 @@ from msgspec.structs import replace
 
 from ..actor import COORDINATOR, PERSISTENCE, SECOND, Turn
 from ..draft import draft_of
-from ..graph import downstream_closure, reachable, turned, upstream_closure
 from ..lifecycle import BAD, FINAL
 from ..listener import Listener
 from ..messages import (
@@ -53,12 +54,18 @@ from ..messages import (
 )
 from ..persistence.store import GetGroup, GetJobs, ListEdges
 from ..records import Decision, Job, JobRecord, RunRecord, RunState
-from ..schedule import is_manual
+from .workflow import Workflows
 
 CLOSED_GROUPS: Final = 10_000
 """Groups without a waiting run that are remembered, so that a late slot of the same instant finds its siblings."""
 
 RETRY_US: Final = SECOND
+
+BY_HAND: Final = "m/"
+"""Begins the name of the group of a submission. All its runs are made at once."""
+
+OF_SLOT: Final = "s/"
+"""Begins the name of the group of a slot, before the instant. It grows while jobs come that have a slot at that instant."""
 
 OVERDUE: Final = "its upstreams had not ended when the wait's deadline passed"
 
@@ -70,26 +77,37 @@ GroupKey = tuple[str, str]
 
 
 class _Member:
-    """A run of a group: the state it ended in, None while it lives."""
+    """A run of a group: which upstreams it waits for, and the state it ended in, None while it lives."""
 
-    __slots__ = ("deadline_at", "result", "run_id", "state", "waits")
+    __slots__ = ("after", "deadline_at", "result", "run_id", "state")
 
-    def __init__(self, run_id: int, *, waits: bool = False, deadline_at: int = 0) -> None:
+    def __init__(self, run_id: int) -> None:
         self.run_id = run_id
-        self.waits = waits
-        self.deadline_at = deadline_at
+        self.after: tuple[str, ...] = ()
+        self.deadline_at = 0
         self.state: RunState | None = None
         self.result = b""
 
+    @property
+    def waits(self) -> bool:
+        """Whether it began with upstreams before it, and has not ended."""
+        return bool(self.after) and self.state is None
+
 
 class _Group:
-    """The runs of one slot or one submission, by their jobs' names."""
+    """The runs of one slot or one submission, by their jobs' names; and which upstreams of them were removed and have none."""
 
-    __slots__ = ("complete", "members")
+    __slots__ = ("complete", "gone", "members")
 
     def __init__(self, *, complete: bool) -> None:
         self.members: dict[str, _Member] = {}
+        self.gone: set[str] = set()
         self.complete = complete
+
+    def missing(self) -> dict[str, None]:
+        """The upstreams that have no run in it (yet)."""
+        names = (name for member in self.members.values() if member.waits for name in member.after)
+        return dict.fromkeys(name for name in names if name not in self.members)
 
 
 class Dependencies:
@@ -103,9 +121,7 @@ class Dependencies:
         self._epoch = epoch
         self._listener = Listener(epoch)
         self._loaded = False
-        self._jobs: dict[str, dict[str, Job]] = {}
-        self._roots: dict[str, dict[str, Job]] = {}
-        self._downstream: dict[str, dict[str, list[str]]] = {}
+        self._workflows = Workflows()
         self._groups: OrderedDict[GroupKey, _Group] = OrderedDict()
         self._held: list[tuple[str, Plan | Due | RunsMade | GroupsMoved]] = []
         self._unsettled: dict[str, Due] = {}
@@ -167,13 +183,13 @@ class Dependencies:
     def _on_found(self, message: Found, turn: Turn) -> None:
         if message.key == f"edges/{self._epoch}" and not self._loaded:
             records: tuple[JobRecord, ...] = message.rows
-            self._link([record.job for record in records if record.job.after])
+            self._workflows.link([record.job for record in records if record.job.after])
             roots = {(record.job.tenant, name) for record in records for name in record.job.after}
-            missing = sorted(key for key in roots if key[1] not in self._jobs[key[0]])
+            missing = sorted(key for key in roots if self._workflows.find(*key) is None)
             turn.send(PERSISTENCE, Read(f"roots/{self._epoch}", GetJobs(tuple(missing))))
         elif message.key == f"roots/{self._epoch}" and not self._loaded:
             roots_found: tuple[JobRecord, ...] = message.rows
-            self._link([record.job for record in roots_found if record.state.status != "removed"])
+            self._workflows.link([record.job for record in roots_found if record.state.status != "removed"])
             self._loaded = True
             turn.cancel_timer("load")
             held, self._held = self._held, []
@@ -185,32 +201,30 @@ class Dependencies:
             self._on_group_found(message, turn)
         elif message.key.startswith(f"slots/{self._epoch}/"):
             self._on_slots_found(message, turn)
-
-    def _link(self, jobs: list[Job]) -> None:
-        for job in jobs:
-            known = self._jobs.setdefault(job.tenant, {})
-            roots = self._roots.setdefault(job.tenant, {})
-            (known if job.after else roots)[job.name] = job
-            (roots if job.after else known).pop(job.name, None)
-        for tenant in dict.fromkeys(job.tenant for job in jobs):
-            self._downstream[tenant] = turned({name: job.after for name, job in self._jobs[tenant].items()})
+        elif message.key.startswith(f"upstreams/{self._epoch}/"):
+            self._on_upstreams_found(message, turn)
 
     def _know(self, records: tuple[JobRecord, ...], turn: Turn) -> None:
         """Jobs are stored as this: some wait for others, or did, or others wait for them; some are gone."""
-        self._link([record.job for record in records if record.state.status != "removed"])
-        for tenant, name in (record.job.key for record in records if record.state.status == "removed"):
-            self._jobs.get(tenant, {}).pop(name, None)
-            self._roots.get(tenant, {}).pop(name, None)
-            self._downstream[tenant] = turned({job: it.after for job, it in self._jobs.get(tenant, {}).items()})
-            for (group_tenant, group), members in list(self._groups.items()):
-                if group_tenant == tenant and name not in members.members:
-                    self._evaluate((tenant, group), turn)
+        before = {record.job.key: self._workflows.find(*record.job.key) for record in records}
+        self._workflows.link(record.job for record in records if record.state.status != "removed")
+        for record in records:
+            job, old = record.job, before[record.job.key]
+            if record.state.status == "removed":
+                self._workflows.forget(*job.key)
+                self._miss(job.key, None, turn)
+            elif old is not None and old.version <= record.state.removed:  # it was declared anew since
+                self._miss(job.key, job.anchor, turn)
 
-    def _edges(self, tenant: str) -> dict[str, tuple[str, ...]]:
-        return {name: job.after for name, job in self._jobs.get(tenant, {}).items()}
-
-    def _is_linked(self, job: Job) -> bool:
-        return bool(job.after) or job.name in self._downstream.get(job.tenant, ())
+    def _miss(self, upstream: JobKey, until: int | None, turn: Turn) -> None:
+        """A job was removed: what waits for a run of it that was never made waits in vain, for slots up to `until`."""
+        tenant, name = upstream
+        for key, group in list(self._groups.items()):
+            if key[0] != tenant or name not in group.missing():
+                continue
+            if until is None or _is_by_hand(key[1]) or int(key[1].removeprefix(OF_SLOT)) <= until:
+                group.gone.add(name)
+                self._evaluate(key, turn)
 
     # ---- drafts ---------------------------------------------------------------------------------------------------------
 
@@ -219,34 +233,14 @@ class Dependencies:
         others: list[Draft] = []
         for index, wanted in enumerate(message.items):
             job, item = wanted.job, wanted.item
-            if not self._jobs or not self._is_linked(job):
+            if not self._workflows.is_linked(job):
                 asked.append(draft_of(job, item, message.cause))
                 continue
-            group = f"m/{message.key}/{index}"
+            group = f"{BY_HAND}{message.key}/{index}"
             called = bool(item.arguments)
             asked.append(draft_of(job, item, message.cause, group=group, waits=bool(job.after) and not called))
-            names = self._companions(job, called=called)
-            others += [self._companion(job.tenant, name, group, slot=None) for name in names]
+            others += self._workflows.companions(job, group, called=called)
         turn.send(COORDINATOR, Admit(message.key, message.client, (*asked, *others), len(asked)))
-
-    def _companions(self, job: Job, *, called: bool) -> list[str]:
-        """The jobs that run with one that is fired by hand: what it waits for, and what can then follow."""
-        edges = self._edges(job.tenant)
-        closure = [] if called else upstream_closure(edges, job.name)
-        needed = [name for name in closure if self._is_known(job.tenant, name)]
-        following = downstream_closure(self._downstream.get(job.tenant, {}), edges, [*needed, job.name])
-        return [*needed, *(name for name in following if name != job.name)]
-
-    def _is_known(self, tenant: str, name: str) -> bool:
-        """Tell whether a job of the graph is there; one that was removed is not."""
-        return name in self._jobs.get(tenant, {}) or name in self._roots.get(tenant, {})
-
-    def _companion(self, tenant: str, name: str, group: str, slot: int | None) -> Draft:
-        """A run that belongs to another's group."""
-        job = self._jobs[tenant].get(name)
-        if job is None:
-            return Draft(self._roots[tenant][name], "dependency", slot, group)
-        return Draft(job, "dependency", slot, group, waits=True)
 
     def _on_due(self, message: Due, turn: Turn) -> None:
         unread = dict.fromkeys(key for due in message.slots for key in self._unread(due))
@@ -262,19 +256,10 @@ class Dependencies:
     def _unread(self, due: DueSlot) -> list[GroupKey]:
         """The groups of a job's slots that another job's slot may have made already, in an earlier reign or long ago."""
         job = due.job
-        if not self._jobs or not self._is_linked(job) or not self._shares_groups(job):
+        if not self._workflows.is_linked(job) or not self._workflows.shares_groups(job):
             return []
-        keys = [(job.tenant, f"s/{decision.slot}") for decision in due.decisions if decision.kind == "FIRED"]
+        keys = [(job.tenant, f"{OF_SLOT}{decision.slot}") for decision in due.decisions if decision.kind == "FIRED"]
         return [key for key in keys if key not in self._groups or not self._groups[key].complete]
-
-    def _shares_groups(self, job: Job) -> bool:
-        """Tell whether the runs of a slot of this job can also be made by a slot of another one."""
-        edges = self._edges(job.tenant)
-        following = reachable(self._downstream.get(job.tenant, {}), job.name)
-        around = {*following, *(name for each in (job.name, *following) for name in upstream_closure(edges, each))}
-        jobs, roots = self._jobs.get(job.tenant, {}), self._roots.get(job.tenant, {})
-        others = (jobs.get(name) or roots.get(name) for name in sorted(around) if name != job.name)
-        return any(other is not None and not is_manual(other) for other in others)
 
     def _on_slots_found(self, message: Found, turn: Turn) -> None:
         """What the groups of due slots have already: made by another job's slot, perhaps in an earlier reign."""
@@ -290,7 +275,7 @@ class Dependencies:
 
     def _admit_slot(self, due: DueSlot) -> AdmitSlot:
         """A due slot with its drafts. A slot whose run was made with another job's slot has it in its decision, and no draft."""
-        if not self._jobs or not self._is_linked(due.job):
+        if not self._workflows.is_linked(due.job):
             alone = (decision.slot for decision in due.decisions if decision.kind == "FIRED")
             return AdmitSlot(due, tuple((Draft(due.job, "slot", slot, ""),) for slot in alone))
         decisions: list[Decision] = []
@@ -298,7 +283,7 @@ class Dependencies:
         for it in due.decisions:
             decision = it
             if it.kind == "FIRED":
-                present = self._groups.get((due.job.tenant, f"s/{it.slot}"))
+                present = self._groups.get((due.job.tenant, f"{OF_SLOT}{it.slot}"))
                 member = present.members.get(due.job.name) if present is not None else None
                 if member is not None:
                     decision = replace(it, run_id=member.run_id)
@@ -307,12 +292,10 @@ class Dependencies:
         return AdmitSlot(replace(due, decisions=tuple(decisions)), tuple(rows))
 
     def _slot_drafts(self, job: Job, slot: int) -> tuple[Draft, ...]:
-        following = reachable(self._downstream.get(job.tenant, {}), job.name)
-        group = f"s/{slot}"
+        group = f"{OF_SLOT}{slot}"
         present = self._groups.get((job.tenant, group))
-        new = [name for name in following if present is None or name not in present.members]
-        companions = (self._companion(job.tenant, name, group, slot) for name in new)
-        return (Draft(job, "slot", slot, group, waits=bool(job.after)), *companions)
+        followers = self._workflows.followers(job, group, slot, present.members if present is not None else ())
+        return (Draft(job, "slot", slot, group, waits=bool(job.after)), *followers)
 
     # ---- groups ---------------------------------------------------------------------------------------------------------
 
@@ -326,15 +309,16 @@ class Dependencies:
             member = group.members.get(made.job)
             if member is None or member.run_id != made.run_id:
                 member = group.members[made.job] = _Member(made.run_id)
-            member.waits, member.deadline_at = made.waits, made.deadline_at
+            member.after, member.deadline_at = made.after, made.deadline_at
             touched[key] = None
         turn.reply(Noted(message.key))
         for key in touched:
             if self._groups[key].complete:
                 self._evaluate(key, turn)
+                self._seek_upstreams(key, turn)
             else:
                 self._read_group(key, turn)
-        self._watch_deadlines((made.deadline_at for made in message.runs if made.waits), turn)
+        self._watch_deadlines((made.deadline_at for made in message.runs if made.after), turn)
         self._close_groups()
 
     def _read_group(self, key: GroupKey, turn: Turn) -> None:
@@ -357,6 +341,34 @@ class Dependencies:
                 member.state, member.result = record.end.state, record.end.result
         for key in touched:
             self._evaluate(key, turn)
+            self._seek_upstreams(key, turn)
+
+    def _seek_upstreams(self, key: GroupKey, turn: Turn) -> None:
+        """Ask the store about upstreams that have no run in a group and are in no workflow of now: were they removed?
+
+        A newer version of the job that waits may have dropped them. It is asked again when the coordinator asks again.
+        """
+        tenant, name = key
+        missing = () if _is_by_hand(name) else self._groups[key].missing()
+        strange = tuple((tenant, it) for it in missing if self._workflows.find(tenant, it) is None)
+        if strange:
+            slot = name.removeprefix(OF_SLOT)
+            turn.send(PERSISTENCE, Read(f"upstreams/{self._epoch}/{slot}/{tenant}", GetJobs(strange)))
+
+    def _on_upstreams_found(self, message: Found, turn: Turn) -> None:
+        _, _, slot, tenant = message.key.split("/", 3)
+        key = (tenant, f"{OF_SLOT}{slot}")
+        group = self._groups.get(key)
+        if group is None:
+            return
+        records: tuple[JobRecord, ...] = message.rows
+        group.gone.update(record.job.name for record in records if record.state.status == "removed")
+        self._workflows.link(
+            record.job
+            for record in records
+            if record.job.name not in group.gone and self._workflows.find(*record.job.key) is None
+        )
+        self._evaluate(key, turn)
 
     def _on_groups_moved(self, message: GroupsMoved, turn: Turn) -> None:
         touched: dict[GroupKey, None] = {}
@@ -384,17 +396,13 @@ class Dependencies:
         group = self._groups.get(key)
         if group is None or not group.complete:
             return
-        jobs = self._jobs.get(key[0], {})
-        for name, member in group.members.items():
-            if not member.waits or member.state is not None:
+        by_hand = _is_by_hand(key[1])
+        for member in group.members.values():
+            if not member.waits:
                 continue
-            if not self._is_known(key[0], name):
-                continue  # it was removed, or the word of it was lost; the wait's deadline ends it
-            job = jobs.get(name)
-            after = job.after if job is not None else ()
+            after = member.after
             # of a submission all runs are made at once: what is missing was removed when it was planned
-            is_whole = key[1].startswith("m/")
-            gone = [it for it in after if it not in group.members and (is_whole or not self._is_known(key[0], it))]
+            gone = [it for it in after if it not in group.members and (by_hand or it in group.gone)]
             verdict = _verdict(after, group.members, gone)
             if isinstance(verdict, tuple):
                 turn.send(COORDINATOR, Unblock(member.run_id, verdict))
@@ -428,7 +436,7 @@ class Dependencies:
             (member.deadline_at, key)
             for key, group in self._groups.items()
             for member in group.members.values()
-            if member.waits and member.state is None
+            if member.waits
         ]
         for key in dict.fromkeys(key for at, key in waiting if 0 < at <= turn.now):
             self._evaluate(key, turn)
@@ -441,6 +449,10 @@ class Dependencies:
             self._load(turn)
         elif message.key == "deadline":
             self._on_deadline(turn)
+
+
+def _is_by_hand(group: str) -> bool:
+    return group.startswith(BY_HAND)
 
 
 def _verdict(

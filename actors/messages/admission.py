@@ -97,13 +97,13 @@ class AdmitSlots(Struct, frozen=True, tag="admit_slots"):
 
 
 class MadeRun(Struct, frozen=True, gc=False, array_like=True):
-    """A stored run of a workflow."""
+    """A stored run of a workflow. `after` are the upstreams it waits for by its own version of the job, none if it does not."""
 
     run_id: int
     tenant: str
     job: str
     group: str
-    waits: bool
+    after: tuple[str, ...]
     slot: int | None
     deadline_at: int
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from callsheet.actors.actor import SetTimer, deliver, sent
@@ -28,11 +29,12 @@ from callsheet.actors.messages import (
     TimerFired,
     Unblock,
 )
-from callsheet.actors.persistence.store import GetGroup
+from callsheet.actors.persistence.store import GetGroup, GetJobs
 from callsheet.actors.records import Decision, End, Job, JobRecord, Run, RunRecord, RunState
 from callsheet.triggers import DecisionKind, every
 from support.actors import NOW, SECOND, make_job, make_record
 
+SLOT = f"s/{NOW}"
 A, B, C, D = make_job("a"), make_job("b", after=("a",)), make_job("c", after=("a",)), make_job("d", after=("b", "c"))
 
 
@@ -51,12 +53,28 @@ def plan(actor: Dependencies, job: Job, arguments: bytes = b"") -> list[Any]:
 
 
 def made(actor: Dependencies, *names: str, waits: str = "") -> list[Any]:
-    runs = tuple(MadeRun(i, "t", name, "g", name in waits, None, NOW + 60 * SECOND) for i, name in enumerate(names, 1))
+    after = {job.name: job.after for job in (A, B, C, D) if job.name in waits}
+    runs = tuple(waiting(i, name, *after.get(name, ())) for i, name in enumerate(names, 1))
     return deliver(actor, RunsMade("m", runs), now=NOW)
 
 
-def ended(actor: Dependencies, run_id: int, name: str, state: RunState = RunState.SUCCEEDED) -> list[Any]:
-    return deliver(actor, GroupsMoved("e", (GroupEnd(run_id, "t", name, "g", state, name.encode()),)), now=NOW)
+def rebuilt(actor: Dependencies, *runs: MadeRun) -> list[Any]:
+    return deliver(actor, RunsMade("m", runs, rebuilt=True), now=NOW)
+
+
+def waiting(run_id: int, job: str, *after: str, group: str = SLOT, deadline_at: int = NOW + 60 * SECOND) -> MadeRun:
+    return MadeRun(run_id, "t", job, group, after, None, deadline_at)
+
+
+def row(run_id: int, job: str, state: RunState, group: str = SLOT) -> RunRecord:
+    run = Run(run_id, "t", job, 1, "slot", None, group, NOW, NOW, 0, b"")
+    return RunRecord(run, state, End(run_id, state, NOW, result=job.encode()) if state in FINAL else None)
+
+
+def ended(
+    actor: Dependencies, run_id: int, name: str, state: RunState = RunState.SUCCEEDED, group: str = SLOT
+) -> list[Any]:
+    return deliver(actor, GroupsMoved("e", (GroupEnd(run_id, "t", name, group, state, name.encode()),)), now=NOW)
 
 
 def verdicts(effects: list[Any]) -> list[Any]:
@@ -153,9 +171,8 @@ def test_a_wait_ends_at_its_deadline() -> None:
 
 def test_ends_of_an_earlier_reign_are_read_back() -> None:
     actor = leading(A, B)
-    run = MadeRun(2, "t", "b", "g", True, None, NOW + 60 * SECOND)
-    assert verdicts(deliver(actor, RunsMade("m", (run,), rebuilt=True), now=NOW)) == []
-    first = Run(1, "t", "a", 1, "slot", None, "g", NOW, NOW, 0, b"")
+    assert verdicts(rebuilt(actor, waiting(2, "b", "a"))) == []
+    first = Run(1, "t", "a", 1, "slot", None, SLOT, NOW, NOW, 0, b"")
     row = RunRecord(first, RunState.SUCCEEDED, End(1, RunState.SUCCEEDED, NOW, result=b"r"))
     assert verdicts(deliver(actor, Found("group/1/t", (row,)), now=NOW)) == [Unblock(2, (b"r",))]
 
@@ -173,19 +190,6 @@ def test_news_is_acknowledged() -> None:
     actor = leading(A, B)
     assert Noted("m") in sent(made(actor, "a", "b", waits="b"), Noted)
     assert Noted("e") in sent(ended(actor, 1, "a"), Noted)
-
-
-def rebuilt(actor: Dependencies, *runs: MadeRun) -> list[Any]:
-    return deliver(actor, RunsMade("m", runs, rebuilt=True), now=NOW)
-
-
-def waiting(run_id: int, job: str = "b", *after: str, deadline_at: int = NOW + 60 * SECOND) -> MadeRun:
-    return MadeRun(run_id, "t", job, "g", bool(after), None, deadline_at)
-
-
-def row(run_id: int, job: str, state: RunState, group: str = "g") -> RunRecord:
-    run = Run(run_id, "t", job, 1, "slot", None, group, NOW, NOW, 0, b"")
-    return RunRecord(run, state, End(run_id, state, NOW, result=job.encode()) if state in FINAL else None)
 
 
 def test_a_wait_that_is_over_is_judged_by_its_group_before_it_expires() -> None:
@@ -218,7 +222,7 @@ def test_a_run_whose_upstreams_have_succeeded_does_not_expire() -> None:
 def test_a_wait_that_ends_sooner_is_looked_at_sooner() -> None:
     actor = leading(A, B)
     rebuilt(actor, waiting(2, "b", "a"))
-    sooner = MadeRun(4, "t", "b", "h", True, None, NOW + SECOND)
+    sooner = waiting(4, "b", "a", group="m/h", deadline_at=NOW + SECOND)
     assert SetTimer("deadline", NOW + SECOND) in deliver(actor, RunsMade("n", (sooner,)), now=NOW)
     fired = deliver(actor, TimerFired("deadline"), now=NOW + SECOND)
     assert [resolve.run_id for resolve in verdicts(fired)] == [4]
@@ -236,8 +240,7 @@ def test_a_waiting_run_that_was_read_before_it_was_told_of_is_judged_all_the_sam
         Found("slots/1/due/1", (row(1, "a", RunState.READY, group), row(2, "e", RunState.BLOCKED, group))),
         now=NOW,
     )
-    told = MadeRun(1, "t", "a", group, False, NOW, NOW), MadeRun(2, "t", "e", group, True, NOW, NOW + 60 * SECOND)
-    deliver(actor, RunsMade("m", told, rebuilt=True), now=NOW)
+    rebuilt(actor, waiting(1, "a", group=group), waiting(2, "e", "a", group=group))
     end = GroupEnd(1, "t", "a", group, RunState.SUCCEEDED, b"r")
     assert verdicts(deliver(actor, GroupsMoved("e", (end,)), now=NOW)) == [Unblock(2, (b"r",))]
 
@@ -246,6 +249,109 @@ def test_a_group_that_is_heard_of_by_an_end_first_is_read_all_the_same() -> None
     actor = leading(A, B, C, D)
     ended(actor, 2, "b")
     rebuilt_now = rebuilt(actor, waiting(4, "d", "b", "c"))
-    assert [read.question for read in sent(rebuilt_now, Read)] == [GetGroup("t", ("g",))]
+    assert [read.question for read in sent(rebuilt_now, Read)] == [GetGroup("t", (SLOT,))]
     rows = (row(2, "b", RunState.SUCCEEDED), row(3, "c", RunState.SUCCEEDED), row(4, "d", RunState.BLOCKED))
     assert verdicts(deliver(actor, Found("group/1/t", rows), now=NOW)) == [Unblock(4, (b"b", b"c"))]
+
+
+# ---- a job that is declared anew while runs of it wait --------------------------------------------------------------------
+
+
+BY_HAND = "m/k/0"
+B2 = make_job("b", after=("a", "c"), version=2)
+ROOT = make_job("c")
+
+
+@pytest.mark.parametrize("group", [SLOT, BY_HAND])
+def test_a_run_goes_by_the_upstreams_of_its_own_version(group: str) -> None:
+    actor = leading(A, B)
+    deliver(actor, RunsMade("m", (waiting(1, "a", group=group), waiting(2, "b", "a", group=group))), now=NOW)
+    assert verdicts(deliver(actor, KnowJobs(1, 1, (make_record(B2), make_record(ROOT))), now=NOW)) == []
+    assert verdicts(ended(actor, 1, "a", group=group)) == [Unblock(2, (b"a",))]
+
+
+@pytest.mark.parametrize("group", [SLOT, BY_HAND])
+def test_after_a_fail_over_a_run_goes_by_the_upstreams_of_its_own_version(group: str) -> None:
+    actor = leading(A, B2, ROOT)
+    rebuilt(actor, waiting(2, "b", "a", group=group))
+    found = (row(1, "a", RunState.SUCCEEDED, group), row(2, "b", RunState.BLOCKED, group))
+    assert verdicts(deliver(actor, Found("group/1/t", found), now=NOW)) == [Unblock(2, (b"a",))]
+
+
+@pytest.mark.parametrize("group", [SLOT, BY_HAND])
+@pytest.mark.parametrize("after", [("a",), ()])
+def test_a_run_waits_for_an_upstream_that_a_newer_version_has_dropped(group: str, after: tuple[str, ...]) -> None:
+    actor = leading(A, replace(B2, version=1), ROOT)
+    runs = waiting(1, "a", group=group), waiting(2, "c", group=group), waiting(3, "b", "a", "c", group=group)
+    deliver(actor, RunsMade("m", runs), now=NOW)
+    newer = make_record(make_job("b", after=after, version=2))
+    assert verdicts(deliver(actor, KnowJobs(1, 1, (newer,)), now=NOW)) == []
+    assert verdicts(ended(actor, 1, "a", group=group)) == []
+    assert verdicts(ended(actor, 2, "c", group=group)) == [Unblock(3, (b"a", b"c"))]
+
+
+def upstream_is_sought(actor: Dependencies) -> Read:
+    """After a fail-over `b` waits for `c` too, which has no run in the slot, and is in no workflow any more."""
+    rebuilt(actor, waiting(2, "b", "a", "c"))
+    found = (row(1, "a", RunState.SUCCEEDED), row(2, "b", RunState.BLOCKED))
+    told = deliver(actor, Found("group/1/t", found), now=NOW)
+    assert verdicts(told) == []
+    read: Read
+    (read,) = sent(told, Read)
+    assert read.question == GetJobs((("t", "c"),))
+    return read
+
+
+def test_an_upstream_that_is_in_no_workflow_any_more_may_still_come_in_a_slot_of_the_same_instant() -> None:
+    actor = leading(A, make_job("b", after=("a",), version=2))
+    read = upstream_is_sought(actor)
+    assert verdicts(deliver(actor, Found(read.key, (make_record(ROOT),)), now=NOW)) == []
+    assert sent(rebuilt(actor, waiting(2, "b", "a", "c")), Read) == [], "it is known now"
+    deliver(actor, RunsMade("n", (waiting(3, "c"),)), now=NOW)
+    assert verdicts(ended(actor, 3, "c")) == [Unblock(2, (b"a", b"c"))]
+
+
+def test_an_upstream_that_is_in_no_workflow_any_more_and_was_removed_fails_what_waits_for_it() -> None:
+    actor = leading(A, make_job("b", after=("a",), version=2))
+    read = upstream_is_sought(actor)
+    (resolve,) = verdicts(deliver(actor, Found(read.key, (removed(ROOT),)), now=NOW))
+    assert (resolve.state, resolve.reason) == (RunState.UPSTREAM_FAILED, "its upstream 'c' was removed")
+    assert verdicts(rebuilt(actor, waiting(2, "b", "a", "c"))) == [resolve], "said again, because it may have been lost"
+
+
+def anew(job: Job, at: int) -> JobRecord:
+    """A job that was removed, and declared again at an instant."""
+    record = make_record(replace(job, version=2, anchor=at))
+    return JobRecord(record.job, replace(record.state, removed=1))
+
+
+def test_an_upstream_that_was_removed_and_declared_again_fails_what_waited_for_it() -> None:
+    actor = leading(A, B)
+    made(actor, "b", waits="b")
+    (resolve,) = verdicts(deliver(actor, KnowJobs(1, 1, (anew(A, NOW),)), now=NOW))
+    assert (resolve.run_id, resolve.state) == (1, RunState.UPSTREAM_FAILED)
+    assert verdicts(rebuilt(actor, waiting(1, "b", "a"))) == [resolve]
+
+
+def test_an_upstream_that_was_declared_again_before_the_slot_may_still_come() -> None:
+    actor = leading(A, B)
+    made(actor, "b", waits="b")
+    assert verdicts(deliver(actor, KnowJobs(1, 1, (anew(A, NOW - SECOND),)), now=NOW)) == []
+    deliver(actor, RunsMade("n", (waiting(2, "a"),)), now=NOW)
+    assert verdicts(ended(actor, 2, "a")) == [Unblock(1, (b"a",))]
+
+
+def test_a_run_is_judged_also_when_nothing_is_known_of_its_job_any_more() -> None:
+    actor = leading()
+    rebuilt(actor, waiting(1, "a"), waiting(2, "b", "a"))
+    deliver(actor, Found("group/1/t", (row(1, "a", RunState.READY), row(2, "b", RunState.BLOCKED))), now=NOW)
+    assert verdicts(ended(actor, 1, "a")) == [Unblock(2, (b"a",))]
+
+
+def test_a_submission_is_planned_by_the_version_that_was_asked_for() -> None:
+    assert plan(leading(A, B, C), make_job("b", after=("a", "c"), version=2)) == [
+        ("b", True),
+        ("a", False),
+        ("c", True),
+    ]
+    assert plan(leading(), B) == [("b", True)], "it waits, although the word of its upstreams is still to come"

@@ -55,7 +55,12 @@ class Leader:
     """
 
     def __init__(
-        self, rows: tuple[LiveRun, ...] = (), *stocks: StockTaken, jobs: tuple[JobRecord, ...] = (), **room: int
+        self,
+        rows: tuple[LiveRun, ...] = (),
+        *stocks: StockTaken,
+        jobs: tuple[JobRecord, ...] = (),
+        definitions: tuple[Job, ...] = (),
+        **room: int,
     ) -> None:
         self.coordinator = Coordinator(durable=True)
         self.out: list[Any] = []
@@ -64,6 +69,7 @@ class Leader:
         self.now = NOW
         self._rows = rows
         self._jobs = jobs
+        self._definitions = definitions or self._said()
         self._stocks = stocks or (StockTaken(1, "n", "i", (), ()),)
         self.hold_saves = False
         self.held: list[Save] = []
@@ -81,7 +87,7 @@ class Leader:
             message = getattr(effect, "message", None)
             match message:
                 case Read():
-                    rows = {"live": self._rows, "definitions": self._definitions(), "jobs": self._jobs}
+                    rows = {"live": self._rows, "definitions": self._definitions, "jobs": self._jobs}
                     step = message.key.split("/")[2]
                     self.tell(Found(message.key, rows.get(step, ())), sender=PERSISTENCE)
                 case TakeStock():
@@ -97,7 +103,7 @@ class Leader:
                 case _:
                     self.out.append(message)
 
-    def _definitions(self) -> tuple[Job, ...]:
+    def _said(self) -> tuple[Job, ...]:
         said = {(record.job.name, record.job.version): record.job for record in self._jobs}
         wanted = dict.fromkeys((row.run.job, row.run.version) for row in self._rows)
         return tuple(said.get(version) or make_job(version[0]) for version in wanted)
