@@ -7,7 +7,7 @@ load they grow by themselves. Nothing leaves the coordinator before its facts ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import chain
 from typing import NamedTuple
 
@@ -96,13 +96,21 @@ class Batch:
             or self.recorded
         )
 
-    def forget(self, run_id: int) -> None:
-        """Take out what was gathered of a run that turns out not to be stored."""
-        self.ends = [end for end in self.ends if end.run_id != run_id]
-        self.ended = [(live, end) for live, end in self.ended if end.run_id != run_id]
-        self.moved = [end for end in self.moved if end.run_id != run_id]
-        self.attempts = [attempt for attempt in self.attempts if attempt.run_id != run_id]
-        self.conditions = [it for it in self.conditions if it.run_id != run_id]
+    def forget(self, gone: Container[int]) -> None:
+        """Take out all that was gathered of runs that turn out not to be stored."""
+        self.runs = [run for run in self.runs if run.run_id not in gone]
+        self.ends = [end for end in self.ends if end.run_id not in gone]
+        self.attempts = [attempt for attempt in self.attempts if attempt.run_id not in gone]
+        self.conditions = [it for it in self.conditions if it.run_id not in gone]
+        self.events = [event for event in self.events if event.run_id not in gone]
+        for place, claimed in list(self.claimed.items()):
+            self.claimed[place] = [it for it in claimed if it.live.run.run_id not in gone]
+            if not self.claimed[place]:
+                del self.claimed[place]
+        self.ended = [(live, end) for live, end in self.ended if end.run_id not in gone]
+        self.made = [made for made in self.made if made.run_id not in gone]
+        self.moved = [end for end in self.moved if end.run_id not in gone]
+        self.happened = [it for it in self.happened if it.event.run_id not in gone]
 
     def all_claimed(self) -> Iterator[Claimed]:
         """The attempts that are claimed in it, wherever."""

@@ -76,13 +76,9 @@ class Followup:
             replaced[run_id] = old.run_id
             if (old.job, old.arguments) != (new[run_id].job, new[run_id].arguments):
                 conflicts[run_id] = old
-            live = self._reign.book.live.get(run_id)
-            if live is None:
-                self._reign.batch.forget(run_id)  # it has ended while its batch was on its way
-                continue
-            self._withdraw(live, batch, turn.now)
-            batch.made = [made for made in batch.made if made.run_id != run_id]
-            self._dissolve(live, old, batch, turn)
+        self._unmake(dict.fromkeys(replaced), batch, turn.now)
+        for run_id, old in committed.tokens:
+            self._dissolve(new[run_id], old, batch, turn)
         refused = set()
         for admitted in batch.admitted:
             found = next((run_id for run_id in admitted.run_ids if run_id in conflicts), None)
@@ -92,11 +88,11 @@ class Followup:
         self._refused = frozenset(refused)
         return replaced
 
-    def _dissolve(self, live: Live, old: Run, batch: Batch, turn: Turn) -> None:
-        """What was made with a withdrawn run was stored and stands for nothing now: the hooks before it, the rest of its group."""
-        group = (live.run.tenant, live.run.group)
-        others = [run.run_id for run in batch.runs if run.parent == live.run.run_id]
-        if live.run.group:
+    def _dissolve(self, gone: Run, old: Run, batch: Batch, turn: Turn) -> None:
+        """What was made with such a run was stored and stands for nothing now: its hooks, the rest of its group."""
+        group = (gone.tenant, gone.group)
+        others = [run.run_id for run in batch.runs if run.parent == gone.run_id]
+        if gone.group:
             others.extend(made.run_id for made in batch.made if (made.tenant, made.group) == group)
         for number in others:
             other = self._reign.book.live.get(number)
@@ -115,8 +111,24 @@ class Followup:
         self._admission.answered(admitted.key, rejected)
         turn.send(admitted.client, rejected)
 
+    # ---- runs that the store did not take -------------------------------------------------------------------------------
+
+    def _unmake(self, gone: dict[int, None], batch: Batch, now: int) -> None:
+        """Forget runs of a batch that the store did not take, with all that came of them while it was on its way.
+
+        A run may have ended meanwhile. Its end must not be stored: its number may come to another run in the next reign.
+        """
+        since = self._reign.batch
+        called = dict.fromkeys(run.run_id for run in since.runs if run.parent in gone)
+        for run_id in (*gone, *called):
+            live = self._reign.book.live.get(run_id)
+            if live is not None:
+                self._withdraw(live, batch, now)
+        batch.forget(gone)
+        since.forget({**gone, **called})
+
     def _withdraw(self, live: Live, batch: Batch, now: int) -> None:
-        """Forget a run that the store did not take; if it was claimed in the same batch, the claim is void."""
+        """Forget a live run that the store did not take; if it was claimed in the same batch, the claim is void."""
         if live.fence:
             self._void_claim(live, batch)
         live.ticket = 0
@@ -169,25 +181,13 @@ class Followup:
 
     def refuse(self, batch: Batch, text: str, turn: Turn) -> None:
         """Take the clients' submissions out of a batch that the store has no room for, and refuse them."""
-        gone: set[int] = set()
+        gone: dict[int, None] = {}
         for admitted in batch.admitted:
             turn.send(admitted.client, RequestRejected(admitted.key, "store_full", text))
             self._admission.answered(admitted.key, None)
             for live in admitted.lives:
                 self._admission.forget_token(live.run)
-                gone.add(live.run.run_id)
-                if live.run.run_id in self._reign.book.live:
-                    self._withdraw(live, batch, turn.now)
-        for run in batch.runs:
-            hook = self._reign.book.live.get(run.run_id)
-            if run.parent in gone and hook is not None:
-                gone.add(run.run_id)
-                self._withdraw(hook, batch, turn.now)
+                gone[live.run.run_id] = None
+        gone.update(dict.fromkeys(run.run_id for run in batch.runs if run.parent in gone))
         batch.admitted = []
-        batch.runs = [run for run in batch.runs if run.run_id not in gone]
-        batch.made = [made for made in batch.made if made.run_id not in gone]
-        batch.ends = [end for end in batch.ends if end.run_id not in gone]
-        batch.ended = [(live, end) for live, end in batch.ended if end.run_id not in gone]
-        batch.moved = [moved for moved in batch.moved if moved.run_id not in gone]
-        batch.conditions = [it for it in batch.conditions if it.run_id not in gone]
-        batch.claimed = {place: claimed for place, claimed in batch.claimed.items() if claimed}
+        self._unmake(gone, batch, turn.now)

@@ -334,7 +334,10 @@ class GetCounters(Struct, frozen=True, tag="get_counters"):
 
 
 class Counters(Struct, frozen=True):
-    """The greatest run id and fence that were ever used, and the settled mark."""
+    """The greatest run id and fence that were ever used, and the settled mark.
+
+    An end uses the number of its run, and the settled mark all below it: a new run of such a number would have ended, or be hidden.
+    """
 
     run_id: int
     fence: int

@@ -65,7 +65,8 @@ def answer(tables: Tables, question: Question) -> list[Any]:  # noqa: C901 -- on
         case contract.ListEvents():
             return _list_events(tables, question)
         case contract.GetCounters():
-            return [contract.Counters(run_id=tables.run_id, fence=tables.fence, settled=tables.settled)]
+            run_id = max(tables.run_id, tables.settled - 1)
+            return [contract.Counters(run_id=run_id, fence=tables.fence, settled=tables.settled)]
         case _:
             assert_never(question)
 

@@ -268,6 +268,7 @@ class MemoryStore:
     def _add_ends(self, ends: Iterable[End]) -> None:
         tables = self._tables
         for end in ends:
+            tables.run_id = max(tables.run_id, end.run_id)
             if end.run_id not in tables.ends:
                 tables.ends[end.run_id] = end
                 tables.live.pop(end.run_id, None)

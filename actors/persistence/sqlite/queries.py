@@ -332,8 +332,9 @@ def _list_events(connection: sqlite3.Connection, question: contract.ListEvents) 
 
 def _get_counters(connection: sqlite3.Connection) -> list[contract.Counters]:
     row = connection.execute(
-        "SELECT max(coalesce((SELECT max(run_id) FROM runs), 0), "
-        "coalesce((SELECT value FROM marks WHERE name = 'numbered'), 0)), "
+        "SELECT max(coalesce((SELECT max(run_id) FROM runs), 0), coalesce((SELECT max(run_id) FROM ends), 0), "
+        "coalesce((SELECT value FROM marks WHERE name = 'numbered'), 0), "
+        "(SELECT value - 1 FROM marks WHERE name = 'settled')), "
         "coalesce((SELECT fence FROM claims ORDER BY claim_id DESC LIMIT 1), 0), "
         "(SELECT value FROM marks WHERE name = 'settled')"
     ).fetchone()

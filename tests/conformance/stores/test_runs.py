@@ -20,6 +20,7 @@ from callsheet.actors.persistence.store import (
     ListRuns,
     PutConditions,
     PutSettled,
+    Write,
 )
 from callsheet.actors.records import (
     Condition,
@@ -88,6 +89,14 @@ def test_the_number_of_a_run_that_was_there_by_its_token_is_used_all_the_same(pl
     leader.write(AddRuns((a_run(2), a_run(3, token="t"))), a_claim((3, 1, 30)))  # its claim stands under its number
     assert leader.read(GetCounters())[0].run_id == 3
     assert place.open().read(GetCounters())[0].run_id == 3
+
+
+@pytest.mark.parametrize(("write", "used"), [(AddEnds((an_end(4),)), 4), (PutSettled(9), 8)])
+def test_a_number_that_an_end_or_the_settled_mark_has_passed_is_used(place: Place, write: Write, used: int) -> None:
+    leader = Leader(place.open())
+    leader.write(AddRuns((a_run(1),)), write)
+    assert leader.read(GetCounters())[0].run_id == used
+    assert place.open().read(GetCounters())[0].run_id == used
 
 
 def test_runs_are_found_by_their_tokens_and_tenant(leader: Leader) -> None:
