@@ -165,8 +165,8 @@ def test_a_node_that_stops_is_told_in_portions_what_is_to_end() -> None:
 def test_cancels_are_said_again_in_portions() -> None:
     leader = roomy()
     admit(leader, MANY)
-    for order in leader.assigned():
-        leader.tell(CancelLive(f"c{order.run_id}", "client-1", order.run_id, "enough"))
+    for it in leader.assigned():
+        leader.tell(CancelLive(f"c{it.run_id}", "client-1", it.run_id, "enough"))
     leader.sent.clear()
     leader.tell(TimerFired("audit"), after=max(AUDIT_US, SEND_AGAIN_US) + 1)
     everything = [order.fence for order in leader.assigned()]
