@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ..actor import SECOND, Turn
+from ..actor import MINUTE, SECOND, Turn
 from ..executor.runner import Order, Outcome, StopReason
 from ..messages import (
     Assign,
@@ -27,16 +27,19 @@ from ..portions import fence_portions, first_of, order_size, portions
 from ..records import EXECUTOR_KINDS, Attempt, AttemptOutcome, Condition, RunState
 from .backoff import backoff_us, is_retried
 from .batch import Claimed
-from .book import Live
+from .book import Live, Rank
 from .hooks import tell_run
 from .places import Needs, Place
-from .reign import LATE, REMOVED, UNSEEN, Reign
+from .reign import LATE, PAUSED, REMOVED, UNSEEN, Reign
 
 CANCEL_GRACE_US: Final = 5 * SECOND
 """How long a running attempt has, after it was asked to stop, before it is made to."""
 
 CRASH_WAIT_US: Final = SECOND
 """The wait after an attempt whose process died, times the crashes so far."""
+
+STARVED_US: Final = 5 * MINUTE
+"""After so long a wait, what is free of a resource is kept for the run that is the most urgent to want it."""
 
 SEND_AGAIN_US: Final = 10 * SECOND
 """After how long an order is sent again whose attempt has not been seen to begin."""
@@ -57,17 +60,18 @@ class Attempts:
         if reign.quiet or not ready:
             return
         count = waited = 0
+        kept = self._keep(turn.now)
         for kind in EXECUTOR_KINDS:
             wanted = ready.waiting(kind)
             while wanted:
                 # needs that differ compete for the same places: one run at a time then, the most urgent first
                 needs = wanted[0] if len(wanted) == 1 else min(wanted, key=ready.rank)
-                best = reign.places.best(needs)
+                best = reign.places.best(needs, self._barred(needs, kept) if kept and needs.resources else ())
                 if best is None:
                     wanted.remove(needs)
                     continue
                 place, room = best
-                is_alone = len(wanted) == 1
+                is_alone = len(wanted) == 1 and not (kept and needs.resources)
                 taken = self._claim_for(needs, room if is_alone else 1, place)
                 count += len(taken)
                 waited += sum(turn.now - live.ready_at for live in taken)
@@ -75,6 +79,38 @@ class Attempts:
                     wanted = [other for other in ready.waiting(kind) if other in wanted]
         if count:
             turn.emit(AttemptsStarted(count, waited))
+
+    def _keep(self, now: int) -> dict[Place, tuple[Needs, Rank]]:
+        """The places where units are kept for a run that has waited for them for long, and how urgent that is.
+
+        One place for each, the one with the most of them free: since nobody less urgent takes of these, they only grow.
+        """
+        reign = self._reign
+        kept: dict[Place, tuple[Needs, Rank]] = {}
+        for needs in reign.book.ready.with_resources():
+            first = self._first(needs)
+            if first is not None and now - first.since >= STARVED_US and reign.places.best(needs) is None:
+                place = reign.places.nearest(needs, kept)
+                if place is not None:
+                    kept[place] = (needs, reign.book.ready.rank(needs))
+        return kept
+
+    def _barred(self, needs: Needs, kept: dict[Place, tuple[Needs, Rank]]) -> list[Place]:
+        """Where these may not go, because they would take of what is kept there for somebody more urgent."""
+        rank = self._reign.book.ready.rank(needs)
+        return [place for place, (other, its) in kept.items() if its < rank and not place.leaves(needs, other)]
+
+    def _first(self, needs: Needs) -> Live | None:
+        """The most urgent run of these needs whose job is not paused; those of paused ones are put aside."""
+        book = self._reign.book
+        while (live := book.ready.first(needs)) is not None and live.key in self._reign.held:
+            book.ready.pop(needs)
+            self._put_aside(live)
+        return live
+
+    def _put_aside(self, live: Live) -> None:
+        live.reason = PAUSED
+        self._reign.book.held.setdefault(live.key, []).append(live)
 
     def _claim_for(self, needs: Needs, room: int, place: Place) -> list[Live]:
         """Take up to `room` runs, those of paused jobs aside."""
@@ -86,8 +122,7 @@ class Attempts:
             if live is None:
                 break
             if held and live.key in held:
-                live.reason = "its job is paused"
-                reign.book.held.setdefault(live.key, []).append(live)
+                self._put_aside(live)
             else:
                 live.move(RunState.CLAIMED, UNSEEN)
                 live.fence = reign.next_fence()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from ..actor import MINUTE, Address
@@ -12,6 +12,8 @@ from ..records import ExecutorKind, Job, Run, RunState
 from .places import Needs, Place
 
 JobKey = tuple[str, str]
+Rank = tuple[int, int]
+"""How urgent a run is, less is more."""
 
 PRIORITY_STEP_US: Final = MINUTE
 """Waiting this long is worth one step of priority, so the lowest priority starts within a stated bound."""
@@ -20,7 +22,8 @@ PRIORITY_STEP_US: Final = MINUTE
 class Live:
     """A run that has not ended.
 
-    `next_at` is the instant before which nothing of it begins: said at submit, or a retry's wait. `attempts` and `crashes` are spent ones; `fence` names the attempt in hand, 0 when none is, and `place` is where it is. It begins when it neither
+    `next_at` is the instant before which nothing of it begins: said at submit, or a retry's wait. `attempts` and `crashes` are spent ones; `fence` names the attempt in hand, 0 when none is, and `place` is where it is. It was queued at `ready_at`, and has waited for the attempt
+    in hand `since` (0: not yet). It begins when it neither
     `waits` for upstreams nor stands behind `gates`, which are runs of hooks and earlier runs of its job.
     """
 
@@ -39,6 +42,7 @@ class Live:
         "ready_at",
         "reason",
         "run",
+        "since",
         "state",
         "ticket",
         "waits",
@@ -59,6 +63,7 @@ class Live:
         self.place: Place | None = None
         self.begun = False
         self.ready_at = 0
+        self.since = 0
         self.ticket = 0
         self.waits = False
         self.gates = 0
@@ -81,6 +86,13 @@ class Live:
         """After an attempt that has begun: let the next begin at `at`, at the soonest."""
         # an instant that differs from the first, so that whoever rebuilds knows by it that an attempt has begun
         self.next_at = at + 1 if at == self.run.not_before else at
+        self.since = 0
+
+    def wait(self, now: int, *, was_blocked: bool) -> None:
+        """It is ready. What came back unspent, was parked or paused, or was read from the store has waited before."""
+        self.ready_at = now
+        if not self.since:
+            self.since = now if was_blocked else min(now, self.next_at or self.run.created_at)
 
     def is_late(self, now: int) -> bool:
         """Whether its deadline for all attempts has passed: nothing of it begins any more."""
@@ -102,21 +114,20 @@ class Live:
 class Ready:
     """Runs that wait for a place, most urgent first.
 
-    Urgency is the priority, raised by waiting: one step a minute. So the rank of a run, its arrival less its priority in
+    Urgency is the priority, raised by waiting: one step a minute. So the rank of a run, since when it waits less its priority in
     minutes, never changes, and among runs of one priority the first that came has the best. A retry goes a step behind first
-    attempts of its priority. What wants the same of an executor has a lane for every priority (and one for its retries), in order
-    of arrival; the most urgent run is the best of the lanes' heads.
+    attempts of its priority. What wants the same of an executor has a lane for every priority (and one for its retries), a heap
+    by rank; the most urgent run is the best of the lanes' heads.
     """
 
     def __init__(self) -> None:
-        self._lanes: dict[Needs, dict[int, deque[_Entry]]] = {}
+        self._lanes: dict[Needs, dict[int, list[_Entry]]] = {}
         self._ticket = 0
 
-    def push(self, live: Live, now: int, needs: Needs) -> None:
+    def push(self, live: Live, needs: Needs) -> None:
         """Queue a run that has just become ready."""
         self._ticket += 1
         live.ticket = self._ticket
-        live.ready_at = now
         steps = live.run.priority - 1 if live.attempts else live.run.priority
         lanes = self._lanes.get(needs)
         if lanes is None:
@@ -124,22 +135,42 @@ class Ready:
         number = steps * 2 + 1 if live.attempts else steps * 2
         lane = lanes.get(number)
         if lane is None:
-            lane = lanes[number] = deque()
-        lane.append((now - steps * PRIORITY_STEP_US, self._ticket, live))
+            lane = lanes[number] = []
+        heappush(lane, (live.since - steps * PRIORITY_STEP_US, self._ticket, live))
 
     def pop(self, needs: Needs) -> Live | None:
         """Take the most urgent run of these needs that is still ready."""
-        lanes = self._lanes.get(needs, {})
+        number = self._best_lane(needs)
+        if number is None:
+            return None
+        lane = self._lanes[needs][number]
+        live = heappop(lane)[2]
+        if not lane:
+            self._drop(needs, number)
+        return live
+
+    def first(self, needs: Needs) -> Live | None:
+        """The most urgent run of these needs that is still ready; it stays queued."""
+        number = self._best_lane(needs)
+        return None if number is None else self._lanes[needs][number][0][2]
+
+    def _best_lane(self, needs: Needs) -> int | None:
+        """The lane whose head is the most urgent run; what is not ready any more is thrown out before."""
+        lanes = self._lanes.get(needs)
         while lanes:
             number, lane = next(iter(lanes.items())) if len(lanes) == 1 else min(lanes.items(), key=_head)
-            _, ticket, live = lane.popleft()
+            if _is_ready(lane[0]):
+                return number
+            heappop(lane)
             if not lane:
-                del lanes[number]
-                if not lanes:
-                    del self._lanes[needs]
-            if live.ticket == ticket and live.state is RunState.READY:
-                return live
+                self._drop(needs, number)
         return None
+
+    def _drop(self, needs: Needs, number: int) -> None:
+        lanes = self._lanes[needs]
+        del lanes[number]
+        if not lanes:
+            del self._lanes[needs]
 
     def __bool__(self) -> bool:
         """Whether anything may be queued."""
@@ -153,15 +184,21 @@ class Ready:
         """The different needs that name a function for which anything may be queued."""
         return [needs for needs in self._lanes if needs.target]
 
-    def rank(self, needs: Needs) -> tuple[int, int]:
+    def with_resources(self) -> list[Needs]:
+        """The different needs of resources for which anything may be queued, the most urgent first."""
+        return sorted((needs for needs in self._lanes if needs.resources), key=self.rank)
+
+    def rank(self, needs: Needs) -> Rank:
         """How urgent the most urgent run of these needs is, less is more; something must be queued for them."""
         return min(map(_head, self._lanes[needs].items()))
 
     def tidy(self) -> None:
         """Throw out what is no longer ready."""
         for needs, lanes in list(self._lanes.items()):
-            kept = {number: deque(filter(_is_ready, lane)) for number, lane in lanes.items()}
+            kept = {number: list(filter(_is_ready, lane)) for number, lane in lanes.items()}
             kept = {number: lane for number, lane in kept.items() if lane}
+            for lane in kept.values():
+                heapify(lane)
             if kept:
                 self._lanes[needs] = kept
             else:
@@ -172,7 +209,7 @@ _Entry = tuple[int, int, Live]
 """Rank, ticket, run. A run whose ticket has changed was queued anew, or is not ready any more."""
 
 
-def _head(lane: tuple[int, deque[_Entry]]) -> tuple[int, int]:
+def _head(lane: tuple[int, list[_Entry]]) -> tuple[int, int]:
     rank, ticket, _ = lane[1][0]
     return rank, ticket
 

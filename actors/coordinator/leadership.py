@@ -355,3 +355,4 @@ class Leadership:
         self._attempts.send_again(turn)
         self._requests.forget_holds(turn)
         reign.book.ready.tidy()
+        reign.renew(turn.now)

@@ -9,6 +9,7 @@ places elsewhere are idle.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Container
 from typing import Final, NamedTuple
 
 from ..actor import Address
@@ -21,6 +22,9 @@ PORTION: Final = 8
 
 REMEMBERED_DEAD: Final = 10_000
 """Dead incarnations whose late words are told from those of the living; each restart of a node makes one."""
+
+LACKS: Final = "waits for a node that has "
+"""Begins the reason of a run that no executor could run even if it were idle."""
 
 NOTHING: Final = Capacity(0, 0, 0, 0)
 
@@ -104,8 +108,22 @@ class Place:
         if room <= 0 or not (self.has(needs) if needs is not PLAIN[needs.kind] else True):
             return 0
         for name, amount in needs.resources:
-            room = min(room, (self.resources[name] - self.used.get(name, 0)) // amount)
+            room = min(room, self._unused(name) // amount)
         return max(0, room)
+
+    def free_units(self, needs: Needs) -> int:
+        """How many units of what is needed are free, nothing counted beyond what is needed."""
+        return sum(min(amount, self._unused(name)) for name, amount in needs.resources)
+
+    def leaves(self, needs: Needs, others: Needs) -> bool:
+        """Whether what others need of it is left, or no less of it, when these have what they need."""
+        wanted = dict(others.resources)
+        return all(
+            name not in wanted or self._unused(name) - amount >= wanted[name] for name, amount in needs.resources
+        )
+
+    def _unused(self, name: str) -> int:
+        return self.resources.get(name, 0) - self.used.get(name, 0)
 
     def take(self, job: Job, count: int = 1) -> None:
         """Attempts of a job go there."""
@@ -163,14 +181,14 @@ class Places:
         """Tell whether an incarnation is known to be dead; what it said before may still arrive."""
         return incarnation in self._dead
 
-    def best(self, needs: Needs) -> tuple[Place, int] | None:
-        """The executor that gets this, and how many attempts it should get; None when none has room."""
+    def best(self, needs: Needs, barred: Collection[Place] = ()) -> tuple[Place, int] | None:
+        """The executor that gets this, and how many attempts it should get; None when none has room that is not barred."""
         found: Place | None = None
         most = (-1, 0)
         others = 0
         for place in self._places.values():
             room = place.room_for(needs)
-            if room > 0:
+            if room > 0 and not (barred and place in barred):
                 others += 1
                 idle = place.idle(needs.kind)
                 rank = (idle, min(room, idle or room))
@@ -179,6 +197,11 @@ class Places:
         if found is None:
             return None
         return found, found.room_for(needs) if others == 1 else min(most[1], PORTION)
+
+    def nearest(self, needs: Needs, taken: Container[Place]) -> Place | None:
+        """The executor, but for those taken, that has the most free of what is needed and could run it, were it empty."""
+        able = [it for it in self._places.values() if not it.closed and it not in taken and it.has(needs)]
+        return max(able, key=lambda it: it.free_units(needs), default=None)
 
     def end_turn(self, place: Place) -> None:
         """An executor got something: where others are as idle, they come next."""
@@ -199,7 +222,7 @@ class Places:
         wanted = [*needs.labels, *(f"{amount} {name}" for name, amount in needs.resources)]
         if needs.target:
             wanted.append(f"the function {needs.target!r}")
-        return f"waits for a node that has {', '.join(wanted)}"
+        return f"{LACKS}{', '.join(wanted)}"
 
     def is_strange(self, place: Place, target: str) -> bool:
         """Note that an executor does not know a function; tell whether no other may know it either."""

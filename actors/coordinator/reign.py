@@ -22,7 +22,7 @@ from ..schedule import counts_from_end, next_after_end
 from .batch import Batch
 from .book import Book, Live
 from .hooks import Hooks, moments_of, tell_end
-from .places import Needs, Places
+from .places import LACKS, Needs, Places
 
 MAX_QUEUED: Final = 1_000_000
 """Live runs that a leader holds; more are refused at submit."""
@@ -35,6 +35,12 @@ REMEMBERED_MARKS: Final = 16_384
 
 SETTLED_STEP: Final = 1_024
 """The settled mark is written when it can move this far."""
+
+FREE: Final = "waits for a free place"
+"""Why a run is not further that could run on some node."""
+
+PAUSED: Final = "its job is paused"
+"""Why a run is not further that a person holds up."""
 
 UNSEEN: Final = "claimed; its function has not been seen to begin"
 """Why a run is not further that was handed to a node."""
@@ -138,7 +144,7 @@ class Reign:
 
     # ---- moves that wait ------------------------------------------------------------------------------------------------
 
-    def make_ready(self, live: Live, now: int, reason: str = "waits for a free place") -> None:
+    def make_ready(self, live: Live, now: int, reason: str = FREE) -> None:
         """Queue a run; or let it wait, if it must not begin yet."""
         if self._is_over(live, now):
             return
@@ -156,7 +162,7 @@ class Reign:
             self._queue(live, needs, now, reason)
 
     def _queue(self, live: Live, needs: Needs, now: int, reason: str) -> None:
-        # what has only now what it waited for may begin at once, if there is a place
+        # what has only now what it waited for may begin at once if there is a place, and has not waited for one until now
         was_blocked = live.state is RunState.BLOCKED
         self._stay(live, RunState.READY, self.places.lack(needs) or reason, now + AUDIT_US)
         start_by = live.start_by
@@ -165,7 +171,25 @@ class Reign:
                 self.end(live, RunState.EXPIRED, now, reason="its start deadline passed before it could begin")
                 return
             self.look(start_by, "start_deadline", live)
-        self.book.ready.push(live, now, needs)
+        live.wait(now, was_blocked=was_blocked)
+        self.book.ready.push(live, needs)
+
+    def renew(self, now: int) -> None:
+        """Say anew why runs wait, and when somebody looks again: nodes come and go, and jobs are paused."""
+        lacks: dict[Needs, str] = {}
+        for live in self.book.live.values():
+            if live.state is RunState.READY:
+                needs = self.places.needs(live.job)
+                lack = lacks.get(needs)
+                if lack is None:
+                    lack = lacks[needs] = self.places.lack(needs)
+                if live.key in self.held:
+                    live.reason = PAUSED
+                elif lack or live.reason.startswith(LACKS):
+                    live.reason = lack or FREE
+            elif live.state not in (RunState.BLOCKED, RunState.PARKED):
+                continue
+            live.look_at = now + AUDIT_US
 
     def remove(self, job: tuple[str, str], version: int) -> None:
         """Let nothing of a job begin any more up to this version, which was removed; 0 says that none was."""

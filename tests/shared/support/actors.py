@@ -116,6 +116,14 @@ class Leader:
         """The orders that left for the executor, in order."""
         return [order for message in self.out if isinstance(message, Assign) for order in message.orders]
 
+    def ordered(self) -> list[tuple[str, Any]]:
+        """The executor of each order that left, and the order."""
+        return [(it.to, order) for it in self.sent if isinstance(it.message, Assign) for order in it.message.orders]
+
+    def tell_room(self, thread: int) -> None:
+        """Let the leader's own executor offer so many places for threads."""
+        self.tell(Offer("n", "i", {**ROOM, "thread": thread}, Capacity(4, 4, 4, 4)), sender="executor")
+
     def end(self, order: Any, outcome: str = "succeeded", after: int = 0, **more: Any) -> None:
         """Report the outcome of an order."""
         ended = Outcome(order.fence, order.run_id, order.attempt, outcome, self.now, self.now + 1, **more)  # type: ignore[arg-type]
