@@ -20,7 +20,7 @@ downtime like any other, decided by each job's catch-up policy, and reported.
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import Final, assert_never
+from typing import Final, NamedTuple, assert_never
 
 from ...triggers import Schedule
 from ..actor import DEPENDENCIES, MILLISECOND, MINUTE, PERSISTENCE, SECOND, Turn
@@ -69,8 +69,11 @@ HELD_US: Final = 100 * MILLISECOND
 RESEND_US: Final = 2 * SECOND
 """After how long an undecided `Due` is sent again."""
 
+REMEMBERED_US: Final = 15 * MINUTE
+"""How long it is known of a job that is watched no more up to where its slots are decided: longer than an edit is on its way."""
+
 AT_ONCE: Final = 0
-"""When a job is due whose next slot the coordinator is to be asked for."""
+"""When a job is due that has no slot to come: the coordinator knows of one, or writes that there is none."""
 
 Accepted = Started | Lead | StepDown | KnowJobs | JobEnded | Decided | Found | ReadRejected | TimerFired
 JobKey = tuple[str, str]
@@ -92,6 +95,16 @@ class _Entry:
         self.waiting: list[DueSlot] = []
 
 
+class _Passed(NamedTuple):
+    """Up to where the slots of a job are decided and stored that was dropped then, at an instant of the steady clock."""
+
+    version: int
+    mark: int
+    fires: int
+    anchor: int
+    at: int
+
+
 class Clock:
     """Owns the heap of next due instants, and nothing further than a horizon."""
 
@@ -109,7 +122,7 @@ class Clock:
         self._undecided: dict[str, tuple[int, Due]] = {}
         self._sent = 0
         self._scan = 0
-        self._dropped: dict[JobKey, tuple[int, int]] = {}
+        self._passed: dict[JobKey, _Passed] = {}
         self._timer_at: int | None = None
         self._held: dict[JobKey, None] = {}
 
@@ -159,7 +172,6 @@ class Clock:
             return
         if self._is_passed(record) or (old is not None and _age(record) <= _age(old.record)):
             return
-        self._dropped.pop(key, None)
         if old is None and record.state.next_due is not None and record.state.next_due > now + HORIZON_US:
             return  # the store keeps it until then
         self._enter(record)
@@ -170,7 +182,8 @@ class Clock:
 
     def _is_passed(self, record: JobRecord) -> bool:
         """Tell whether slots of a job were decided since it was stored as this, and the job was dropped then."""
-        return _age(record) < self._dropped.get(record.job.key, (0, 0))
+        passed = self._passed.get(record.job.key)
+        return passed is not None and _age(record) < (passed.version, passed.mark)
 
     def _enter(self, record: JobRecord) -> None:
         """Watch a job from its stored state on, if it is due within the horizon at all."""
@@ -185,24 +198,25 @@ class Clock:
             entry.next_due = AT_ONCE
         self._entries[key] = entry
         self._push(key, entry)
+        passed = self._passed.get(key)
+        if passed is not None:
+            self._begin_behind(entry, passed.mark, passed.fires, passed.anchor)
 
     def _carry(self, old: _Entry, entry: _Entry) -> None:
         """An edited job goes on behind what is on its way: the edit was read from the store before that was stored."""
         entry.undecided, entry.waiting = old.undecided, old.waiting
-        if old.mark <= entry.mark:
+        self._begin_behind(entry, old.mark, old.fires, old.record.job.anchor)
+
+    def _begin_behind(self, entry: _Entry, mark: int, fires: int, anchor: int) -> None:
+        """Pass over what is decided up to a mark, though the record of a job was read before that was stored."""
+        if mark <= entry.mark:
             return
-        entry.mark = old.mark
-        if old.record.job.anchor == entry.record.job.anchor:
-            entry.fires = old.fires
+        entry.mark = mark
+        if anchor == entry.record.job.anchor:
+            entry.fires = fires
         upcoming = entry.schedule.next(entry.mark)
-        if upcoming is not None:
-            entry.next_due = upcoming.due
-        else:
-            entry.next_due = AT_ONCE if counts_from_end(entry.record.job) else None
-        if entry.next_due is None:
-            entry.ticket = 0  # it is not in the heap any more
-        else:
-            self._push(entry.record.job.key, entry)
+        entry.next_due = AT_ONCE if upcoming is None else upcoming.due
+        self._push(entry.record.job.key, entry)
 
     def _push(self, key: JobKey, entry: _Entry) -> None:
         assert entry.next_due is not None
@@ -224,10 +238,18 @@ class Clock:
     def _ask(self, turn: Turn, after: tuple[int, str, str] | None) -> None:
         if after is None:
             self._scan += 1
-            self._dropped.clear()
+            self._forget(turn.elapsed)
         question = DueJobs(until=turn.now + HORIZON_US, after=after, limit=MAX_PAGE)
         turn.send(PERSISTENCE, Read(f"due/{self._epoch}/{self._scan}", question))
         turn.set_timer("horizon", turn.now + ASK_AGAIN_US)  # unless the answer comes
+
+    def _forget(self, elapsed: int) -> None:
+        """Forget what was dropped long ago; the first that is remembered was dropped first."""
+        while self._passed:
+            key, passed = next(iter(self._passed.items()))
+            if passed.at + REMEMBERED_US > elapsed:
+                return
+            del self._passed[key]
 
     def _ask_unarmed(self, turn: Turn, after: JobKey | None) -> None:
         """Ask for the jobs that wait for the end of a run; it may have ended unseen."""
@@ -346,7 +368,9 @@ class Clock:
                 if entry.next_due is not None:
                     self._push(key, entry)
             elif entry.next_due is None or entry.next_due > turn.now + HORIZON_US:
-                self._dropped[key] = (entry.record.job.version, entry.mark)
+                self._passed.pop(key, None)
+                job = entry.record.job
+                self._passed[key] = _Passed(job.version, entry.mark, entry.fires, job.anchor, turn.elapsed)
                 self._drop(key)
         if slots:
             self._send(slots, turn)

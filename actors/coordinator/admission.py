@@ -144,7 +144,7 @@ class Admission:
         earlier = None if due.job.overlap == "allow_all" else reign.book.last_slot_run(due.job.key)
         blocked_by = self._running(due.job.key) if due.job.overlap == "skip" else None
         drafts = iter(slot.drafts)
-        known = reign.marks.get(due.job.key)
+        known = reign.mark_of(due.job.key)
         fired: Live | None = None
         for decision in due.decisions:
             kind = decision.kind

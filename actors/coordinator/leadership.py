@@ -354,5 +354,6 @@ class Leadership:
             self.rescue.take_stock(place.address, turn)
         self._attempts.send_again(turn)
         self._requests.forget_holds(turn)
+        reign.forget_marks()
         reign.book.ready.tidy()
         reign.renew(turn.now)

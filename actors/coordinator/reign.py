@@ -6,7 +6,6 @@ the modules beside this one, and works on this.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from heapq import heapify, heappop, heappush
 from typing import Final, Literal
 
@@ -31,7 +30,8 @@ AUDIT_US: Final = 30 * SECOND
 """How often runs that wait for a message are looked at, in case it was lost."""
 
 REMEMBERED_MARKS: Final = 16_384
-"""Jobs whose mark is remembered; those beyond it have not fired for longer than an edit takes."""
+"""When the marks of more jobs were noted by an audit, those go that were noted before the last time. So each stays for half a
+minute at least, which is longer than a slot or an edit is on its way."""
 
 SETTLED_STEP: Final = 1_024
 """The settled mark is written when it can move this far."""
@@ -79,7 +79,8 @@ class Reign:
         self.hooks = Hooks()
         self.held: set[tuple[str, str]] = set()
         self.removed: dict[tuple[str, str], int] = {}
-        self.marks: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._marks: dict[tuple[str, str], int] = {}
+        self._older_marks: dict[tuple[str, str], int] = {}
         self.unarmed: dict[tuple[str, str], Unarmed] = {}
         self.unnoted: dict[str, RunsMade | GroupsMoved] = {}
         self.quiet = False
@@ -109,10 +110,18 @@ class Reign:
 
     def note_mark(self, job: tuple[str, str], mark: int) -> None:
         """Remember up to where a job's slots are decided, so that an edit that crosses a slot does not fire it again."""
-        self.marks[job] = max(mark, self.marks.get(job, mark))
-        self.marks.move_to_end(job)
-        if len(self.marks) > REMEMBERED_MARKS:
-            self.marks.popitem(last=False)
+        known = self.mark_of(job)
+        self._marks[job] = mark if known is None or known < mark else known
+
+    def mark_of(self, job: tuple[str, str]) -> int | None:
+        """Up to where a job's slots are decided, if that was noted lately."""
+        known = self._marks.get(job)
+        return self._older_marks.get(job) if known is None else known
+
+    def forget_marks(self) -> None:
+        """Forget marks that were noted long ago: before the last audit but one, if there are many."""
+        if len(self._marks) > REMEMBERED_MARKS:
+            self._marks, self._older_marks = {}, self._marks
 
     # ---- when somebody looks again --------------------------------------------------------------------------------------
 

@@ -240,6 +240,49 @@ def test_what_is_due_beyond_the_horizon_is_left_to_the_store() -> None:
     assert wake(clock, NOW + 24 * 3600 * SECOND) == [], "it is armed again by a look at the store"
 
 
+def crossing(job: Any, mark: int = NOW - 1) -> JobRecord:
+    """The job as an edit stored it that had been read before its first slot was decided."""
+    edited = make_record(replace(job, version=2, priority=7))
+    return changed(edited, mark=mark)
+
+
+@pytest.mark.parametrize("looks", [0, 1, 3])
+def test_an_edit_that_crosses_a_slot_does_not_fire_it_again_after_it_was_decided_and_dropped(looks: int) -> None:
+    job = make_job(trigger=SOON_THEN_FAR)
+    clock = leading(job)
+    (due,) = wake(clock, NOW + MINUTE)
+    deliver(clock, Decided(due.key), now=NOW + MINUTE)
+    for _ in range(looks):  # the store is asked again and again, for it does not answer
+        deliver(clock, TimerFired("horizon"), now=NOW + MINUTE)
+    said = deliver(clock, KnowJobs(1, 2, (crossing(job),)), now=NOW + MINUTE + 1)
+    assert fired([*sent(said, Due), *wake(clock, NOW + 2 * MINUTE)]) == []
+    near = NOW + 24 * HOUR - MINUTE
+    (read,) = sent(deliver(clock, TimerFired("horizon"), now=near), Read)
+    stored = changed(crossing(job), mark=NOW + MINUTE, next_due=NOW + 24 * HOUR)
+    deliver(clock, Found(read.key, (stored,)), now=near)
+    assert fired(wake(clock, NOW + 24 * HOUR)) == [NOW + 24 * HOUR]
+
+
+def test_an_edit_that_crosses_the_last_slot_of_a_job_exhausts_it() -> None:
+    job = make_job(trigger=at((NOW + MINUTE) // SECOND))
+    clock = leading(job)
+    (due,) = wake(clock, NOW + MINUTE)
+    deliver(clock, Decided(due.key), now=NOW + MINUTE)
+    (last,) = sent(deliver(clock, KnowJobs(1, 2, (crossing(job),)), now=NOW + MINUTE + 1), Due)
+    (slot,) = last.slots
+    assert (slot.job.version, slot.decisions, slot.mark, slot.exhausted) == (2, (), NOW + MINUTE, True)
+
+
+def test_an_edit_that_crosses_a_slot_leaves_the_count_of_fires_as_it_is() -> None:
+    job = make_job(trigger=(at((NOW + MINUTE) // SECOND) | at((NOW + 30 * MINUTE) // SECOND)).but(limit=2))
+    clock = leading(job)
+    (due,) = wake(clock, NOW + MINUTE)
+    deliver(clock, Decided(due.key), now=NOW + MINUTE)
+    deliver(clock, KnowJobs(1, 2, (crossing(job),)), now=NOW + MINUTE + 1)
+    (last,) = wake(clock, NOW + 30 * MINUTE)
+    assert (last.slots[0].fires, last.slots[0].exhausted) == (2, True)
+
+
 def test_an_older_answer_of_the_store_does_not_bring_a_decided_slot_back() -> None:
     job = make_job(trigger=SOON_THEN_FAR)
     clock = leading(job)

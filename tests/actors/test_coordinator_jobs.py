@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from callsheet.actors.actor import REGISTRY, Send
+from callsheet.actors.coordinator.reign import REMEMBERED_MARKS
 from callsheet.actors.messages import (
+    AdmitSlot,
+    AdmitSlots,
     AttemptsBegun,
     Draft,
+    DueSlot,
     HoldJob,
     JobHeld,
     KnowJobs,
@@ -20,8 +25,9 @@ from callsheet.actors.messages import (
     Withdrawn,
 )
 from callsheet.actors.persistence.store import AddEnds, AddRuns
-from callsheet.actors.records import ErrorInfo, Hook, Job, JobRecord, Retry, RunState
-from support.actors import SECOND, Leader, live_row, make_job, make_record
+from callsheet.actors.records import Decision, ErrorInfo, Hook, Job, JobRecord, Retry, RunState
+from callsheet.triggers import DecisionKind, every
+from support.actors import MINUTE, NOW, SECOND, Leader, live_row, make_job, make_record
 
 ERROR = ErrorInfo("builtins.ValueError", ("builtins.Exception",), "no", "")
 
@@ -204,3 +210,22 @@ def test_a_new_leader_lets_go_on_what_had_begun_when_its_job_was_removed() -> No
     leader.tell(TimerFired("audit"), after=30 * SECOND)
     assert [message for message in leader.out if isinstance(message, StopAttempts)] == []
     assert ends(leader) == []
+
+
+def late(job: Job, kind: DecisionKind) -> AdmitSlot:
+    """A slot of the job at NOW."""
+    slot = Decision("t", job.name, NOW, NOW, 1, kind, NOW)
+    drafts = ((Draft(job, "slot", NOW, ""),),) if kind == "FIRED" else ()
+    return AdmitSlot(DueSlot(job, (slot,), NOW, 1, None), drafts)
+
+
+@pytest.mark.parametrize("audits", [0, 1])
+def test_a_slot_that_was_decided_while_its_job_was_paused_does_not_fire_however_many_others_do(audits: int) -> None:
+    leader = Leader()
+    leader.tell(HoldJob("h", "t", "work", held=False, mark=NOW + MINUTE), sender=REGISTRY)
+    others = (make_job(f"job-{number}", every(60)) for number in range(REMEMBERED_MARKS + 1))
+    leader.tell(AdmitSlots("others", tuple(late(job, DecisionKind.SKIPPED_LATE) for job in others)))
+    for _ in range(audits):
+        leader.tell(TimerFired("audit"))
+    leader.tell(AdmitSlots("late", (late(make_job(trigger=every(60)), DecisionKind.FIRED),)))
+    assert leader.written(AddRuns, "runs") == []
