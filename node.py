@@ -94,6 +94,9 @@ class NodeOptions(Struct, frozen=True, kw_only=True):
 
 ALONE: Final = NodeOptions()
 
+FAILED_S: Final = 1.0
+"""How long the actors of a node that could not be started may take to end."""
+
 _unnamed = count(1)
 """Nodes of this process that were given no name; a name is not used again, so that no two lives of a node are taken for one."""
 
@@ -218,12 +221,12 @@ class Node:
             self._runner.open(self._report)
             self.host.start()
             self._events.start()
+            if self._lines is not None:
+                for endpoint in self._options.join:
+                    self._lines.connect(endpoint)
         except BaseException:
-            self.stop(0)
+            self.stop(FAILED_S)
             raise
-        if self._lines is not None:
-            for endpoint in self._options.join:
-                self._lines.connect(endpoint)
 
     def stop(self, timeout_s: float) -> None:
         """End the pools, the actors, the lines and the store; what runs still is ended. Twice is harmless."""

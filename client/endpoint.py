@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from typing import Final, Literal
+from urllib.parse import urlsplit
 
 from ..actors.persistence.sqlite import SQLiteReader
 from ..actors.persistence.urls import open_store
 from ..errors import DefinitionError, StoreError
+from ..transport.endpoint import MAX_DIALED, can_dial, can_listen
 from ..transport.local_endpoint import check_folder, is_heard, living_endpoints
 
 MAX_ENDPOINTS: Final = 64
@@ -73,11 +74,10 @@ class Endpoints:
     def _take(self, endpoint: object) -> None:
         if not isinstance(endpoint, str):
             raise DefinitionError(f"an endpoint is text: {EXPECTED}; {endpoint!r} was given")
-        parts = urlsplit(endpoint)
-        match parts.scheme:
-            case "tcp" if _is_tcp(parts):
+        match endpoint.partition("://")[0]:
+            case "tcp" if can_dial(endpoint):
                 self._fixed.append(endpoint)
-            case "ipc" if endpoint.removeprefix("ipc://").startswith("/"):
+            case "ipc" if can_dial(endpoint) and endpoint.removeprefix("ipc://").startswith("/"):
                 self._fixed.append(endpoint)
             case scheme if scheme in STORES:
                 path = getattr(open_store(endpoint), "path", None)
@@ -85,6 +85,26 @@ class Endpoints:
                 self._stores.append(path)
             case _:
                 raise DefinitionError(f"{endpoint!r} is no endpoint; expected {EXPECTED}")
+
+
+def endpoints_of(given: Sequence[str] | str, word: Literal["listen", "join"]) -> tuple[str, ...]:
+    """Read the endpoints of a node as a person gives them; nothing is opened.
+
+    Raises:
+        DefinitionError: one is none, or there are too many.
+    """
+    several = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    fits, example = (
+        (can_listen, "tcp://127.0.0.1:7070, or port 0 for any that is free")
+        if word == "listen"
+        else (can_dial, "tcp://10.0.0.5:7070")
+    )
+    for endpoint in several:
+        if not isinstance(endpoint, str) or not fits(endpoint):
+            raise DefinitionError(f"{word} takes endpoints such as {example}, or ipc:///path; {endpoint!r} was given")
+    if len(set(several)) > MAX_DIALED:
+        raise DefinitionError(f"{word} takes at most {MAX_DIALED} endpoints; {len(set(several))} were given")
+    return several
 
 
 def addresses_of(store: Path) -> list[str]:
@@ -120,10 +140,3 @@ def is_listening(address: str, within_s: float) -> bool:
     except OSError:
         return False
     return True
-
-
-def _is_tcp(parts: SplitResult) -> bool:
-    try:
-        return bool(parts.hostname) and bool(parts.port) and not parts.path and not parts.query
-    except ValueError:  # the port is no number, or too large
-        return False

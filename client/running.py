@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +24,7 @@ from ..actors.executor.runner import Runner
 from ..actors.messages import ReportMetrics, Stop
 from ..actors.persistence.store import Store
 from ..errors import DefinitionError, NotRunning
-from ..node import Node, NodeOptions
+from ..node import FAILED_S, Node, NodeOptions
 from ..transport.local_endpoint import ipc_endpoint
 from .gateway import Gateway
 
@@ -77,7 +77,7 @@ class Running:
         self._over: Future[None] = Future()
 
     def start(self) -> None:
-        """Open the store, listen, and begin.
+        """Open the store, listen, and begin. What goes wrong leaves nothing behind.
 
         Raises:
             StoreError: the store cannot be used.
@@ -86,14 +86,16 @@ class Running:
         node = self.node
         node.open()
         node.start()
-        self.gateway = gateway = Gateway(node.transport, self._incarnation, node=node.name)
-        node.host.failed.add_done_callback(self._on_failed)
+        gateway: Gateway | None = None
         try:
+            self.gateway = gateway = Gateway(node.transport, self._incarnation, node=node.name)
+            node.host.failed.add_done_callback(self._on_failed)
             if self._http is not None:
                 self._http.start()
         except BaseException:
-            gateway.close("the scheduler could not be started")
-            node.stop(1.0)
+            if gateway is not None:
+                gateway.close("the scheduler could not be started")
+            node.stop(FAILED_S)
             raise
 
     def _make_http(self, doors: Doors) -> HttpServer | None:
@@ -175,16 +177,3 @@ def _with_own_socket(store: Store, incarnation: str, options: NodeOptions) -> No
     if path is None or not options.fires or not store.capabilities.many_processes:
         return options
     return replace(options, listen=(*options.listen, ipc_endpoint(path, incarnation)))
-
-
-def endpoints_of(given: Sequence[str] | str, word: str) -> tuple[str, ...]:
-    """Read endpoints as a person gives them.
-
-    Raises:
-        DefinitionError: one is none.
-    """
-    several = (given,) if isinstance(given, str) else tuple(given)
-    for endpoint in several:
-        if not isinstance(endpoint, str) or not endpoint.startswith(("tcp://", "ipc://")):
-            raise DefinitionError(f"{word} takes endpoints such as tcp://127.0.0.1:7070; {endpoint!r} was given")
-    return several

@@ -14,8 +14,9 @@ from ..actors.persistence.urls import open_store
 from ..actors.requirement import check_labels, check_resources
 from ..errors import DefinitionError
 from ..node import NodeOptions
+from .endpoint import endpoints_of
 from .option import check_name, duration_us
-from .running import Doors, endpoints_of
+from .running import Doors
 
 DEFAULT_STORE: Final = "sqlite:///callsheet.db"
 

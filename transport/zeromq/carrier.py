@@ -15,6 +15,7 @@ from ...actors.actor import Address
 from ...errors import DataError, DefinitionError, NotRunning
 from ..codec import encode_all
 from ..contract import DropReason, Drops, Envelope, Guard, Receive, split_address
+from ..endpoint import EXPECTED, MAX_DIALED, can_dial
 from .hub import LOGGER, Found, Hub
 from .listening import Listening, listen, remove_sockets
 from .loop import Loop, Wanted
@@ -25,11 +26,7 @@ from .wire import CLIENT, MAJOR, MAX_INCARNATION_BYTES, MAX_NAME_BYTES, MINOR, H
 CLOSE_S: Final = 5.0
 """How long `close` waits for the thread that owns the sockets."""
 
-MAX_DIALED: Final = 200
-"""Endpoints that are dialed at once; each takes three sockets of ZeroMQ's 1,023."""
-
 _NAME: Final = re.compile(r"[^\s@~\x00]+")
-_ENDPOINT: Final = re.compile(r"tcp://\S+:\d{1,5}|ipc://\S+")
 
 
 def _ignore(name: str, incarnation: str) -> None:
@@ -123,8 +120,8 @@ class ZeroMQ:
             DefinitionError: it is no endpoint, or there are too many.
         """
         self._check_process()
-        if not _ENDPOINT.fullmatch(endpoint):
-            raise DefinitionError(f"{endpoint!r} is no endpoint; expected tcp://HOST:PORT or ipc://PATH")
+        if not can_dial(endpoint):
+            raise DefinitionError(f"{endpoint!r} is no endpoint; expected {EXPECTED}")
         with self._lock:
             self._last, self._preferred = endpoint, ""
             if endpoint in self._callees:
@@ -153,7 +150,7 @@ class ZeroMQ:
         if self._places.get(node) == endpoint or node == self.name:
             return
         self._check_process()
-        if not (_ENDPOINT.fullmatch(endpoint) and _NAME.fullmatch(node)) or node.startswith(CLIENT):
+        if not (can_dial(endpoint) and _NAME.fullmatch(node)) or node.startswith(CLIENT):
             LOGGER.warning("endpoint_unusable node=%r endpoint=%r", node, endpoint)
             return
         with self._lock:

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from ...errors import ListenError
 from ..contract import Guard
+from ..endpoint import EXPECTED
 from . import socket_option
 from .monitor import Monitor
 
@@ -28,8 +29,8 @@ _REASONS: Final = {
     zmq.EADDRNOTAVAIL: "that is no address of this machine; `*` stands for all of its addresses",
     errno.ENODEV: "that is no address of this machine; `*` stands for all of its addresses",
     errno.EACCES: "this user may not; choose a port from 1024, or a folder of his own",
-    zmq.EINVAL: "it is no endpoint; expected tcp://HOST:PORT or ipc://PATH",
-    zmq.EPROTONOSUPPORT: "it is no endpoint; expected tcp://HOST:PORT or ipc://PATH",
+    zmq.EINVAL: f"it is no endpoint; expected {EXPECTED}",
+    zmq.EPROTONOSUPPORT: f"it is no endpoint; expected {EXPECTED}",
     errno.ENAMETOOLONG: "its path is too long for a socket",
     errno.ENOENT: "its folder is not there; make it first",
 }
