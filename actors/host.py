@@ -78,7 +78,7 @@ class Host:
             `start`, and on the actor's own thread after a failure.
         node: this node's name, `incarnation` this life of it, `address` where others reach it, empty if nowhere.
         events: takes what actors emit, and `Happened` for what happens to them (`actor_failed`, `actor_given_up`,
-            `message_unsendable`).
+            `message_unsendable`, `receiver_failed`).
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Host:
         return shell.post(envelope) if beyond_limit else shell.accept(envelope)
 
     def dropped(self) -> dict[str, int]:
-        """How many envelopes the host itself dropped, by reason (`stale_epoch`, `given_up`); the transport counts its own."""
+        """How many envelopes the host itself dropped, by reason (`stale_epoch`, `given_up`, `receiver_failed`); the transport counts its own."""
         with self._lock:
             return dict(sorted(self._drops.items()))
 
@@ -176,13 +176,15 @@ class Host:
         return None
 
     def send(self, envelope: Envelope) -> None:
-        """Hand an envelope to the transport; one that can never travel is reported."""
+        """Hand an envelope to the transport; one that can never travel, or whose receiver has a fault, is reported."""
         try:
             self._transport.send(envelope)
         except DataError as error:
-            self.report(
-                envelope.sender, Happened(Event(self.time.now(), "message_unsendable", text=str(error)), "error")
-            )
+            self._report_unsent(envelope, "message_unsendable", str(error))
+        except Exception as error:  # whoever is attached there is called on this actor's thread, and may be anybody's
+            _LOGGER.exception("the receiver of what %s sent to %s has failed", envelope.sender, envelope.recipient)
+            self.count_drop("receiver_failed")
+            self._report_unsent(envelope, "receiver_failed", f"{envelope.recipient}: {error!r}")
 
     def report(self, address: Address, event: Any) -> None:
         """Hand an event to whoever takes events. It failing is no reason to fail an actor."""
@@ -206,6 +208,9 @@ class Host:
         self.report(name, Happened(Event(self.time.now(), "actor_given_up", text=reason), "error"))
         with suppress(InvalidStateError):  # another actor was faster
             self.failed.set_result(reason)
+
+    def _report_unsent(self, envelope: Envelope, kind: str, text: str) -> None:
+        self.report(envelope.sender, Happened(Event(self.time.now(), kind, text=text), "error"))
 
     def _build(self) -> dict[Address, Stage]:
         stages: dict[Address, Stage] = {}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Generator
-from concurrent.futures import Future
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from functools import partial
+from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 from ..actors.records import End, RunState
@@ -21,9 +23,13 @@ LOOK_AGAIN_S: Final = 1.0
 
 
 class Handle:
-    """A run. `await handle` and `handle.result()` wait for its result; the run goes on whether or not somebody waits."""
+    """A run. `await handle` and `handle.result()` wait for its result; the run goes on whether or not somebody waits.
 
-    __slots__ = ("__weakref__", "_end", "_future", "_scheduler", "job", "run_id", "tenant")
+    Whoever waits is listed before he looks at the end, and the end is set before the list is looked at: none is missed. Each has
+    something of his own to be told by, which he takes with him when he goes.
+    """
+
+    __slots__ = ("__weakref__", "_end", "_is_awaited", "_scheduler", "_waiting", "job", "run_id", "tenant")
 
     def __init__(self, scheduler: Vocabulary, tenant: str, job: str, run_id: int = 0) -> None:
         self._scheduler = scheduler
@@ -31,17 +37,17 @@ class Handle:
         self.job = job
         self.run_id = run_id
         self._end: End | None = None
-        self._future: Future[End] | None = None
+        self._is_awaited = False
+        self._waiting: list[Callable[[], object]] = []
 
     def __repr__(self) -> str:
         return f"<Handle of run {self.run_id} of job {self.job!r}: {self._end.state if self._end else 'not ended'}>"
 
     def on_end(self, end: End) -> None:
-        """Take the run's end. The gateway calls this."""
+        """Take the run's end, and tell whoever waits. The gateway calls this, on the thread that brought it."""
         self._end = end
-        future = self._future
-        if future is not None and not future.done():
-            future.set_result(end)
+        for tell in tuple(self._waiting):
+            tell()
 
     @property
     def done(self) -> bool:
@@ -51,7 +57,7 @@ class Handle:
     @property
     def is_awaited(self) -> bool:
         """Whether somebody has waited for its end, so that the news of it is wanted soon."""
-        return self._future is not None
+        return self._is_awaited
 
     def wait(self, timeout: float | None = None) -> RunState:
         """Wait until the run has ended, at most `timeout` seconds, and return its final state.
@@ -101,41 +107,46 @@ class Handle:
 
     # ---- waiting --------------------------------------------------------------------------------------------------------
 
-    def _listen(self) -> Future[End]:
-        """A future of the end. It is set before the end is looked at, and `on_end` the other way round: none is missed."""
-        future = self._future
-        if future is None:
-            future = self._future = Future()
-        end = self._end
-        if end is not None and not future.done():
-            future.set_result(end)
-        return future
-
     def _wait(self, timeout: float | None) -> End:
-        future = self._listen()
+        ended = Event()
         deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            left = LOOK_AGAIN_S if deadline is None else deadline - time.monotonic()
-            try:
-                return future.result(max(0.0, min(LOOK_AGAIN_S, left)))
-            except TimeoutError:
-                if self._end is not None:
-                    return self._end
-                if deadline is not None and left <= LOOK_AGAIN_S:
-                    raise not_ended(self.run_id, self.job, timeout) from None
-                self._scheduler.look_again(self)
+        self._list(ended.set)
+        try:
+            while (end := self._end) is None:
+                left = LOOK_AGAIN_S if deadline is None else deadline - time.monotonic()
+                if not ended.wait(max(0.0, min(LOOK_AGAIN_S, left))):
+                    self._on_pause(left, deadline, timeout)
+            return end
+        finally:
+            self._waiting.remove(ended.set)
 
     async def _wait_async(self, timeout_s: float | None) -> End:
-        future = asyncio.wrap_future(self._listen())
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+        tell = partial(_tell, loop, ended)
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            left = LOOK_AGAIN_S if deadline is None else deadline - time.monotonic()
-            done, _ = await asyncio.wait([future], timeout=max(0.0, min(LOOK_AGAIN_S, left)))
-            if done:
-                return future.result()
-            if deadline is not None and left <= LOOK_AGAIN_S:
-                raise not_ended(self.run_id, self.job, timeout_s)
-            self._scheduler.look_again(self)
+        self._list(tell)
+        try:
+            while (end := self._end) is None:
+                left = LOOK_AGAIN_S if deadline is None else deadline - time.monotonic()
+                done, _ = await asyncio.wait([ended], timeout=max(0.0, min(LOOK_AGAIN_S, left)))
+                if not done:
+                    self._on_pause(left, deadline, timeout_s)
+            return end
+        finally:
+            self._waiting.remove(tell)
+
+    def _list(self, tell: Callable[[], object]) -> None:
+        self._is_awaited = True
+        self._waiting.append(tell)
+
+    def _on_pause(self, left: float, deadline: float | None, timeout_s: float | None) -> None:
+        """No news came for a while: the time is up, or whether some was missed is asked."""
+        if self._end is not None:
+            return
+        if deadline is not None and left <= LOOK_AGAIN_S:
+            raise not_ended(self.run_id, self.job, timeout_s)
+        self._scheduler.look_again(self)
 
     def _value(self, end: End) -> Any:
         if end.state is RunState.SUCCEEDED:
@@ -149,6 +160,17 @@ class Handle:
             error_type="" if error is None else error.type,
             traceback="" if error is None else error.traceback,
         )
+
+
+def _tell(loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
+    """Tell a coroutine, from any thread."""
+    with suppress(RuntimeError):  # its loop is closed, and it waits no more
+        loop.call_soon_threadsafe(_settle, ended)
+
+
+def _settle(ended: asyncio.Future[None]) -> None:
+    if not ended.done():
+        ended.set_result(None)
 
 
 def not_ended(run_id: int, job: str, timeout_s: float | None) -> TimeoutError:

@@ -224,6 +224,28 @@ def test_a_message_that_cannot_travel_is_reported_and_harms_nobody(stagehand: St
     assert eventually(stagehand.happened) == ["message_unsendable"]
 
 
+def test_a_receiver_that_raises_is_reported_and_harms_nobody(
+    stagehand: Stagehand, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(envelope: Envelope) -> bool:
+        raise ValueError(f"no room for {len(envelope.messages)}")
+
+    transport = InProcess("n1")
+    transport.attach("client-1", refuse)
+    clock = Player({"a": lambda turn: turn.send("client-1", Noted("news"))})
+    host = stagehand.start(clock=clock, transport=transport)
+
+    with caplog.at_level(logging.ERROR):
+        host.tell("clock", Noted("a"))
+        host.tell("clock", Noted("b"))
+        assert [clock.next() for _ in range(3)] == [STARTED, Noted("a"), Noted("b")]
+        assert eventually(stagehand.happened) == ["receiver_failed"]
+
+    assert not host.failed.done()
+    assert host.dropped() == {"receiver_failed": 1}
+    assert "no room for 1" in caplog.text
+
+
 def test_stopping_does_what_waits_first_and_ends_all_threads(stagehand: Stagehand) -> None:
     clock, threads = Player(), threading.active_count()
     host = stagehand.start(clock=clock, registry=Player())
