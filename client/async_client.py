@@ -154,9 +154,14 @@ class AsyncClient:
     async def close(self) -> None:
         """Let go of all connections; whoever waits is told. Twice is harmless."""
         threads, self._threads = self._threads, None
-        if threads is not None:
-            await asyncio.get_running_loop().run_in_executor(threads, self.client.close)
-            threads.shutdown(wait=False)
+        if threads is None:
+            return
+        threads.shutdown(wait=False)  # what still waits for its turn gets it, and is refused
+        closer = ThreadPoolExecutor(1, "callsheet-close")  # all others may be waiting for an answer that does not come
+        try:
+            await asyncio.get_running_loop().run_in_executor(closer, self.client.close)
+        finally:
+            closer.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
         return await self.open()

@@ -151,11 +151,11 @@ class Gateway:
         self._bell.set()
         with self._led:
             self._led.notify_all()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(CLOSE_S)
         futures = (*self._expected.copy().values(), *(pending.future for pending in self._pending.copy().values()))
         for future in futures:
             _fail(future, NotRunning(self._closed))
+        if threading.current_thread() is not self._thread:
+            self._thread.join(CLOSE_S)
 
     # ---- who leads ------------------------------------------------------------------------------------------------------
 

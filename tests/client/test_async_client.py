@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from typing import Any
 
 import pytest
 
 from callsheet import AsyncClient, Client, NotRunning, RunError, Scheduler, UnknownJob
+from callsheet.client.async_client import MAX_THREADS
 from support.reached import WAIT_S, echo
 
 
@@ -117,6 +119,23 @@ def test_a_client_that_is_not_open_says_so(node: Scheduler) -> None:
             assert await client.jobs()
         with pytest.raises(NotRunning, match="closed"):
             await client.jobs()
+
+    asyncio.run(main())
+
+
+def test_closing_waits_for_nobody_and_tells_whoever_waits(node: Scheduler) -> None:
+    async def main() -> None:
+        client = await AsyncClient(node.endpoints[0], timeout=WAIT_S).open()
+        node.stop(drain_timeout=0)
+        words = [asyncio.ensure_future(client.jobs()) for _ in range(3 * MAX_THREADS)]
+        words.append(asyncio.ensure_future(client.submit("echo", "a")))
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        await client.close()
+        told = await asyncio.gather(*words, return_exceptions=True)
+        assert time.monotonic() - began < WAIT_S / 4
+        assert {(type(each), str(each)) for each in told} == {(NotRunning, "this client was closed")}
+        await client.close()
 
     asyncio.run(main())
 
