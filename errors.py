@@ -29,9 +29,20 @@
 which job or run, and what to do.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 
 class CallsheetError(Exception):
-    """The root of every error that Callsheet raises on purpose."""
+    """The root of every error that Callsheet raises on purpose.
+
+    `submitted`: of one that ends a `submit` or `submit_many`, for each run in order its handle if it is stored, or None. The
+    `TimeoutError` of these bears it too.
+    """
+
+    submitted: Sequence[Any] = ()
 
 
 class DefinitionError(CallsheetError, ValueError):

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from functools import partial, wraps
 from os import PathLike
@@ -25,7 +25,8 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from ..actors.messages import SubmitItem
 from ..actors.records import DEFAULT_TENANT, Cause, Event, RunState
-from .gateway import REQUEST_S, WINDOW, Gateway, Pending
+from .batch import Batches
+from .gateway import REQUEST_S, Gateway, Pending
 from .handle import Handle, not_ended
 from .leadership import Leader
 from .news import LOOK_S, PAGES, News
@@ -235,18 +236,18 @@ class AsyncClient:
     ) -> list[AsyncHandle]:
         """Submit checked items. `AsyncSubmission` is the way to call this."""
         gateway = self.client.gateway
+        limit_s = gateway.timeout_s if timeout_s is None else timeout_s
         handles = [Handle(self.client, self.tenant, item.job) for item in items]
-        window: deque[Pending] = deque()
+        batches = Batches(gateway, self.tenant, items, handles, cause)
         try:
-            for request, its_handles in gateway.batches(self.tenant, items, handles, cause):
-                window.append(gateway.begin(request, handles=its_handles))
-                if len(window) == WINDOW:
-                    await _answer(gateway, window.popleft(), timeout_s)
-            while window:
-                await _answer(gateway, window.popleft(), timeout_s)
+            for pending in batches:
+                await _answer(gateway, pending, limit_s)
+        except Exception as error:
+            await _all_ended(batches.futures, 0.0 if isinstance(error, TimeoutError) else limit_s)
+            batches.tell(error, [AsyncHandle(self, handle) for handle in handles])
+            raise
         finally:
-            for pending in window:
-                gateway.forget(pending)
+            batches.forget()
         return [AsyncHandle(self, handle) for handle in handles]
 
     async def handle(self, run_id: int) -> AsyncHandle:
@@ -296,12 +297,16 @@ class AsyncClient:
         return await asyncio.get_running_loop().run_in_executor(threads, said)
 
 
-async def _answer(gateway: Gateway, pending: Pending, timeout_s: float | None) -> Any:
+async def _answer(gateway: Gateway, pending: Pending, limit_s: float) -> Any:
     """Wait for an answer, on the loop."""
-    limit_s = gateway.timeout_s if timeout_s is None else timeout_s
     try:
         return await asyncio.wait_for(asyncio.wrap_future(pending.future), limit_s)
     except TimeoutError:
         raise gateway.too_late(pending.message, limit_s) from None
-    finally:
-        gateway.forget(pending)
+
+
+async def _all_ended(futures: Iterable[Future[Any]], limit_s: float) -> None:
+    """Wait until all have an answer or an error, at most so long."""
+    answers = asyncio.gather(*(asyncio.wrap_future(each) for each in futures), return_exceptions=True)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(answers, limit_s)

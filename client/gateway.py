@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, InvalidStateError
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import suppress
 from itertools import count
 from typing import Any, Final, Protocol
@@ -45,6 +44,7 @@ from ..actors.messages import (
 )
 from ..actors.records import Cause
 from ..errors import DataError, NotRunning
+from .batch import Batches
 from .ends import Ended, Ends
 from .leadership import HERE, Leader, Leadership
 from .request_error import refusal, too_late
@@ -54,11 +54,6 @@ ASK_AGAIN_S: Final = 1.0
 
 REQUEST_S: Final = 30.0
 """How long a request may take in all."""
-
-WINDOW: Final = 16
-"""Batches of one `submit_many` that are on their way at once."""
-
-ITEMS_A_BATCH: Final = 256
 
 LOOK_S: Final = 0.5
 """How often the gateway's thread looks for requests that are overdue."""
@@ -78,15 +73,19 @@ class Carrier(Protocol):
 
 
 class Pending:
-    """A request that waits for its answer: `future`. Of a submission, `handles` get the numbers of the runs."""
+    """A request that waits for its answer: `future`. Of a submission, `handles` get the numbers of the runs.
 
-    __slots__ = ("future", "handles", "message", "sent_at", "sent_to", "to")
+    `is_answered`: whoever leads has done or refused it; the future may also end because nobody waits any more.
+    """
+
+    __slots__ = ("future", "handles", "is_answered", "message", "sent_at", "sent_to", "to")
 
     def __init__(self, message: Any, to: Address, handles: Sequence[Ended]) -> None:
         self.message = message
         self.to = to
         self.handles = handles
         self.future: Future[Any] = Future()
+        self.is_answered = False
         self.sent_to: Leader | None = None
         self.sent_at = 0.0
 
@@ -280,40 +279,31 @@ class Gateway:
     ) -> None:
         """Submit runs, in batches with a window; return when all are stored. The handles get their numbers.
 
+        The error that ends it bears `submitted`: the handle of each run that is stored, None for the others, in order.
+
         Raises:
-            Refused: a batch was refused: nothing of that batch, and of those behind it, was submitted.
+            Refused: a batch was refused: nothing of that batch was stored. Those on their way then may have been; none is after.
             TimeoutError: no answer; what was accepted until then stays accepted.
         """
-        window: deque[Pending] = deque()
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
-        deadline = time.monotonic() + timeout_s
+        batches = Batches(self, tenant, items, handles, cause)
         try:
-            for request, its_handles in self.batches(tenant, items, handles, cause):
-                window.append(self.begin(request, handles=its_handles))
-                if len(window) == WINDOW:
-                    self._finish(window.popleft(), deadline, timeout_s)
-                    deadline = time.monotonic() + timeout_s
-            while window:
-                self._finish(window.popleft(), deadline, timeout_s)
+            deadline = time.monotonic() + timeout_s
+            for pending in batches:
+                self._finish(pending, deadline, timeout_s)
+                deadline = time.monotonic() + timeout_s
+        except Exception as error:
+            wait(batches.futures, 0.0 if isinstance(error, TimeoutError) else timeout_s)
+            batches.tell(error, handles)
+            raise
         finally:
-            for pending in window:
-                self.forget(pending)
-
-    def batches(
-        self, tenant: str, items: Sequence[SubmitItem], handles: Sequence[Ended], cause: Cause
-    ) -> Iterator[tuple[Submit, Sequence[Ended]]]:
-        """The requests of a submission, in order, each with its handles."""
-        for start in range(0, len(items), ITEMS_A_BATCH):
-            part = slice(start, start + ITEMS_A_BATCH)
-            yield Submit(self.key(), tenant, tuple(items[part]), cause), handles[part]
+            batches.forget()
 
     def _finish(self, pending: Pending, deadline: float, timeout_s: float) -> None:
         try:
             pending.future.result(max(0.0, deadline - time.monotonic()))
         except TimeoutError:
             raise self.too_late(pending.message, timeout_s) from None
-        finally:
-            self.forget(pending)
 
     # ---- ends -----------------------------------------------------------------------------------------------------------
 
@@ -437,6 +427,7 @@ class Gateway:
             return
         self._ends.follow_new(pending.handles, message.run_ids)
         request: Submit = pending.message
+        pending.is_answered = True
         _complete(pending.future, message)
         if not request.epoch or any(item.token is not None for item in request.items):
             self._watch_now(request.tenant, message.run_ids)
@@ -454,6 +445,7 @@ class Gateway:
             return
         pending = self._pending.get(message.key)
         if pending is not None:
+            pending.is_answered = True
             _fail(pending.future, refusal(message))
 
     def _on_leader_is(self, message: LeaderIs, sender: Address) -> None:

@@ -119,7 +119,11 @@ class Vocabulary(Questions):
         return self.options().submit(job, *args, **kwargs)
 
     def submit_many(self, calls: Iterable[Sequence[Any]]) -> list[Handle]:
-        """Ask for many runs, `(job, *args)` each; return their handles in order when all are stored. See `submit`."""
+        """Ask for many runs, `(job, *args)` each; return their handles in order when all are stored. See `submit`.
+
+        They go in batches of 256, each of which is stored as a whole or not at all. The error of one that is refused, or not
+        answered in time, ends it; `error.submitted` has for each run in order its handle if it is stored, or None.
+        """
         return self.options().submit_many(calls)
 
     def options(

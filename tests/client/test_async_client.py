@@ -63,6 +63,21 @@ def test_a_thousand_are_on_their_way_at_once(node: Scheduler) -> None:
     asyncio.run(main())
 
 
+def test_of_a_submission_that_is_refused_half_way_the_error_has_the_handles_of_what_is_stored(node: Scheduler) -> None:
+    async def main() -> None:
+        async with AsyncClient(node.endpoints[0]) as client:
+            calls: list[tuple[str, ...]] = [("nobody",)] * 256
+            calls += [("echo", str(number)) for number in range(256 * 20)]
+            with pytest.raises(UnknownJob, match=r"of 5,376 runs [0-9,]+ are stored") as caught:
+                await client.submit_many(calls)
+            stored = {at: each for at, each in enumerate(caught.value.submitted) if each is not None}
+            assert len(stored) == len(node.runs(limit=len(calls))) < len(calls)
+            for at, handle in stored.items():
+                assert await handle == calls[at][1] * 2
+
+    asyncio.run(main())
+
+
 def test_a_run_that_takes_too_long_is_told_and_can_be_cancelled(node: Scheduler, gate: Any) -> None:
     node.add(gate, name="gate", overlap="allow_all")
     node.add(echo, name="later", overlap="allow_all")
@@ -127,7 +142,7 @@ def test_closing_waits_for_nobody_and_tells_whoever_waits(node: Scheduler) -> No
     async def main() -> None:
         client = await AsyncClient(node.endpoints[0], timeout=WAIT_S).open()
         node.stop(drain_timeout=0)
-        words = [asyncio.ensure_future(client.jobs()) for _ in range(3 * MAX_THREADS)]
+        words: list[asyncio.Future[Any]] = [asyncio.ensure_future(client.jobs()) for _ in range(3 * MAX_THREADS)]
         words.append(asyncio.ensure_future(client.submit("echo", "a")))
         await asyncio.sleep(0)
         began = time.monotonic()

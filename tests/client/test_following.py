@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from callsheet.actors.messages import (
 )
 from callsheet.actors.persistence.store import ListJobs
 from callsheet.actors.records import End, Job, RunState
+from callsheet.client.batch import WINDOW
 from callsheet.client.gateway import Gateway
 from callsheet.errors import CallsheetError, NotRunning, UnknownJob
 from callsheet.transport.in_process import InProcess
@@ -296,6 +298,54 @@ def test_a_time_out_says_what_was_asked_how_long_and_who_leads(stage: Stage) -> 
     stage.lead("n2", 4)
     late = Asked(lambda: stage.gateway.submit("t", [SubmitItem("a")] * 3, [Waiter()] * 3, "submit", 0.05)).error()
     assert "a submission of 3 runs (job 'a') within 0.05 s: node 'n2' was asked, which leads in epoch 4" in str(late)
+
+
+def test_a_submission_that_is_not_answered_says_what_is_stored_and_what_is_not_known(stage: Stage) -> None:
+    stage.lead("n2", 4)
+    waiters = [Waiter() for _ in range(600)]
+    late = Asked(lambda: stage.gateway.submit("t", [SubmitItem("a")] * 600, waiters, "submit", 1.0))
+    requests = [stage.registries["n2"].next(Submit)[0] for _ in range(3)]
+    first, _, last = requests
+    stage.registries["n2"].say(
+        "client-x@n1",
+        Accepted(first.key, tuple(range(1, 257)), durable=True),
+        Accepted(last.key, tuple(range(901, 989)), durable=True),
+    )
+
+    error: Any = late.error()
+
+    assert type(error).__name__ == "TimeoutError"
+    assert re.search("; of 600 runs 344 are stored, .* `submitted`; of 256 it is not known$", str(error))
+    assert error.submitted == [*waiters[:256], *[None] * 256, *waiters[512:]]
+
+
+def test_a_refused_submission_waits_for_what_is_on_its_way_and_sends_no_more(stage: Stage) -> None:
+    stage.lead("n2", 4)
+    waiters = [Waiter() for _ in range(256 * (WINDOW + 2))]
+    items = [SubmitItem("a")] * len(waiters)
+    refused = Asked(lambda: stage.gateway.submit("t", items, waiters, "submit", WAIT_S))
+    first, *others = [stage.registries["n2"].next(Submit)[0] for _ in range(WINDOW)]
+    stage.registries["n2"].say("client-x@n1", RequestRejected(first.key, "unknown_job", "no job 'a'"))
+    for number, each in enumerate(others):
+        run_ids = tuple(range(1 + number * 256, 257 + number * 256))
+        stage.registries["n2"].say("client-x@n1", Accepted(each.key, run_ids, durable=True))
+
+    error: Any = refused.error()
+
+    assert type(error) is UnknownJob
+    assert str(error).startswith("no job 'a'; of 4,608 runs 3,840 are stored")
+    assert error.submitted == [*[None] * 256, *waiters[256 : 256 * WINDOW], *[None] * 512]
+    assert all(message.__class__ is Watch for message in said(stage.registries["n2"])), (
+        "no batch is sent after a refusal"
+    )
+
+
+def said(stand: Stand) -> list[Any]:
+    """What has come there by now."""
+    found: list[Any] = []
+    while not stand.came.empty():
+        found.append(stand.came.get()[0])
+    return found
 
 
 def test_closing_ends_what_waits(stage: Stage) -> None:

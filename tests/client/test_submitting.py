@@ -16,6 +16,7 @@ from callsheet import (
     Context,
     JobConflict,
     Scheduler,
+    UnknownJob,
 )
 from callsheet.client import gateway as gateway_module
 from support.reached import Make
@@ -146,6 +147,37 @@ def test_submit_many_stores_nothing_when_one_call_does_not_fit(scheduler: Schedu
     with pytest.raises(CallsheetError, match="add"):
         scheduler.submit_many([(add, 1), (add, 1, 2, 3)])
 
+    assert scheduler.runs() == []
+
+
+def test_of_a_submission_that_is_refused_half_way_the_error_has_the_handles_of_what_is_stored(
+    scheduler: Scheduler,
+) -> None:
+    scheduler.add(add, name="plus", overlap="allow_all")
+    calls = [("nobody",)] * 256 + [("plus", number) for number in range(256 * 20)]
+
+    with pytest.raises(
+        UnknownJob, match=r"no job 'nobody' .*; of 5,376 runs [0-9,]+ are stored, .* `submitted`$"
+    ) as caught:
+        scheduler.submit_many(calls)
+
+    submitted = caught.value.submitted
+    assert len(submitted) == len(calls)
+    assert submitted[:256] == [None] * 256
+    stored = [handle for handle in submitted if handle is not None]
+    assert len(stored) == len(scheduler.runs(limit=len(calls))) < len(calls), "no batch is sent after the refusal"
+    left = [call for call, handle in zip(calls[256:], submitted[256:], strict=True) if handle is None]
+    again = scheduler.submit_many(left)
+    assert sorted(handle.result(30) for handle in (*stored, *again)) == list(range(1, 256 * 20 + 1))
+
+
+def test_of_a_single_batch_that_is_refused_nothing_is_stored(scheduler: Scheduler) -> None:
+    scheduler.add(add, name="plus")
+
+    with pytest.raises(UnknownJob, match=r"no job 'nobody' in tenant 'default'; add it first$") as caught:
+        scheduler.submit_many([("plus", 1), ("nobody",)])
+
+    assert caught.value.submitted == [None, None]
     assert scheduler.runs() == []
 
 
