@@ -1,6 +1,6 @@
 """Health: does this node live, and is it ready for work? Told by events, asked by whoever watches over the process.
 
-    live    its actors live; when not, the process is of no use any more and must be started again
+    live    its actors and lines live; when not, the process is of no use any more and must be started again
     ready   it also hears a leader, or leads; takes work; when not, starting it again would not help
 
 | state     | live | ready | meaning                                                           |
@@ -9,7 +9,7 @@
 | no_leader | yes  | no    | nobody is known to lead: just started, or an election is going on |
 | cut_off   | yes  | no    | it hears its leader no more, and starts nothing                   |
 | draining  | yes  | no    | it takes no new work, because it stops or was asked to            |
-| failed    | no   | no    | an actor could not be kept alive                                  |
+| failed    | no   | no    | an actor, or the lines to other nodes, could not be kept alive    |
 
 Where several are true, the last of them counts. What is told here names no job, so that it may be shown to anybody.
 """
@@ -76,7 +76,7 @@ class NodeHealth:
             self._draining = on
 
     def fail(self) -> None:
-        """Note that an actor was given up, for good."""
+        """Note that an actor, or the lines, were given up, for good."""
         with self._lock:
             self._failed = True
 

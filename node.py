@@ -167,7 +167,13 @@ class Node:
             from .transport.zeromq import ZeroMQ
 
             self._lines = ZeroMQ(
-                self.name, incarnation, listen=options.listen, guard=guard, found=self._on_found, lost=self._on_lost
+                self.name,
+                incarnation,
+                listen=options.listen,
+                guard=guard,
+                found=self._on_found,
+                lost=self._on_lost,
+                failed=self._on_lines_failed,
             )
         self.transport: Transport = InProcess(self.name) if self._lines is None else self._lines
         self._host: Host | None = None
@@ -253,6 +259,11 @@ class Node:
 
     def _on_lost(self, node: str, incarnation: str) -> None:
         self._tell_coordinator(PeerLost(node, incarnation))
+
+    def _on_lines_failed(self, reason: str) -> None:
+        """A node that hears nobody and is heard by nobody must not go on, least of all as a leader."""
+        if self._host is not None:
+            self._host.fail(COORDINATOR, "lines_failed", reason)
 
     def _tell_coordinator(self, message: PeerFound | PeerLost) -> None:
         host = self._host

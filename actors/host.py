@@ -6,8 +6,8 @@
 The shell is a Pykka actor, the only kind there is, and this is the only module that knows Pykka. Pykka drops an actor that
 raises together with its mailbox, and nothing watches over it; so nothing that an actor raises leaves its stage (`stage.py`,
 which says what is promised about turns, failures and epochs). A mailbox holds `Limits.mailbox` envelopes and takes no more;
-the transport drops and counts the others. An actor that fails too often fails the host: `Host.failed` is set, and the program
-must end with an error.
+the transport drops and counts the others. An actor that fails too often fails the host, and so does what the node stands on when
+it is beyond repair (`fail`): `Host.failed` is set, and the program must end with an error.
 
 Threads do not survive a fork: a host that was started before one belongs to the parent, and refuses to be used by the child.
 """
@@ -78,7 +78,7 @@ class Host:
             `start`, and on the actor's own thread after a failure.
         node: this node's name, `incarnation` this life of it, `address` where others reach it, empty if nowhere.
         events: takes what actors emit, and `Happened` for what happens to them (`actor_failed`, `actor_given_up`,
-            `message_unsendable`, `receiver_failed`).
+            `message_unsendable`, `receiver_failed`), or to what they stand on (the kind that `fail` was given).
     """
 
     def __init__(
@@ -161,6 +161,15 @@ class Host:
         with self._lock:
             return dict(sorted(self._drops.items()))
 
+    def fail(self, address: Address, kind: str, reason: str) -> None:
+        """Declare the host failed, from any thread: an actor, or what it stands on, cannot go on.
+
+        It is reported as an event of this kind, in the name of `address`. Twice is harmless; the first reason counts.
+        """
+        self.report(address, Happened(Event(self.time.now(), kind, text=reason), "error"))
+        with suppress(InvalidStateError):
+            self.failed.set_result(reason)
+
     def crash(self, address: Address) -> None:
         """Make an actor fail as if its next message had raised: for tests of what then happens."""
         self._shells[address].post(_CRASH)
@@ -205,9 +214,7 @@ class Host:
     def gave_up(self, name: Address, reason: str) -> None:
         """Declare the host failed: an actor cannot be kept alive."""
         self._transport.detach(name)
-        self.report(name, Happened(Event(self.time.now(), "actor_given_up", text=reason), "error"))
-        with suppress(InvalidStateError):  # another actor was faster
-            self.failed.set_result(reason)
+        self.fail(name, "actor_given_up", reason)
 
     def _report_unsent(self, envelope: Envelope, kind: str, text: str) -> None:
         self.report(envelope.sender, Happened(Event(self.time.now(), kind, text=text), "error"))

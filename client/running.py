@@ -118,7 +118,7 @@ class Running:
 
     @property
     def failed(self) -> Future[str]:
-        """Done with the reason when an actor cannot be kept alive."""
+        """Done with the reason when an actor, or the lines to other nodes, cannot be kept alive."""
         return self.node.host.failed
 
     @property

@@ -207,7 +207,7 @@ class Scheduler(Vocabulary):
         started: called once it runs; what it raises stops the scheduler and is raised here.
 
         Raises:
-            CallsheetError: an actor failed again and again; the state is in the store.
+            CallsheetError: an actor, or the lines to other nodes, failed again and again; the state is in the store.
         """
         end_loading(self, "run")
         with stop_signals(self.hurry) as asking:

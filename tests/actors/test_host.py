@@ -181,6 +181,16 @@ def test_a_host_whose_actor_fails_too_often_has_failed(stagehand: Stagehand) -> 
     assert host.tell("registry", Noted("still here"))
 
 
+def test_a_host_fails_with_what_it_stands_on(stagehand: Stagehand) -> None:
+    host = stagehand.start(coordinator=Player())
+
+    host.fail("coordinator", "lines_failed", "no lines")
+    host.fail("coordinator", "lines_failed", "still no lines")
+
+    assert host.failed.result(WAIT_S) == "no lines"
+    assert stagehand.happened() == ["lines_failed", "lines_failed"]
+
+
 def test_a_test_can_make_an_actor_fail(stagehand: Stagehand) -> None:
     clock = Player()
     host = stagehand.start(clock=clock)

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from callsheet import CallsheetError, Context, Scheduler, shell
+from callsheet.transport.zeromq import ZeroMQ
+from support.carrying import LOCAL, break_turns
 from support.reached import Make
 from support.waiting import eventually
 
@@ -244,3 +246,18 @@ def test_no_thread_is_left_when_it_has_stopped(make: Make, store_url: str) -> No
     scheduler.stop()
 
     eventually(lambda: set(threading.enumerate()) <= before)
+
+
+def test_a_scheduler_whose_lines_to_others_are_beyond_repair_has_failed(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callsheet.transport.zeromq.loop.GIVE_UP_S", 0.05)
+    scheduler = make("memory://", listen=LOCAL).start()
+    transport = scheduler._running.node.transport  # type: ignore[union-attr]
+    assert isinstance(transport, ZeroMQ)
+
+    break_turns(transport)
+
+    eventually(lambda: scheduler.health().reason == "failed")
+    with pytest.raises(CallsheetError, match="the lines to other nodes failed"):
+        scheduler.submit(lambda: 1)

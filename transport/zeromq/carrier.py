@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Final
 
@@ -29,7 +29,7 @@ CLOSE_S: Final = 5.0
 _NAME: Final = re.compile(r"[^\s@~\x00]+")
 
 
-def _ignore(name: str, incarnation: str) -> None:
+def _ignore(*news: str) -> None:
     """Take the news, and do nothing."""
 
 
@@ -47,6 +47,7 @@ class ZeroMQ:
         found: told the name and incarnation of a node to which a line stands now, for the first time or again.
         lost: told those of a node to which no line stands any more. It may live all the same. Both are called on the thread that
             owns the sockets, and must be quick.
+        failed: told why, when that thread cannot go on: from then on nothing leaves this node and nothing comes. On that thread.
 
     Raises:
         DefinitionError: a name or an endpoint that cannot be.
@@ -61,6 +62,7 @@ class ZeroMQ:
         guard: Guard | None = None,
         found: Found = _ignore,
         lost: Found = _ignore,
+        failed: Callable[[str], None] = _ignore,
     ) -> None:
         _check_name(name, MAX_NAME_BYTES, "the name of a node or client")
         _check_name(incarnation, MAX_INCARNATION_BYTES, "an incarnation")
@@ -71,7 +73,7 @@ class ZeroMQ:
             raise DefinitionError(f"{name} is the name of a client, and a client does not listen; leave out `listen`")
         self._listen = tuple(listen)
         self._guard = guard
-        self._found, self._lost = found, lost
+        self._found, self._lost, self._failed = found, lost, failed
         self._receivers: dict[Address, Receive] = {}
         self._drops = Drops()
         self._directory = Directory()
@@ -84,6 +86,7 @@ class ZeroMQ:
         self._endpoints: tuple[str, ...] = ()
         self._loop: Loop | None = None
         self._closed = False
+        self._is_over = False
         self._pid = os.getpid()
 
     def open(self) -> None:
@@ -208,7 +211,7 @@ class ZeroMQ:
         with self._lock:
             if self._closed:
                 return
-            self._closed = True
+            self._closed = self._is_over = True
         self._receivers = {}
         if self._loop is not None and os.getpid() == self._pid:
             self._loop.stop(CLOSE_S)
@@ -222,8 +225,8 @@ class ZeroMQ:
 
     def _send_off(self, envelope: Envelope, name: str, node: str) -> None:
         peer = self._find(name, node)
-        if peer is None or self._closed:
-            self._drops.count("closed" if self._closed else "absent")
+        if peer is None or self._is_over:
+            self._drops.count("closed" if self._is_over else "absent")
             return
         frames = self._encode(envelope, peer)
         match peer.outbox.put(frames):
@@ -235,7 +238,7 @@ class ZeroMQ:
                     self._loop.ring()
             case "more":  # it is on its way
                 pass
-        if self._closed:
+        if self._is_over:
             self._drops.count("closed", peer.outbox.clear())
 
     def _find(self, name: str, node: str) -> Peer | None:
@@ -279,6 +282,7 @@ class ZeroMQ:
             ready=self._ready,
             wanted=self._wanted,
             answered=self._answered,
+            failed=self._on_failed,
         )
 
     def _receivers_of(self, address: Address) -> Receive | None:
@@ -298,6 +302,12 @@ class ZeroMQ:
         with self._lock:
             if endpoint in self._callees:
                 self._callees[endpoint] = peer
+
+    def _on_failed(self, why: str) -> None:
+        self._is_over = True
+        for peer in self._everybody():
+            self._drops.count("closed", peer.outbox.clear())
+        self._failed(why)
 
     def _dial(self) -> None:
         if self._loop is not None:

@@ -53,7 +53,7 @@ _State = Literal["connecting", "greeted", "standing", "resting"]
 
 
 class DialedLine:
-    """A line to whoever lives at an endpoint.
+    """A line to whoever lives at an endpoint; it rests until its first `tick`, which dials.
 
     Args:
         expected: the node that should live there, empty for any.
@@ -64,7 +64,7 @@ class DialedLine:
         self.expected = expected
         self.peer = peer
         self.refusal = ""
-        self.due_at: int | None = None
+        self.due_at: int | None = dialer.now
         self._dialer = dialer
         self._endpoint = endpoint
         self._state: _State = "resting"
@@ -82,29 +82,13 @@ class DialedLine:
         """Where the peer listens."""
         return self._endpoint
 
-    def open(self) -> None:
-        """Dial, with a new socket."""
-        self.shut()
-        dialer = self._dialer
-        self._socket = dialer.new_socket(self._endpoint)
-        self._monitor = Monitor(self._socket)
-        self._state, self.due_at = "connecting", None
-        dialer.watch.add(self._socket, self._on_socket)
-        dialer.watch.add(self._monitor.socket, self._on_monitor)
-        try:
-            check_folder(self._endpoint)
-            if dialer.guard is not None:
-                dialer.guard.secure_client(self._socket, self._endpoint)
-            self._socket.connect(self._endpoint)
-        except (zmq.ZMQError, OSError) as error:
-            self._rest(f"{self._endpoint} cannot be dialed: {error}", dialer.now)
-
     def shut(self) -> None:
         """Let go of the socket; the line falls."""
-        if self._socket is not None and self._monitor is not None:
+        if self._monitor is not None:
             self._dialer.watch.remove(self._monitor.socket)
-            self._dialer.watch.remove(self._socket)
             self._monitor.close()
+        if self._socket is not None:
+            self._dialer.watch.remove(self._socket)
             self._socket.close()
         self._socket = self._monitor = None
         self._fall()
@@ -112,7 +96,7 @@ class DialedLine:
     def tick(self, now: int) -> None:
         """Do what is due."""
         if self.due_at is not None and now >= self.due_at:
-            self.open()
+            self._open()
 
     def send(self, body: bytes) -> Literal["sent", "blocked", "gone"]:
         """Send one frame, at once or not at all; when it is free again, what waits is flushed."""
@@ -125,6 +109,29 @@ class DialedLine:
             watch.want_room(self._socket, wanted=True)
             return "blocked"
         return "sent"
+
+    def _open(self) -> None:
+        """Dial, with a new socket. Whatever is in the way, as long as descriptors are short, it is tried again later."""
+        self.shut()
+        try:
+            self._connect()
+        except (zmq.ZMQError, OSError) as error:
+            self._rest(f"{self._endpoint} cannot be dialed: {error}", self._dialer.now)
+        except Exception as error:
+            self._rest(f"{self._endpoint} cannot be dialed: {error!r}", self._dialer.now)
+            raise
+
+    def _connect(self) -> None:
+        dialer = self._dialer
+        self._socket = dialer.new_socket(self._endpoint)
+        self._monitor = Monitor(self._socket)
+        self._state, self.due_at = "connecting", None
+        dialer.watch.add(self._socket, self._on_socket)
+        dialer.watch.add(self._monitor.socket, self._on_monitor)
+        check_folder(self._endpoint)
+        if dialer.guard is not None:
+            dialer.guard.secure_client(self._socket, self._endpoint)
+        self._socket.connect(self._endpoint)
 
     def _on_monitor(self, _: int) -> None:
         assert self._monitor is not None
@@ -297,8 +304,7 @@ class Dialer:
                 continue
             if line is not None:
                 line.shut()
-            line = self._lines[endpoint] = DialedLine(self, endpoint, expected, peer)
-            line.open()
+            self._lines[endpoint] = DialedLine(self, endpoint, expected, peer)
 
     def refusals(self) -> dict[str, str]:
         """Why which endpoints cannot be reached, as far as somebody has said so."""

@@ -2,6 +2,9 @@
 
 a turn   sleep until a socket has something, somebody rings, or something is due
          ─▶ dial what is wanted ─▶ take in what has come ─▶ send what waits ─▶ do what is due
+
+A turn that fails is logged, and the next one follows after a pause. When every turn fails for `GIVE_UP_S` the thread ends, and
+says so: the node hears and is heard no more.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any, Final
 
 import zmq
@@ -24,8 +28,12 @@ from .peer import Peer
 from .post import Post
 from .watch import Happened, Watch
 
-MAX_FAILURES: Final = 100
-"""Turns in a row that may fail before the transport gives up."""
+GIVE_UP_S: Final = 10.0
+"""How long every turn may fail before the thread ends."""
+
+PAUSE_S: Final = 0.001
+MAX_PAUSE_S: Final = 0.25
+"""The pause after a turn that failed; after each further one it is twice as long."""
 
 Wanted = Mapping[str, tuple[str, Peer]]
 """Endpoints to be dialed, each with the node that is expected there, and the peer for whom to dial."""
@@ -39,6 +47,7 @@ class Loop:
         ready: peers for whom something waits; others append and then `ring`.
         wanted: asked what to dial, at the start and after `dial_again`.
         answered: told who lives at an endpoint.
+        failed: told why, when the thread ends although nobody has stopped it.
     """
 
     def __init__(
@@ -52,12 +61,14 @@ class Loop:
         ready: deque[Peer],
         wanted: Callable[[], Wanted],
         answered: Callable[[str, Peer], None],
+        failed: Callable[[str], None],
     ) -> None:
         self._context = context
         self._hub = hub
         self._guard = guard
         self._ready = ready
         self._wanted = wanted
+        self._failed = failed
         self._bell = Bell()
         self._watch = Watch(self._bell.fileno())
         self._is_stopping = False
@@ -89,19 +100,28 @@ class Loop:
             self.thread.join(timeout_s)
 
     def _run(self) -> None:
-        failures = 0
         try:
-            while not self._is_stopping:
-                try:
-                    self._turn()
-                    failures = 0
-                except Exception:  # whoever takes mail or news may raise; the lines to all others must stand
-                    failures += 1
-                    LOGGER.exception("turn_failed failures=%d", failures)
-                    if failures == MAX_FAILURES:
-                        raise
+            self._take_turns()
         finally:
             self._end()
+
+    def _take_turns(self) -> None:
+        pause_s = PAUSE_S
+        failing_since: float | None = None
+        while not self._is_stopping:
+            try:
+                self._turn()
+                pause_s, failing_since = PAUSE_S, None
+            except Exception as error:  # noqa: BLE001 - whoever takes mail or news may raise; the lines to all others must stand
+                LOGGER.exception("turn_failed")
+                now = time.monotonic()
+                failing_since = now if failing_since is None else failing_since
+                if now - failing_since >= GIVE_UP_S:
+                    self._failed(f"the lines to other nodes failed for {GIVE_UP_S:g} s, the last time by {error!r}")
+                    return
+                self._must_dial = True  # perhaps it was that which failed
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
     def _turn(self) -> None:
         happened = self._sleep()
@@ -130,11 +150,13 @@ class Loop:
         return happened
 
     def _end(self) -> None:
-        self.dialer.close()
-        if self._door is not None:
-            self._door.close()
-        if self._guard is not None:
-            self._guard.stop()
-        self._context.term()
-        self._watch.close()
-        self._bell.close()
+        """Let go of everything, of each also when another cannot be let go of."""
+        with ExitStack() as each:
+            each.callback(self._bell.close)
+            each.callback(self._watch.close)
+            each.callback(self._context.destroy, linger=0)
+            if self._guard is not None:
+                each.callback(self._guard.stop)
+            if self._door is not None:
+                each.callback(self._door.close)
+            each.callback(self.dialer.close)

@@ -105,6 +105,14 @@ def join(one: ZeroMQ, other: ZeroMQ) -> None:
     eventually(lambda: other.name in names(one) and one.name in names(other))
 
 
+def break_turns(transport: ZeroMQ) -> None:
+    """Make every turn of the I/O thread fail from now on."""
+    loop = transport._loop
+    assert loop is not None
+    loop._watch.close()
+    loop.dial_again()
+
+
 class Stranger:
     """A socket that says what a test wants."""
 
