@@ -47,6 +47,7 @@ from .actors.messages import (
     NodeStopped,
     PeerFound,
     PeerLost,
+    PeersForgotten,
     PeersKnown,
     RunnerReported,
 )
@@ -277,6 +278,11 @@ class Node:
                 if self._lines is not None:
                     for node, endpoint in event.peers:
                         self._lines.learn(node, endpoint)
+                return
+            case PeersForgotten():
+                if self._lines is not None:
+                    for node in event.nodes:
+                        self._lines.forget(node)
                 return
             case NodeStopped():
                 with suppress(InvalidStateError):  # it says so again when it is asked to stop again

@@ -169,7 +169,7 @@ class Coordinator:
     def _on_lease_taken(self, message: LeaseTaken, turn: Turn) -> None:
         if message.epoch <= self._election.leader.epoch:
             return  # the answer is late, and a newer leader is known
-        self._lead = Leadership(message, self._me, self._offer, durable=self._durable)
+        self._lead = Leadership(message, self._me, self._offer, self._election.acquaintances, durable=self._durable)
         self._election.won(message.epoch, turn)
         self._lead.begin(turn)
 

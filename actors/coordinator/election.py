@@ -25,7 +25,6 @@ A node that has heard its leader and hears it no more for CUT_OFF_US starts noth
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -42,7 +41,6 @@ from ..messages import (
     LeaseRejected,
     LeaseSeen,
     Member,
-    PeersKnown,
     StepDown,
     StillHeard,
     StillHere,
@@ -52,6 +50,7 @@ from ..messages import (
 from ..persistence.store import Lease
 from ..records import Event
 from ..reminder import Reminder
+from .acquaintance import Acquaintances
 from .audience import Audience
 
 HEARTBEAT_US: Final = 100 * MILLISECOND
@@ -125,6 +124,7 @@ class Election:
 
     def __init__(self, me: Me, audience: Audience) -> None:
         self.me = me
+        self.acquaintances = Acquaintances(me.node)
         self.stance: Stance = "looking"
         self.leader = Leader()
         self.members: tuple[Member, ...] = ()
@@ -244,7 +244,8 @@ class Election:
         self._said_of_me = next(own, None)
         if message.members != self.members:
             self.members = message.members
-            self._introduce(((it.node, it.address) for it in message.members), turn)
+            self.acquaintances.meet(((it.node, it.address) for it in message.members), turn)
+            self.acquaintances.keep({message.node, *(it.node for it in message.members)}, turn)
 
     def _answer(self, message: LeaderBeat, turn: Turn) -> None:
         """Let the leader hear that this node lives, in full when what it says of this node is not known or not so.
@@ -271,17 +272,11 @@ class Election:
         self._told_at = turn.elapsed
         turn.send(to, Beat(me.node, me.incarnation, me.address, self._may_lead, at, self.leaving, self.hurry, listing))
 
-    def _introduce(self, peers: Iterable[tuple[str, str]], turn: Turn) -> None:
-        """Let the transport know where nodes are reached."""
-        others = tuple((node, address) for node, address in peers if address and node != self.me.node)
-        if others:
-            turn.emit(PeersKnown(others))
-
     def hint(self, epoch: int, node: str, address: str, turn: Turn) -> None:
         """Another node says who leads. What was known before is not answered, or two that look would never fall silent."""
         if not node or node == self.me.node or self.stance != "looking" or epoch < self.leader.epoch:
             return
-        self._introduce(((node, address),), turn)
+        self.acquaintances.meet(((node, address),), turn)
         if epoch > self.leader.epoch or not self.leader.node:
             self._learn(Leader(epoch, node, "", address), turn)
             self._send_beat(on_node(COORDINATOR, node), turn)
@@ -291,10 +286,14 @@ class Election:
         turn.epoch = max(turn.epoch, leader.epoch)
         if leader == self.leader:
             return
-        changed = (leader.epoch, leader.node) != (self.leader.epoch, self.leader.node)
+        before = self.leader
         self.leader = leader
-        if not changed:
+        if (leader.epoch, leader.node) == (before.epoch, before.node):
             return
+        if before.node != leader.node and all(it.node != before.node for it in self.members):
+            self.acquaintances.part(
+                (before.node,), turn
+            )  # known by the lease alone, nobody else will say that it is gone
         self._told_at = -TELL_US
         own = leader.incarnation == self.me.incarnation
         if not own:
@@ -331,7 +330,7 @@ class Election:
             self._seen, self._moved_at = lease, elapsed
         if lease is not None and (lease.epoch > self.leader.epoch or not self.leader.node):
             node, _, incarnation = lease.holder.partition("/")
-            self._introduce(((node, lease.address),), turn)
+            self.acquaintances.meet(((node, lease.address),), turn)
             self._learn(Leader(lease.epoch, node, incarnation, lease.address), turn)
             if incarnation != self.me.incarnation:
                 self._send_beat(on_node(COORDINATOR, node), turn)

@@ -46,6 +46,7 @@ from ..messages import (
     Withdrawn,
 )
 from ..reminder import Reminder
+from .acquaintance import Acquaintances
 from .admission import Admission
 from .attempts import Attempts
 from .batch import Batch
@@ -99,17 +100,20 @@ class Leadership:
         taken: the lease that begins it.
         me: this node.
         offer: what its own executor has offered already, if it has.
+        acquaintances: the nodes that this one knows of.
         durable: whether what the store has acknowledged survives the process.
     """
 
-    def __init__(self, taken: LeaseTaken, me: Me, offer: Offer | None, *, durable: bool) -> None:
+    def __init__(
+        self, taken: LeaseTaken, me: Me, offer: Offer | None, acquaintances: Acquaintances, *, durable: bool
+    ) -> None:
         self.reign = reign = Reign(taken.epoch, me.node, taken.counters)
         self._me = me
         if offer is not None:
             reign.places.offer(EXECUTOR, offer)
         self._attempts = Attempts(reign)
         self.rescue = Rescue(reign, self._attempts)
-        self.membership = Membership(reign, me, self.rescue)
+        self.membership = Membership(reign, me, self.rescue, acquaintances)
         self._admission = Admission(reign)
         self._requests = Requests(reign, self._attempts)
         self._followup = Followup(reign, self._attempts, self._admission, durable=durable)

@@ -26,10 +26,10 @@ from ..messages import (
     MemberStatus,
     NodeState,
     Offer,
-    PeersKnown,
     StillHere,
 )
 from ..records import EXECUTOR_KINDS, Event
+from .acquaintance import Acquaintances
 from .election import HEARTBEAT_US, LATE_US, SILENT_US, Me
 from .places import Place
 from .reign import Reign
@@ -98,10 +98,11 @@ class Peer:
 class Membership:
     """The members of one reign, by incarnation; the leader is not among them but is shown with them."""
 
-    def __init__(self, reign: Reign, me: Me, rescue: Rescue) -> None:
+    def __init__(self, reign: Reign, me: Me, rescue: Rescue, acquaintances: Acquaintances) -> None:
         self._reign = reign
         self._me = me
         self._rescue = rescue
+        self._acquaintances = acquaintances
         self._peers: dict[str, Peer] = {}
         self._expected = 0
         self._told_at = 0
@@ -115,13 +116,17 @@ class Membership:
 
     def adopt(self, members: Iterable[Member], turn: Turn) -> None:
         """Take over whom the last leader led, and whoever holds runs; each must let itself be heard."""
+        gone: list[str] = []
         for member in members:
-            if member.incarnation != self._me.incarnation and member.state != "gone":
+            if member.state == "gone":
+                gone.append(member.node)
+            elif member.incarnation != self._me.incarnation:
                 peer = self._enter(member.node, member.incarnation, member.address, turn)
                 peer.candidate = member.candidate
         for place in self._reign.places.all():
             if place.incarnation != self._me.incarnation and place.incarnation not in self._peers:
                 self._suspect(self._enter(place.node, place.incarnation, "", turn), turn)
+        self._acquaintances.part((node for node in gone if self.find(node) is None), turn)
         if self._peers:
             self._rescue.inspect(self._peers, turn)  # the one that led before is dead more often than not
             self._on_beat_time(turn)
@@ -129,8 +134,7 @@ class Membership:
     def _enter(self, node: str, incarnation: str, address: str, turn: Turn) -> Peer:
         place = self._reign.places.place(on_node(EXECUTOR, node), node, incarnation)
         peer = self._peers[incarnation] = Peer(node, incarnation, address, place, turn.elapsed)
-        if address:
-            turn.emit(PeersKnown(((node, address),)))
+        self._acquaintances.meet(((node, address),), turn)
         self._take_stock(peer, turn)
         if len(self._peers) == 1:
             self._wake(turn)
@@ -285,6 +289,8 @@ class Membership:
         peer = self._peers.pop(incarnation, None)
         if peer is not None:
             peer.place.closed = True
+            if self.find(peer.node) is None:  # no other life of it has come
+                self._acquaintances.part((peer.node,), turn)
             went = peer.state == "draining"
             event = Event(turn.now, "node_left" if went else "node_gone", text=f"{peer.node} ({peer.incarnation})")
             turn.emit(Happened(event, "info" if went else "warning"))

@@ -112,6 +112,12 @@ class PeersKnown(Struct, frozen=True, tag="e_peers_known"):
     peers: tuple[tuple[str, str], ...]
 
 
+class PeersForgotten(Struct, frozen=True, tag="e_peers_forgotten"):
+    """An event for the node: these nodes are no more. One of the same name that comes is known again by `PeersKnown`."""
+
+    nodes: tuple[str, ...]
+
+
 class LeaderChanged(Struct, frozen=True, tag="e_leader_changed"):
     """An event: who leads now, as far as this node knows; `node` is empty when nobody is known. `own` when it is this node."""
 

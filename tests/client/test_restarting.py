@@ -32,6 +32,30 @@ def named(name: str) -> Callable[[], str]:
     return lambda: name
 
 
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+# ---- nodes that come and go -----------------------------------------------------------------------------------------------
+
+
+def test_nodes_that_came_and_went_are_dialed_no_more(make: Make, file_url: str) -> None:
+    leader, follower = make(file_url).start(), make(file_url).start()
+
+    def come_and_go() -> None:
+        with make(file_url):
+            eventually(lambda: len(leader.members()) == 3)
+        eventually(lambda: len(leader.members()) == 2)
+
+    come_and_go()
+    before = descriptors()
+    for _ in range(4):
+        come_and_go()
+
+    eventually(lambda: descriptors() <= before)
+    assert follower.running
+
+
 # ---- going on -----------------------------------------------------------------------------------------------------------
 
 

@@ -50,7 +50,7 @@ _NO_CLIENTS = """
     AttemptsStarted Beat CancelAccepted CancelLive ClearMarks ContactChanged Decided Describe DrainChanged Dropped Due Found Gauged
     GroupsMoved HandOver Happened HoldJob HoldStarts JobChanged JobEnded JobHeld JobsAdded KnowJobs Lead LeaderBeat
     LeaderChanged LeaderIs LeaseLost LeaseRejected LeaseSeen LeaseTaken MembersListed
-    MetricsReported NodeDraining NodeStopped Noted Offer PeerFound PeerLost PeersKnown Plan Read ReadRejected Recorded
+    MetricsReported NodeDraining NodeStopped Noted Offer PeerFound PeerLost PeersForgotten PeersKnown Plan Read ReadRejected Recorded
     RenewLease RequestRejected Resolve RunsCreated RunsEnded RunsFinished RunsMade Save SaveRejected Saved SlotsDecided
     StepDown StillHeard StillHere StockTaken Stop StopAttempts TakeLease TakeStock Unblock WatchLease WatchLive Withdraw Withdrawn
 """

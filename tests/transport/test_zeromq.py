@@ -11,6 +11,7 @@ from callsheet.actors.messages import Noted
 from callsheet.errors import DataError, DefinitionError
 from callsheet.transport.contract import Envelope
 from callsheet.transport.zeromq import Contact, ZeroMQ
+from callsheet.transport.zeromq.carrier import MAX_DIALED
 from support.carrying import LOCAL, Network, ipc_in, join, mailbox, names, noted
 from support.tunnel import Tunnel
 from support.waiting import eventually
@@ -95,6 +96,41 @@ def test_who_is_not_dialed_any_more_is_lost(network: Network) -> None:
 
     eventually(lambda: ("n1", "lost", "n2", "1") in network.news and ("n2", "lost", "n1", "1") in network.news)
     assert n1.peers() == []
+
+
+def test_a_node_that_is_forgotten_is_dialed_no_more_until_it_is_learned_again(network: Network) -> None:
+    n1, n2 = network.node("n1"), network.node("n2")
+    join(n1, n2)
+
+    n1.forget("n2")
+    n1.forget("n2")
+    n1.forget("nobody")
+
+    eventually(lambda: ("n1", "lost", "n2", "1") in network.news)
+    assert n1.peers() == []
+    join(n1, n2)
+
+
+def test_who_was_connected_is_not_forgotten(network: Network) -> None:
+    n1, n2, n3 = network.node("n1"), network.node("n2"), network.node("n3")
+    n1.connect(n2.endpoints[0])
+    join(n1, n2)
+
+    n1.forget("n2")
+    join(n1, n3)  # by now it is asked again what to dial
+
+    assert names(n1) == ["n2", "n3"]
+    assert ("n1", "lost", "n2", "1") not in network.news
+
+
+def test_nodes_that_were_forgotten_leave_room_for_others(network: Network, tmp_path: Path) -> None:
+    n1, n2 = network.node("n1"), network.node("n2")
+
+    for number in range(MAX_DIALED):
+        n1.learn(f"gone{number}", ipc_in(tmp_path, f"gone{number}"))
+        n1.forget(f"gone{number}")
+
+    join(n1, n2)
 
 
 def test_a_line_that_was_cut_is_made_again_to_the_same_life(network: Network) -> None:

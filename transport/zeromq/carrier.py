@@ -164,6 +164,19 @@ class ZeroMQ:
                 self._places[node] = endpoint
         self._dial()
 
+    def forget(self, node: str) -> None:
+        """Dial a node no more that was learned, until it is learned again; not to know it is no error.
+
+        An endpoint that was connected is dialed on, whoever lives there.
+        """
+        self._check_process()
+        with self._lock:
+            if self._places.pop(node, None) is None:
+                return
+            if (peer := self._directory.node(node)) is not None:
+                peer.is_expected = False
+        self._dial()
+
     def prefer(self, node: str) -> None:
         """Send to this node what names none, while a line to it stands, until the next `connect`. For clients."""
         self._preferred = node

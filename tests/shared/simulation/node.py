@@ -19,6 +19,7 @@ from callsheet.actors.messages import (
     Envelope,
     NodeStopped,
     PeerRestarted,
+    PeersForgotten,
     PeersKnown,
     RunnerReported,
     Started,
@@ -279,7 +280,7 @@ class Life:
     def report(self, address: Address, event: Any) -> None:
         """Hand an event to metrics, as a node does, and to the referee."""
         self._world.referee.on_event(self, address, event)
-        if METRICS in self._mail and not isinstance(event, PeersKnown | NodeStopped):
+        if METRICS in self._mail and not isinstance(event, PeersKnown | PeersForgotten | NodeStopped):
             self._post(METRICS, Envelope("", METRICS, 0, (event,)))
 
     def count_drop(self, reason: str) -> None:

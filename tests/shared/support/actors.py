@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from callsheet.actors.actor import COORDINATOR, PERSISTENCE, Send, Turn, deliver, sent
+from callsheet.actors.actor import COORDINATOR, PERSISTENCE, Emit, Send, Turn, deliver, sent
 from callsheet.actors.coordinator.coordinator import Coordinator
 from callsheet.actors.executor.runner import Capacity, Outcome
 from callsheet.actors.messages import (
@@ -64,6 +64,7 @@ class Leader:
     ) -> None:
         self.coordinator = Coordinator(durable=True)
         self.out: list[Any] = []
+        self.events: list[Any] = []
         self.sent: list[Send] = []
         self.writes: list[Any] = []
         self.now = NOW
@@ -84,6 +85,8 @@ class Leader:
         for effect in effects:
             if isinstance(effect, Send):
                 self.sent.append(effect)
+            if isinstance(effect, Emit):
+                self.events.append(effect.event)
             message = getattr(effect, "message", None)
             match message:
                 case Read():
