@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from .cron_expression import Dialect
 from .instant import from_wall, to_datetime
 from .reading import Duration, Moment, read_duration, read_moment, read_zone
-from .rrule_text import read_stamp
+from .rrule_text import check_rule, read_stamp
 from .trigger import At, CalendarInterval, Cron, Delay, Every, FixedDelay, Manual, RRule
 from .zone import Fold, Gap, find_zone
 
@@ -144,7 +144,7 @@ def rrule(
     text: a rule, or lines RRULE, RDATE, EXRULE, EXDATE and DTSTART; UNTIL and dates with Z are UTC, others readings.
     zone: the zone of the readings; unsaid, that of DTSTART, else UTC.
     start: DTSTART; unsaid, that of the text, else when the job is added.
-    Raises TriggerError when the text cannot be read or names no date, UnknownZoneError for the zone.
+    Raises TriggerError when the text cannot be read or a rule in it names no date within 400 years, UnknownZoneError for the zone.
     """
     found = _DTSTART.search(text)
     if found is not None:
@@ -160,7 +160,9 @@ def rrule(
         first = find_zone(name).resolve(reading, "after", "first")[0]
     else:
         first = None
-    return RRule(text.strip(), first, name, gap, fold)
+    made = RRule(text.strip(), first, name, gap, fold)
+    check_rule(made.text, made.zone, made.start)
+    return made
 
 
 def manual() -> Manual:

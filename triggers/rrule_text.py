@@ -36,6 +36,25 @@ _SEVERAL_A_DAY: Final = ("HOURLY", "MINUTELY", "SECONDLY")
 # the calendar repeats after 400 years.
 _CYCLE_YEARS: Final = 400
 _LAST_CYCLE: Final = 9_999 - _CYCLE_YEARS
+_RANGES: Final = {
+    "BYSECOND": (0, 59),
+    "BYMINUTE": (0, 59),
+    "BYHOUR": (0, 23),
+    "BYMONTHDAY": (-31, 31),
+    "BYYEARDAY": (-366, 366),
+    "BYWEEKNO": (-53, 53),
+    "BYMONTH": (1, 12),
+    "BYEASTER": (-80, 249),  # always in the year of that Easter
+}
+"""Beyond these dateutil fails while it looks for a date, or looks for one in vain (RFC 5545, 3.3.10)."""
+
+_NEVER_ZERO: Final = ("BYMONTHDAY", "BYYEARDAY", "BYWEEKNO")
+_LONGEST: Final = 9
+"""Characters of a number."""
+
+_WEEKS_OF_YEAR: Final = 53
+_WEEKS_OF_MONTH: Final = 5
+_NUMBER: Final = re.compile(r"[+-]?[0-9]+")
 _UNTIL: Final = re.compile(r"UNTIL=(\d{8}T\d{6}Z)")
 
 
@@ -56,7 +75,7 @@ class _Part:
             strides = (since - self.start) // self.stride - 1
             if strides > 0:
                 rule = rule.replace(dtstart=self.start + strides * self.stride)
-        return (reading for reading in rule if reading >= since)
+        return (reading for reading in _dates(rule) if reading >= since)
 
     def has_a_date(self) -> bool:
         """Tell whether there is any reading within 400 years; Easter, which dateutil knows to 4099 only, always is."""
@@ -64,7 +83,15 @@ class _Part:
             return True
         cycles = max(0, (_LAST_CYCLE - self.start.year) // _CYCLE_YEARS)
         moved = self.start.replace(year=self.start.year + cycles * _CYCLE_YEARS)
-        return next(iter(self.rule.replace(dtstart=moved, until=None)), None) is not None
+        return next(_dates(self.rule.replace(dtstart=moved, until=None)), None) is not None
+
+
+def _dates(rule: rrule) -> Iterator[datetime]:
+    """Yield the dates that dateutil finds; that an interval never meets its hours it says by an error."""
+    try:
+        yield from rule
+    except (ValueError, TypeError, LookupError):
+        return
 
 
 class Rule:
@@ -135,13 +162,8 @@ class Rule:
         words = dict(word.partition("=")[::2] for word in value.split(";"))
         interval = _whole(words, "INTERVAL", value, 1_000_000) or 1
         count = _whole(words, "COUNT", value, MAX_COUNT)
-        try:
-            rule = rrulestr(value, dtstart=self._start)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise TriggerError(
-                f"RRULE {value!r} cannot be read ({error}); RFC 5545 writes it like 'FREQ=WEEKLY;BYDAY=MO,WE'"
-            ) from None
-        assert isinstance(rule, rrule)
+        _check_ranges(words, value)
+        rule = _read(value, self._start)
         frequency = words.get("FREQ", "")
         if frequency in _SEVERAL_A_DAY and "BYSETPOS" in words:
             # The n-th of a set that has one member is sought, minute by minute, until the year 9999.
@@ -177,10 +199,45 @@ def read_stamp(text: str, zone: Zone) -> datetime:
         raise TriggerError(f"a date of RFC 5545 is written 20260501T090000; {text!r} was found") from None
 
 
+def check_text(text: str, zone: str, start: int | None) -> None:
+    """Raise TriggerError unless the text can be read. Quick, whatever the text."""
+    Rule(text, start or 0, find_zone(zone))
+
+
 def check_rule(text: str, zone: str, start: int | None) -> None:
-    """Raise TriggerError unless the text can be read and each of its rules names a date in 400 years."""
+    """Raise TriggerError unless the text can be read and each of its rules names a date in 400 years.
+
+    That may take a second: for who has written the rule, or for one at a time.
+    """
     if Rule(text, start or 0, find_zone(zone)).never_meets_a_date():
         raise TriggerError(f"RRULE {text!r} never fires: a rule in it names no date within {_CYCLE_YEARS} years")
+
+
+def _read(value: str, start: datetime) -> rrule:
+    """Return what dateutil makes of a rule."""
+    try:
+        rule = rrulestr(value, dtstart=start)
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        raise TriggerError(
+            f"RRULE {value!r} cannot be read ({error}); RFC 5545 writes it like 'FREQ=WEEKLY;BYDAY=MO,WE'"
+        ) from None
+    if not isinstance(rule, rrule):
+        raise TriggerError(f"RRULE {value!r} cannot be read; RFC 5545 writes it like 'FREQ=WEEKLY;BYDAY=MO,WE'")
+    return rule
+
+
+def _check_ranges(words: dict[str, str], value: str) -> None:
+    """Refuse numbers that no date has; what is no number dateutil refuses itself."""
+    for name, (least, most) in _RANGES.items():
+        for number in _NUMBER.findall(words.get(name, "")):
+            if len(number) > _LONGEST or not least <= int(number) <= most or (int(number) == 0 and name in _NEVER_ZERO):
+                raise TriggerError(f"RRULE {value!r}: {name} goes from {least} to {most}; {number} was found")
+    weeks = _WEEKS_OF_MONTH if words.get("FREQ") == "MONTHLY" or "BYMONTH" in words else _WEEKS_OF_YEAR
+    for number in _NUMBER.findall(words.get("BYDAY", "") + "," + words.get("BYWEEKDAY", "")):
+        if len(number) > _LONGEST or not 1 <= abs(int(number)) <= weeks:
+            raise TriggerError(
+                f"RRULE {value!r}: BYDAY counts from 1 to {weeks} here, or from the end; {number} was found"
+            )
 
 
 def _whole(words: dict[str, str], name: str, value: str, most: int) -> int | None:

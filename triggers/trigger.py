@@ -21,7 +21,7 @@ from .errors import TriggerError
 from .instant import FIRST_INSTANT_US, LAST_INSTANT_US
 from .named_calendar import Calendar
 from .reading import Duration, Moment, read_duration, read_moment
-from .rrule_text import check_rule
+from .rrule_text import check_text
 from .zone import Fold, Gap, find_zone
 
 MIN_PERIOD_US: Final = 1_000
@@ -175,7 +175,10 @@ class CalendarInterval(TriggerBase, frozen=True, tag="calendar_interval"):
 
 
 class RRule(TriggerBase, frozen=True, tag="rrule"):
-    """A recurrence rule of RFC 5545 (one or more lines), on the clock of a zone, from `start` or when it was added."""
+    """A recurrence rule of RFC 5545 (one or more lines), on the clock of a zone, from `start` or when it was added.
+
+    Here it is only read: whether it ever fires takes too long to be found out of each that comes from elsewhere. `rrule()` does.
+    """
 
     text: str
     start: int | None = None
@@ -189,7 +192,7 @@ class RRule(TriggerBase, frozen=True, tag="rrule"):
         _check_instant("start", self.start)
         if len(self.text) > MAX_RULE_TEXT:
             raise TriggerError(f"an RRULE has at most {MAX_RULE_TEXT} characters; this one has {len(self.text)}")
-        check_rule(self.text, self.zone, self.start)
+        check_text(self.text, self.zone, self.start)
 
 
 class Manual(TriggerBase, frozen=True, tag="manual"):

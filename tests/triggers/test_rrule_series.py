@@ -1,3 +1,4 @@
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -7,7 +8,7 @@ from dateutil.rrule import rrulestr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.triggers import Trigger, compile_trigger, rrule, to_datetime
+from callsheet.triggers import RRule, Trigger, TriggerError, compile_trigger, rrule, to_datetime
 from callsheet.triggers.instant import from_datetime
 
 
@@ -136,3 +137,50 @@ def test_instants_ascend_strictly(text: str, gap: str, fold: str) -> None:
     assert found
     assert all(first < second for first, second in pairwise(found))
     assert [schedule.next_instant(instant - 1) for instant in found[::50]] == found[::50]
+
+
+def test_a_rule_that_comes_from_elsewhere_is_only_read() -> None:
+    never = "FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30"
+
+    assert RRule(never).text == never  # to find out that it never fires takes a second
+    with pytest.raises(TriggerError, match="names no date within 400 years"):
+        rrule(never)
+
+
+WORDS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [
+                "BYSECOND",
+                "BYMINUTE",
+                "BYHOUR",
+                "BYDAY",
+                "BYMONTHDAY",
+                "BYYEARDAY",
+                "BYWEEKNO",
+                "BYMONTH",
+                "BYEASTER",
+                "BYSETPOS",
+                "INTERVAL",
+                "WKST",
+            ]
+        ),
+        st.sampled_from(
+            ["0", "1", "-1", "5", "12", "23", "53", "60", "249", "366", "-80", "1MO", "-5SU", "TU,3TH", "", "x"]
+        ),
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(["YEARLY", "MONTHLY", "WEEKLY", "DAILY"]), WORDS)
+def test_whatever_is_written_is_read_or_refused_by_one_error(frequency: str, words: list[tuple[str, str]]) -> None:
+    text = ";".join([f"FREQ={frequency}", *(f"{name}={value}" for name, value in words)])
+    try:
+        trigger = RRule(text, start=0)
+    except TriggerError:
+        return
+    compile_trigger(trigger, anchor=0)
+    with suppress(TriggerError):  # it never fires
+        compile_trigger(rrule(text, start=0), anchor=0).next_instant(0)
