@@ -19,6 +19,7 @@ from ..triggers import (
     compile_trigger,
     decide,
 )
+from ..triggers.compiler import check_dates
 from .records import Decision, Job, JobState
 
 _FIRED: Final = DecisionKind.FIRED
@@ -72,9 +73,11 @@ def step_job(job: Job, schedule: Schedule, mark: int, fires: int, now: int) -> S
 def first_state(job: Job, before: JobState | None = None) -> JobState:
     """Return the state of a job that was just added or whose trigger was just changed: it never judges the past.
 
-    Slots up to the mark of the state `before` are decided, also if the clock was set back since.
+    Slots up to the mark of the state `before` are decided, also if the clock was set back since. Whatever is wrong with a trigger
+    is found out here.
     """
     schedule = compile_job(job)
+    check_dates(job.trigger)
     mark = schedule.first_mark if before is None else max(schedule.first_mark, before.mark)
     slot = schedule.next(mark)
     never = slot is None and not schedule.needs_end and not is_manual(job)

@@ -14,7 +14,7 @@ from .instant import to_datetime
 from .interval_series import EmptySeries, FixedDelaySeries, FixedRateSeries, SingleSeries
 from .named_calendar import Calendar, CompiledCalendar
 from .rrule_series import RRuleSeries
-from .rrule_text import Rule
+from .rrule_text import Rule, check_rule
 from .schedule import Schedule, jitter_offset
 from .series import Series
 from .trigger import (
@@ -56,6 +56,23 @@ def compile_trigger(
         calendar=_calendar(trigger.calendar, calendars),
         limit=trigger.limit,
     )
+
+
+def check_dates(trigger: Trigger) -> None:
+    """Raise TriggerError if a recurrence rule in a trigger names no date within 400 years. That may take a second for each rule."""
+    match trigger:
+        case RRule():
+            check_rule(trigger.text, trigger.zone, trigger.start)
+        case Constrained():
+            check_dates(trigger.trigger)
+        case Union():
+            for member in trigger.members:
+                check_dates(member)
+        case Difference():
+            check_dates(trigger.trigger)
+            check_dates(trigger.without)
+        case _:
+            pass
 
 
 def _series(trigger: Trigger, anchor: int, depth: int) -> Series:

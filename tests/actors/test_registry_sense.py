@@ -132,7 +132,7 @@ def nested(depth: int) -> Constrained:
 UNUSABLE = [
     (every("1m").but(calendar="holidays"), "no calendar is named 'holidays'"),
     (nested(20), "nested"),
-    (RRule("FREQ=YEARLY;BYEASTER=400"), "trigger cannot be used"),
+    (every(5) | RRule("FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30").but(start=0), "never fires"),
 ]
 
 

@@ -10,8 +10,8 @@ import pytest
 from callsheet.actors.messages import Noted
 from callsheet.errors import DataError, DefinitionError
 from callsheet.transport.contract import Envelope
+from callsheet.transport.endpoint import MAX_DIALED
 from callsheet.transport.zeromq import Contact, ZeroMQ
-from callsheet.transport.zeromq.carrier import MAX_DIALED
 from support.carrying import LOCAL, Network, ipc_in, join, mailbox, names, noted
 from support.tunnel import Tunnel
 from support.waiting import eventually
