@@ -19,7 +19,6 @@ graph is loaded when a reign begins; what changes in it the registry says (`Know
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final, assert_never
 
@@ -54,18 +53,10 @@ from ..messages import (
 )
 from ..persistence.store import GetGroup, GetJobs, ListEdges
 from ..records import Decision, Job, JobRecord, RunRecord, RunState
+from .group import BY_HAND, OF_SLOT, Group, GroupKey, Groups, Member, is_by_hand
 from .workflow import Workflows
 
-CLOSED_GROUPS: Final = 10_000
-"""Groups without a waiting run that are remembered, so that a late slot of the same instant finds its siblings."""
-
 RETRY_US: Final = SECOND
-
-BY_HAND: Final = "m/"
-"""Begins the name of the group of a submission. All its runs are made at once."""
-
-OF_SLOT: Final = "s/"
-"""Begins the name of the group of a slot, before the instant. It grows while jobs come that have a slot at that instant."""
 
 OVERDUE: Final = "its upstreams had not ended when the wait's deadline passed"
 
@@ -73,41 +64,6 @@ Accepted = (
     Started | Lead | StepDown | Plan | Due | RunsMade | GroupsMoved | KnowJobs | Found | ReadRejected | TimerFired
 )
 JobKey = tuple[str, str]
-GroupKey = tuple[str, str]
-
-
-class _Member:
-    """A run of a group: which upstreams it waits for, and the state it ended in, None while it lives."""
-
-    __slots__ = ("after", "deadline_at", "result", "run_id", "state")
-
-    def __init__(self, run_id: int) -> None:
-        self.run_id = run_id
-        self.after: tuple[str, ...] = ()
-        self.deadline_at = 0
-        self.state: RunState | None = None
-        self.result = b""
-
-    @property
-    def waits(self) -> bool:
-        """Whether it began with upstreams before it, and has not ended."""
-        return bool(self.after) and self.state is None
-
-
-class _Group:
-    """The runs of one slot or one submission, by their jobs' names; and which upstreams of them were removed and have none."""
-
-    __slots__ = ("complete", "gone", "members")
-
-    def __init__(self, *, complete: bool) -> None:
-        self.members: dict[str, _Member] = {}
-        self.gone: set[str] = set()
-        self.complete = complete
-
-    def missing(self) -> dict[str, None]:
-        """The upstreams that have no run in it (yet)."""
-        names = (name for member in self.members.values() if member.waits for name in member.after)
-        return dict.fromkeys(name for name in names if name not in self.members)
 
 
 class Dependencies:
@@ -122,7 +78,7 @@ class Dependencies:
         self._listener = Listener(epoch)
         self._loaded = False
         self._workflows = Workflows()
-        self._groups: OrderedDict[GroupKey, _Group] = OrderedDict()
+        self._groups = Groups()
         self._held: list[tuple[str, Plan | Due | RunsMade | GroupsMoved]] = []
         self._unsettled: dict[str, Due] = {}
         self._deadline_at: int | None = None
@@ -219,10 +175,10 @@ class Dependencies:
     def _miss(self, upstream: JobKey, until: int | None, turn: Turn) -> None:
         """A job was removed: what waits for a run of it that was never made waits in vain, for slots up to `until`."""
         tenant, name = upstream
-        for key, group in list(self._groups.items()):
+        for key, group in self._groups.all():
             if key[0] != tenant or name not in group.missing():
                 continue
-            if until is None or _is_by_hand(key[1]) or int(key[1].removeprefix(OF_SLOT)) <= until:
+            if until is None or is_by_hand(key[1]) or int(key[1].removeprefix(OF_SLOT)) <= until:
                 group.gone.add(name)
                 self._evaluate(key, turn)
 
@@ -259,7 +215,8 @@ class Dependencies:
         if not self._workflows.is_linked(job) or not self._workflows.shares_groups(job):
             return []
         keys = [(job.tenant, f"{OF_SLOT}{decision.slot}") for decision in due.decisions if decision.kind == "FIRED"]
-        return [key for key in keys if key not in self._groups or not self._groups[key].complete]
+        groups = ((key, self._groups.get(key)) for key in keys)
+        return [key for key, group in groups if group is None or not group.complete]
 
     def _on_slots_found(self, message: Found, turn: Turn) -> None:
         """What the groups of due slots have already: made by another job's slot, perhaps in an earlier reign."""
@@ -267,9 +224,10 @@ class Dependencies:
         if due is None:
             return
         unread = list(dict.fromkeys(key for slot in due.slots for key in self._unread(slot)))
-        for key in unread:
-            if key[0] == unread[0][0]:
-                self._groups.setdefault(key, _Group(complete=True)).complete = True
+        answered = [key for key in unread if key[0] == unread[0][0]]
+        for key in answered:
+            self._groups.open(key, complete=True).complete = True
+        self._groups.sort(answered)
         self._on_group_found(message, turn)
         self._on_due(due, turn)
 
@@ -300,26 +258,25 @@ class Dependencies:
     # ---- groups ---------------------------------------------------------------------------------------------------------
 
     def _on_runs_made(self, message: RunsMade, turn: Turn) -> None:
-        touched: dict[GroupKey, None] = {}
+        touched: dict[GroupKey, Group] = {}
         for made in message.runs:
             key = (made.tenant, made.group)
-            group = self._groups.get(key)
-            if group is None:
-                group = self._groups[key] = _Group(complete=not message.rebuilt)
+            group = self._groups.open(key, complete=not message.rebuilt)
             member = group.members.get(made.job)
             if member is None or member.run_id != made.run_id:
-                member = group.members[made.job] = _Member(made.run_id)
+                member = group.members[made.job] = Member(made.run_id)
             member.after, member.deadline_at = made.after, made.deadline_at
-            touched[key] = None
+            touched[key] = group
         turn.reply(Noted(message.key))
-        for key in touched:
-            if self._groups[key].complete:
+        for key, group in touched.items():
+            if group.complete:
                 self._evaluate(key, turn)
-                self._seek_upstreams(key, turn)
+                self._seek_upstreams(key, group, turn)
             else:
                 self._read_group(key, turn)
         self._watch_deadlines((made.deadline_at for made in message.runs if made.after), turn)
-        self._close_groups()
+        self._groups.sort(touched)
+        self._groups.forget_oldest()
 
     def _read_group(self, key: GroupKey, turn: Turn) -> None:
         """Ask the store for the members that ended in an earlier reign; asked again when the coordinator asks again."""
@@ -328,28 +285,29 @@ class Dependencies:
 
     def _on_group_found(self, message: Found, turn: Turn) -> None:
         records: tuple[RunRecord, ...] = message.rows
-        touched: dict[GroupKey, None] = {}
+        touched: dict[GroupKey, Group] = {}
         for record in records:
             key = (record.run.tenant, record.run.group)
             group = self._groups.get(key)
             if group is None:
                 continue
             group.complete = True
-            touched[key] = None
-            member = group.members.setdefault(record.run.job, _Member(record.run.run_id))
+            touched[key] = group
+            member = group.members.setdefault(record.run.job, Member(record.run.run_id))
             if record.end is not None and member.run_id == record.run.run_id:
                 member.state, member.result = record.end.state, record.end.result
-        for key in touched:
+        for key, group in touched.items():
             self._evaluate(key, turn)
-            self._seek_upstreams(key, turn)
+            self._seek_upstreams(key, group, turn)
+        self._groups.sort(touched)
 
-    def _seek_upstreams(self, key: GroupKey, turn: Turn) -> None:
+    def _seek_upstreams(self, key: GroupKey, group: Group, turn: Turn) -> None:
         """Ask the store about upstreams that have no run in a group and are in no workflow of now: were they removed?
 
         A newer version of the job that waits may have dropped them. It is asked again when the coordinator asks again.
         """
         tenant, name = key
-        missing = () if _is_by_hand(name) else self._groups[key].missing()
+        missing = () if is_by_hand(name) else group.missing()
         strange = tuple((tenant, it) for it in missing if self._workflows.find(tenant, it) is None)
         if strange:
             slot = name.removeprefix(OF_SLOT)
@@ -374,21 +332,20 @@ class Dependencies:
         touched: dict[GroupKey, None] = {}
         for end in message.ends:
             key = (end.tenant, end.group)
-            group = self._groups.get(key)
-            if group is None:  # it was never told of: the store knows who else is in it
-                group = self._groups[key] = _Group(complete=False)
-            self._move(group, end)
+            # one that was never told of: the store knows who else is in it
+            self._move(self._groups.open(key, complete=False), end)
             touched[key] = None
         turn.reply(Noted(message.key))
         for key in touched:
             self._evaluate(key, turn)
-        self._close_groups()
+        self._groups.sort(touched)
+        self._groups.forget_oldest()
 
     @staticmethod
-    def _move(group: _Group, end: GroupEnd) -> None:
+    def _move(group: Group, end: GroupEnd) -> None:
         member = group.members.get(end.job)
         if member is None or member.run_id != end.run_id:
-            member = group.members[end.job] = _Member(end.run_id)
+            member = group.members[end.job] = Member(end.run_id)
         member.state, member.result = end.state, end.result
 
     def _evaluate(self, key: GroupKey, turn: Turn) -> None:
@@ -396,7 +353,7 @@ class Dependencies:
         group = self._groups.get(key)
         if group is None or not group.complete:
             return
-        by_hand = _is_by_hand(key[1])
+        by_hand = is_by_hand(key[1])
         for member in group.members.values():
             if not member.waits:
                 continue
@@ -410,15 +367,6 @@ class Dependencies:
                 turn.send(COORDINATOR, Resolve(member.run_id, verdict, _because(after, group.members, gone)))
             elif 0 < member.deadline_at <= turn.now:
                 turn.send(COORDINATOR, Resolve(member.run_id, RunState.EXPIRED, OVERDUE))
-
-    def _close_groups(self) -> None:
-        """Forget the oldest groups beyond the limit in which nothing waits."""
-        while len(self._groups) > CLOSED_GROUPS:
-            key, group = next(iter(self._groups.items()))
-            if any(member.state is None for member in group.members.values()):
-                self._groups.move_to_end(key)
-                return
-            del self._groups[key]
 
     # ---- deadlines ------------------------------------------------------------------------------------------------------
 
@@ -434,7 +382,7 @@ class Dependencies:
         self._deadline_at = None
         waiting = [
             (member.deadline_at, key)
-            for key, group in self._groups.items()
+            for key, group in self._groups.all()
             for member in group.members.values()
             if member.waits
         ]
@@ -451,12 +399,8 @@ class Dependencies:
             self._on_deadline(turn)
 
 
-def _is_by_hand(group: str) -> bool:
-    return group.startswith(BY_HAND)
-
-
 def _verdict(
-    after: tuple[str, ...], members: dict[str, _Member], gone: list[str]
+    after: tuple[str, ...], members: dict[str, Member], gone: list[str]
 ) -> tuple[bytes, ...] | RunState | None:
     """What becomes of a run that waits for `after`, of which `gone` were removed: its upstreams' results, a final state, or None."""
     states = [members[name].state if name in members else None for name in after]
@@ -470,7 +414,7 @@ def _verdict(
     return RunState.SKIPPED
 
 
-def _because(after: tuple[str, ...], members: dict[str, _Member], gone: list[str]) -> str:
+def _because(after: tuple[str, ...], members: dict[str, Member], gone: list[str]) -> str:
     if gone:
         return f"its upstream {gone[0]!r} was removed"
     named = (f"{name!r} ended {members[name].state}" for name in after if name in members)

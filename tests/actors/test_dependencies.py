@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from callsheet.actors.actor import SetTimer, deliver, sent
 from callsheet.actors.dependencies.dependencies import Dependencies
+from callsheet.actors.dependencies.group import CLOSED_GROUPS
 from callsheet.actors.lifecycle import FINAL
 from callsheet.actors.messages import (
     Admit,
@@ -252,6 +253,24 @@ def test_a_group_that_is_heard_of_by_an_end_first_is_read_all_the_same() -> None
     assert [read.question for read in sent(rebuilt_now, Read)] == [GetGroup("t", (SLOT,))]
     rows = (row(2, "b", RunState.SUCCEEDED), row(3, "c", RunState.SUCCEEDED), row(4, "d", RunState.BLOCKED))
     assert verdicts(deliver(actor, Found("group/1/t", rows), now=NOW)) == [Unblock(4, (b"b", b"c"))]
+
+
+def is_remembered(actor: Dependencies, group: str) -> bool:
+    """Whether the ended runs of a group are known, so that they need not be read."""
+    return not sent(rebuilt(actor, waiting(0, "b", "a", group=group)), Read)
+
+
+def test_of_groups_in_which_nothing_lives_the_newest_are_remembered_however_many_live() -> None:
+    actor = leading(A, B)
+    deliver(actor, RunsMade("live", tuple(waiting(0, "a", group=f"m/live/{i}") for i in range(9))), now=NOW)
+    for first in range(0, CLOSED_GROUPS + 9, 256):
+        groups = [f"m/closed/{number}" for number in range(first, min(first + 256, CLOSED_GROUPS + 9))]
+        deliver(actor, RunsMade("m", tuple(waiting(1, "a", group=group) for group in groups)), now=NOW)
+        ends = tuple(GroupEnd(1, "t", "a", group, RunState.SUCCEEDED, b"") for group in groups)
+        deliver(actor, GroupsMoved("e", ends), now=NOW)
+    assert not is_remembered(actor, "m/closed/8"), "it is one of the nine oldest"
+    assert is_remembered(actor, "m/closed/9")
+    assert is_remembered(actor, "m/live/0")
 
 
 # ---- a job that is declared anew while runs of it wait --------------------------------------------------------------------
