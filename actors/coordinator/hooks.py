@@ -26,9 +26,9 @@ class Hooks:
         return bool(self._hooks)
 
     def put(self, job: Job) -> None:
-        """Put a hook in force, in place of the one of its name; the same again changes nothing."""
+        """Put a hook in force, in place of older versions of it; the same again, or an older one, changes nothing."""
         assert job.hook is not None
-        if job in self._hooks.get(job.hook.moment, ()):
+        if any(it.key == job.key and it.version >= job.version for jobs in self._hooks.values() for it in jobs):
             return
         self.drop(job.key, job.version)
         self._hooks.setdefault(job.hook.moment, []).append(job)

@@ -207,6 +207,8 @@ class Requests:
             self._reign.redefine(job)
             if job.hook is not None:
                 self._reign.hooks.put(job)
+            else:  # it may have been one
+                self._reign.hooks.drop(job.key, job.version)
             for live in list(self._reign.book.by_job.get(job.key, {}).values()):
                 if live.state is RunState.PARKED:
                     self._reign.unpark(live, turn.now, "its job was declared anew")

@@ -72,6 +72,36 @@ def test_hooks_that_are_said_again_are_called_once_and_in_the_order_they_had() -
     assert ordered(leader) == ["first", "second"]
 
 
+def test_of_a_hook_that_was_read_when_a_reign_began_an_older_version_that_is_said_later_changes_nothing() -> None:
+    leader = Leader()
+    newer = make_record(make_job("first", version=3, hook=Hook(moment="before")))
+    older = make_record(make_job("first", version=2, hook=Hook(moment="before")))
+    leader.tell(KnowJobs(1, 1, (newer,)), KnowJobs(1, 2, (older,)), KnowJobs(1, 3, (newer,)), sender=REGISTRY)
+    assert ordered(leader) == ["first"]
+
+
+def test_a_hook_that_is_declared_anew_for_another_moment_is_in_force_for_that_one_alone() -> None:
+    leader = Leader()
+    after = make_record(make_job("first", version=2, hook=Hook(moment="after")))
+    leader.tell(KnowJobs(1, 1, (FIRST,)), KnowJobs(1, 2, (after,)), sender=REGISTRY)
+    assert ordered(leader) == ["work"]
+
+
+def test_a_hook_that_is_declared_anew_as_a_plain_job_is_in_force_no_more() -> None:
+    leader = Leader()
+    plain = make_record(make_job("first", version=2))
+    leader.tell(KnowJobs(1, 1, (FIRST,)), KnowJobs(1, 2, (plain,)), sender=REGISTRY)
+    assert ordered(leader) == ["work"]
+
+
+def test_a_hook_that_is_declared_anew_outlives_the_late_word_that_it_was_a_plain_job() -> None:
+    leader = Leader()
+    newer = make_record(make_job("first", version=3, hook=Hook(moment="before")))
+    plain = make_record(make_job("first", version=2))
+    leader.tell(KnowJobs(1, 1, (newer,)), KnowJobs(1, 2, (plain,)), sender=REGISTRY)
+    assert ordered(leader) == ["first"]
+
+
 def test_a_hold_that_is_asked_for_again_while_it_is_under_way_is_answered_when_all_is_fetched_back() -> None:
     leader = Leader()
     ordered(leader)
