@@ -280,22 +280,24 @@ class Attempts:
         wait = outcome.retry_after_us
         if wait is None:
             wait = backoff_us(job.retry, live.attempts, live.run.run_id)
-        self._wait(live, outcome, now + wait, f"attempt {live.attempts} of {job.retry.attempts}: {_text(outcome)}", now)
+        reason = f"attempt {live.attempts} of {job.retry.attempts}: {_text(outcome)}"
+        if not self._wait(live, outcome, now + wait, reason, now):
+            return
         turn.emit(AttemptsRetried(1))
         if reign.hooks and live.run.cause != "hook":
             run = live.run
             told = tell_run("on_retry", run, state=state, attempt=live.attempts, error=outcome.error, reason="")
             reign.call_hooks("on_retry", job, told, now, parent=run.run_id)
 
-    def _wait(self, live: Live, outcome: Outcome, until: int, reason: str, now: int) -> None:
-        """Store an attempt that did not end its run, and let the run wait for the next."""
+    def _wait(self, live: Live, outcome: Outcome, until: int, reason: str, now: int) -> bool:
+        """Store an attempt that did not end its run, and let the run wait for the next; False: there is none, it is over."""
         if live.state is RunState.CANCELLING or self._reign.is_removed(live):
             why = live.reason if live.state is RunState.CANCELLING else REMOVED
             self._reign.end(live, RunState.CANCELLED, now, outcome, reason=why)
-            return
+            return False
         if live.is_late(now):
             self._reign.end(live, RunState.TIMED_OUT, now, outcome, reason=f"{LATE}; {reason}")
-            return
+            return False
         live.wait_until(until)
         self._reign.batch.attempts.append(
             Attempt(
@@ -315,6 +317,7 @@ class Attempts:
         )
         self._let_go(live)
         self._reign.delay(live, live.next_at, reason)
+        return True
 
     def _return(self, live: Live, outcome: AttemptOutcome, now: int) -> None:
         """Store that a claim came back unspent. Without that, whoever recovers next would find it claimed by the dead."""

@@ -102,6 +102,18 @@ def test_a_hook_that_is_declared_anew_outlives_the_late_word_that_it_was_a_plain
     assert ordered(leader) == ["first"]
 
 
+def test_no_hook_is_told_of_a_retry_that_will_not_come() -> None:
+    leader = Leader()
+    hook = make_record(make_job("hook", hook=Hook(moment="on_retry")))
+    anew = make_record(make_job(version=2))
+    leader.tell(KnowJobs(1, 1, (hook,)), sender=REGISTRY)
+    leader.admit(draft(make_job(retry=Retry(attempts=3, delay_us=0))))
+    leader.tell(KnowJobs(1, 2, (JobRecord(anew.job, replace(anew.state, removed=1)),)), sender=REGISTRY)
+    leader.end(leader.assigned()[0], "failed", error=ERROR)
+    assert ends(leader) == [(1, RunState.CANCELLED)]
+    assert [run.job for run in leader.written(AddRuns, "runs")] == ["work"]
+
+
 def test_a_hold_that_is_asked_for_again_while_it_is_under_way_is_answered_when_all_is_fetched_back() -> None:
     leader = Leader()
     ordered(leader)
