@@ -204,7 +204,7 @@ class Coordinator:
         match message:
             case Beat():
                 if lead is not None:
-                    lead.membership.on_beat(message, turn)
+                    self._on_beat(lead, message, turn)
                 else:
                     leader = election.leader
                     turn.reply(LeaderIs("", leader.epoch, leader.node, leader.address))
@@ -215,7 +215,7 @@ class Coordinator:
                 if lead is not None and message.epoch > lead.reign.epoch:
                     self._end_reign(turn)
                 if election.on_leader_beat(message, turn):
-                    self._shutdown.on_leader_beat(message, turn)
+                    self._shutdown.on_leader_beat(message, election.members, turn)
             case LeaderIs():
                 election.hint(message.epoch, message.node, message.address, turn)
             case AskWhetherHeard():
@@ -226,6 +226,16 @@ class Coordinator:
                 election.on_hand_over(message.epoch, turn)
             case _:
                 assert_never(message)
+
+    def _on_beat(self, lead: Leadership, message: Beat, turn: Turn) -> None:
+        """A node lives; if it is news that it may lead, a leader that goes hands over to it."""
+        if not (self._election.leaving and lead.is_ready) or lead.reign.handing_over:
+            lead.membership.on_beat(message, turn)
+            return
+        before = lead.membership.successors()
+        lead.membership.on_beat(message, turn)
+        if any(peer not in before for peer in lead.membership.successors()):
+            self._hand_over(lead, turn)
 
     def _on_line(self, message: PeerFound | PeerLost, turn: Turn) -> None:
         if isinstance(message, PeerFound):

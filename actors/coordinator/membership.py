@@ -243,7 +243,8 @@ class Membership:
         asks = peer.is_to_be_asked(turn.elapsed, listing)
         if asks and peer.asked_at is None:
             peer.asked_at = turn.elapsed
-        beat = LeaderBeat(epoch, me.node, me.incarnation, me.address, listing, members, peer.place.busy(), asks)
+        held = peer.place.busy()
+        beat = LeaderBeat(epoch, me.node, me.incarnation, me.address, listing, members, held, asks, peer.incarnation)
         turn.send(on_node(COORDINATOR, peer.node), beat)
 
     def _list(self) -> None:

@@ -12,10 +12,11 @@ nodes stop at once, the leader goes last: it stays until what runs on the others
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from ..actor import COORDINATOR, MILLISECOND, SECOND, Address, Turn, on_node
-from ..messages import HandOver, LeaderBeat, NodeStopped, Stop
+from ..messages import HandOver, LeaderBeat, Member, NodeStopped, Stop
 from .election import Me
 from .membership import Membership, Peer
 from .reign import Reign
@@ -110,12 +111,18 @@ class Shutdown:
             turn.set_timer("farewell", self._farewell_at, steady=True)
         return self._farewell_at is None or turn.elapsed >= self._farewell_at
 
-    def on_leader_beat(self, message: LeaderBeat, turn: Turn) -> None:
-        """On a member: tell that the node has stopped, when its leader knows that it goes and nothing runs here."""
+    def on_leader_beat(self, message: LeaderBeat, members: Iterable[Member], turn: Turn) -> None:
+        """On a member: tell that the node has stopped, when its leader knows that it goes and nothing runs here.
+
+        `members` are those of the newest list, which a heartbeat leaves out for who has it. What is said to another life of this
+        node is no word of what runs here.
+        """
+        if message.recipient not in ("", self._me.incarnation):
+            return
         self._held = message.held
         if not self.begun:
             return
-        known = any(it.incarnation == self._me.incarnation and it.state == "draining" for it in message.members)
+        known = any(it.incarnation == self._me.incarnation and it.state == "draining" for it in members)
         if known and not message.held:
             self._tell(turn)
 

@@ -58,7 +58,7 @@ CAN_WAIT: Final = (StillHere,)
 
 
 class LeaderBeat(Struct, frozen=True, tag="leader_beat"):
-    """The leader of `epoch` lives. `held` is how many attempts the recipient has; `asks` whether an answer is expected.
+    """The leader of `epoch` lives. `held` is how many attempts the `recipient` has, a life of a node; `asks` whether an answer is expected.
 
     `members` are the nodes it knows, itself included; left out for who has said that it has this list, which has the number
     `listing` (from 1) in this reign.
@@ -72,6 +72,7 @@ class LeaderBeat(Struct, frozen=True, tag="leader_beat"):
     members: tuple[Member, ...] = ()
     held: int = 0
     asks: bool = True
+    recipient: str = ""
 
 
 class AskWhetherHeard(Struct, frozen=True, tag="ask_whether_heard"):

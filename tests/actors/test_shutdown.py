@@ -1,0 +1,102 @@
+"""The orderly end of a node that does not lead, and the hand-over of one that does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from callsheet.actors.actor import Send, deliver
+from callsheet.actors.coordinator.coordinator import Coordinator
+from callsheet.actors.messages import (
+    Beat,
+    DrainNode,
+    HandOver,
+    LeaderBeat,
+    Member,
+    NodeStopped,
+    Started,
+    Stop,
+    TimerFired,
+)
+from support.actors import NOW, SECOND, Leader
+from support.membership import Cluster
+
+LIST = (Member("n1", "i1", "", candidate=True), Member("n2", "i2", "", candidate=True, state="draining"))
+
+
+class Leaver:
+    """A node that follows `n1` and is stopping."""
+
+    def __init__(self) -> None:
+        self.coordinator = Coordinator(durable=True)
+        self.tell(Started("n2", "i2"))
+        self.hear(held=1)
+        self.tell(Stop(10 * SECOND), sender="client-1")
+
+    def tell(self, *messages: Any, sender: str = "") -> list[Any]:
+        return deliver(self.coordinator, *messages, now=NOW, sender=sender)
+
+    def hear(self, **more: Any) -> bool:
+        """Hear the leader; say whether the node has stopped."""
+        beat = LeaderBeat(1, "n1", "i1", "", 1, **{"members": LIST, "recipient": "i2", **more})
+        effects = self.tell(beat, sender="coordinator@n1")
+        return any(isinstance(it, Send) and isinstance(it.message, NodeStopped) for it in effects)
+
+
+def test_a_node_has_stopped_when_its_leader_says_that_nothing_is_with_it() -> None:
+    node = Leaver()
+    assert not node.hear(held=1)
+    assert node.hear(held=0)
+
+
+def test_what_is_with_an_earlier_life_of_a_node_does_not_say_that_this_one_has_ended_its_work() -> None:
+    node = Leaver()
+    assert not node.hear(held=0, recipient="earlier")
+    assert not node.hear(held=1)
+    assert node.hear(held=0)
+
+
+def test_a_node_has_stopped_also_when_the_heartbeat_leaves_out_the_list_that_it_knows() -> None:
+    node = Leaver()
+    assert not node.hear(held=1)
+    assert node.hear(held=0, members=())
+
+
+def test_a_leader_says_which_life_of_a_node_its_heartbeat_is_meant_for() -> None:
+    leader = Cluster()
+    leader.be_silent(0.1)
+    assert leader.last(LeaderBeat).recipient == "i2"
+
+
+def beat(draining: bool = False) -> Beat:
+    return Beat("n2", "i2", "ipc:///n2", candidate=True, at=NOW, draining=draining)
+
+
+def asked(leader: Leader) -> int:
+    """How often somebody was asked to take over."""
+    return sum(isinstance(message, HandOver) for message in leader.out)
+
+
+def test_a_drained_leader_hands_over_to_a_candidate_that_joins_later() -> None:
+    leader = Leader()
+    leader.tell(DrainNode("k", "n"), sender="client-1")
+    assert asked(leader) == 0
+    leader.tell(beat(), sender="coordinator@n2")
+    assert asked(leader) == 1
+
+
+def test_a_drained_leader_hands_over_to_a_candidate_that_is_drained_no_more() -> None:
+    leader = Leader()
+    leader.tell(beat(draining=True), sender="coordinator@n2")
+    leader.tell(DrainNode("k", "n"), sender="client-1")
+    assert asked(leader) == 0
+    leader.tell(beat(), sender="coordinator@n2")
+    assert asked(leader) == 1
+
+
+def test_a_candidate_that_did_not_take_over_is_not_asked_again_by_its_next_word() -> None:
+    leader = Leader()
+    leader.tell(beat(), sender="coordinator@n2")
+    leader.tell(DrainNode("k", "n"), sender="client-1")
+    leader.tell(TimerFired("hand_over"), after=SECOND)
+    leader.tell(beat(), sender="coordinator@n2")
+    assert asked(leader) == 1
