@@ -228,7 +228,7 @@ class Clock:
         self._entries.pop(key, None)
 
     def _on_job_ended(self, message: JobEnded, turn: Turn) -> None:
-        """The next slot of this job counts from now; what is stored already says so too."""
+        """The slots of this job go on; what is stored already says from where."""
         key = (message.tenant, message.job)
         if self._epoch and (message.next_due <= turn.now + HORIZON_US or key in self._entries):
             turn.send(PERSISTENCE, Read(f"job/{self._epoch}", GetJobs((key,))))
@@ -362,6 +362,8 @@ class Clock:
             if key in message.held:
                 self._drop(key)
                 self._look_again(key, turn)
+            elif key in message.later:
+                self._drop(key)  # the store has its mark; the coordinator says when it is to be looked at
             elif entry.waiting:
                 slots.append(entry.waiting.pop(0))
                 entry.undecided = self._next_key()

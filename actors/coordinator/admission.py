@@ -1,8 +1,10 @@
 """Admission: how drafts become stored runs, for clients and for slots.
 
 A slot's overlap is decided here, where the live runs are known: `skip` when an earlier run of the job has not ended, else a
-run. Of several slots that one catch-up fires, the later ones wait for the earlier, so they do not overlap either. The
-decision, the runs of its workflow and the new high-water mark go into one transaction.
+run. Of the slots that a catch-up fires, the later ones wait for the earlier, so they do not overlap either. When it is to fire
+all, they come portion by portion: a run that was made after a slot had come was not there when it came, so the slot does not
+overlap it and waits behind it; it is known by its instants alone, in whichever reign. The decision, the runs of its workflow and
+the new high-water mark go into one transaction.
 """
 
 from __future__ import annotations
@@ -28,13 +30,13 @@ from ..messages import (
     SlotsDecided,
 )
 from ..persistence.store import AdvanceJob
-from ..records import Decision, Run, RunState
+from ..records import Decision, Job, Run, RunState
 from ..refusal import conflict_text
 from ..schedule import counts_from_end
 from .batch import Admitted
 from .book import Live
 from .hooks import tell_run, tell_skip
-from .reign import MAX_QUEUED, Reign
+from .reign import MAX_CAUGHT_UP, MAX_QUEUED, Reign
 
 REMEMBERED_KEYS: Final = 4_096
 """Submissions and slots whose answers are remembered, for those that ask again."""
@@ -130,13 +132,26 @@ class Admission:
         kinds: dict[str, int] = {}
         late: list[int] = []
         held: list[tuple[str, str]] = []
+        later: list[tuple[str, str]] = []
         for slot in message.slots:
             if slot.due.job.key in self._reign.held:
                 held.append(slot.due.job.key)  # whoever lets the job go on decides its slots, or the clock asks again
+            elif self._must_wait(slot):
+                later.append(slot.due.job.key)
+                self._reign.catching_up.add(slot.due.job.key)
             else:
                 self._admit_slot(slot, turn, kinds, late)
-        self._reign.batch.decided.append(("clock", Decided(message.key, tuple(held))))
+        self._reign.batch.decided.append(("clock", Decided(message.key, tuple(held), tuple(later))))
         turn.emit(SlotsDecided(kinds, tuple(late)))
+
+    def _must_wait(self, slot: AdmitSlot) -> bool:
+        """Tell whether a slot is one of a long row of missed ones, of which so many have live runs that the rest comes later."""
+        job, book = slot.due.job, self._reign.book
+        if job.catchup.policy != "all" or book.count(job.key) < MAX_CAUGHT_UP:
+            return False
+        last = book.last_slot_run(job.key)
+        first = next((it.slot for it in slot.due.decisions if it.kind == "FIRED"), None)
+        return last is not None and first is not None and first <= last.run.created_at
 
     def _admit_slot(self, slot: AdmitSlot, turn: Turn, kinds: dict[str, int], late: list[int]) -> None:
         reign, due, now = self._reign, slot.due, turn.now
@@ -159,7 +174,7 @@ class Admission:
             elif not (row := next(drafts)):
                 batch.decisions.append(decision)  # its run was made with the slot of a job that it follows
                 fired = reign.book.live.get(decision.run_id or 0)
-            elif blocked_by is not None:
+            elif blocked_by is not None and not _is_owed(due.job, decision.slot, blocked_by):
                 self._skip_overlap(decision, blocked_by, now)
                 kind = DecisionKind.SKIPPED_OVERLAP
             else:
@@ -280,6 +295,11 @@ class Admission:
         for hook in self._reign.call_hooks("before", live.job, told, now, parent=run.run_id):
             if hook.run.run_id in self._reign.book.live:  # the hook may have been removed
                 self._reign.book.gate(live, hook.run.run_id)
+
+
+def _is_owed(job: Job, slot: int, by: Live) -> bool:
+    """Tell whether a slot was missed, and is to run nevertheless: the oldest run of its job was made only after it had come."""
+    return job.catchup.policy == "all" and slot <= by.run.created_at
 
 
 def accepted(admitted: Admitted, durable: bool, replaced: dict[int, int]) -> Accepted:

@@ -287,6 +287,10 @@ class Book:
             return None
         return next((live for live in reversed(runs.values()) if live.run.slot is not None), None)
 
+    def count(self, key: JobKey) -> int:
+        """The number of live runs of a job."""
+        return len(self.by_job.get(key, ()))
+
     def last_own_run(self, key: JobKey, mark: int) -> Live | None:
         """The newest live run that a job's own slots made, or, if another job's did, that stands for its slot at `mark`."""
         runs = self.by_job.get(key, {})

@@ -26,6 +26,9 @@ from .places import LACKS, Needs, Places
 MAX_QUEUED: Final = 1_000_000
 """Live runs that a leader holds; more are refused at submit."""
 
+MAX_CAUGHT_UP: Final = 1_000
+"""Live runs of one job at which the rest of its missed slots waits, until half of them have ended."""
+
 AUDIT_US: Final = 30 * SECOND
 """How often runs that wait for a message are looked at, in case it was lost."""
 
@@ -82,6 +85,7 @@ class Reign:
         self._marks: dict[tuple[str, str], int] = {}
         self._older_marks: dict[tuple[str, str], int] = {}
         self.unarmed: dict[tuple[str, str], Unarmed] = {}
+        self.catching_up: set[tuple[str, str]] = set()
         self.unnoted: dict[str, RunsMade | GroupsMoved] = {}
         self.quiet = False
         self.handing_over = False
@@ -276,6 +280,8 @@ class Reign:
         unarmed = self.unarmed.get(live.key)
         if unarmed is not None and unarmed.run_id == run.run_id:
             self.arm(unarmed.job, unarmed.mark, None, now)
+        if self.catching_up and self.book.count(live.key) <= MAX_CAUGHT_UP // 2:
+            self._catch_up(live, now)
         if run.cause == "hook":
             if state in BAD:
                 said = f"{end.error.type}: {end.error.text}" if end.error is not None else reason
@@ -308,6 +314,12 @@ class Reign:
             for waiting in self.book.open_gates(gone):
                 if waiting.state is RunState.BLOCKED:
                     self.make_ready(waiting, now)
+
+    def _catch_up(self, ended: Live, now: int) -> None:
+        """Let the missed slots of a job come on that wait for runs like this one to end."""
+        if ended.key in self.catching_up:
+            self.catching_up.remove(ended.key)
+            self.batch.send(CLOCK, JobEnded(ended.run.tenant, ended.run.job, ended.run.version, now))
 
     # ---- slots that count from the end of a run -------------------------------------------------------------------------
 

@@ -47,13 +47,15 @@ class Due(Struct, frozen=True, tag="due"):
 
 
 class Decided(Struct, frozen=True, tag="decided"):
-    """What the clock sent under this key is stored, but for the slots of the jobs (tenant, name) that are `held`.
+    """What the clock sent under this key is stored, but for the slots of the jobs (tenant, name) that are `held`, or come `later`.
 
     A pause has come first; or the job was resumed, and who decides has not heard of it. What the store says of such a job counts.
+    Later means that so many runs of a catch-up live that the rest waits, until `JobEnded`.
     """
 
     key: str
     held: tuple[tuple[str, str], ...] = ()
+    later: tuple[tuple[str, str], ...] = ()
 
 
 class Draft(Struct, frozen=True, gc=False):

@@ -38,7 +38,10 @@ class KnowJobs(Struct, frozen=True, tag="know_jobs"):
 
 
 class JobEnded(Struct, frozen=True, tag="job_ended"):
-    """The last run of a job ended whose next slot counts from there: look again at `next_due`, which is stored already."""
+    """A run of a job ended whose slots waited for that: look at the store again for what is due at `next_due`.
+
+    The next slot counts from there, and is stored already; or missed slots go on that were to be decided later.
+    """
 
     tenant: str
     job: str

@@ -173,7 +173,9 @@ class Referee:
             self._judge_overlap(run)
 
     def _judge_overlap(self, run: Run) -> None:
-        """A slot does not fire while a run of an earlier commit lives."""
+        """A slot does not fire while a run of an earlier commit lives, unless all are to be caught up with and it came first."""
+        definition = self._world.definition(run.run_id)
+        is_caught_up = definition is not None and definition.catchup.policy == "all"
         tables = self._world.disk.tables
         for number in tables.by_job.get((run.tenant, run.job), ()):
             other = tables.runs[number]
@@ -182,6 +184,7 @@ class Referee:
                 and number in tables.live
                 and other.created_at < run.created_at
                 and number < run.run_id
+                and not (is_caught_up and run.slot is not None and run.slot <= other.created_at)
             ):
                 self.fail(
                     "11", f"slot {run.slot} of {run.job} fired as run {run.run_id} while run {number} had not ended"
