@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ..actor import MINUTE, SECOND, Turn
+from ..actor import EXECUTOR, MINUTE, SECOND, Turn
 from ..executor.runner import Order, Outcome, StopReason
 from ..messages import (
     Assign,
@@ -29,7 +29,7 @@ from .backoff import backoff_us, is_retried
 from .batch import Claimed
 from .book import Live, Rank
 from .hooks import tell_run
-from .places import Needs, Place
+from .places import MAX_LOADING_BYTES, Needs, Place
 from .reign import LATE, PAUSED, REMOVED, UNSEEN, Reign
 
 CANCEL_GRACE_US: Final = 5 * SECOND
@@ -117,6 +117,7 @@ class Attempts:
         reign = self._reign
         taken: list[Live] = []
         held = reign.held
+        is_far = place.address != EXECUTOR
         while len(taken) < room:
             live = reign.book.ready.pop(needs)
             if live is None:
@@ -130,6 +131,10 @@ class Attempts:
                 live.place = place
                 live.begun = False
                 taken.append(live)
+                if is_far:
+                    live.weigh(place)
+                    if place.loading >= MAX_LOADING_BYTES:
+                        break
         if taken:
             if needs.resources:
                 for live in taken:
@@ -228,6 +233,7 @@ class Attempts:
             if live is None or live.fence != fence:
                 continue
             live.begun = True
+            live.arrive()
             if live.state is RunState.CLAIMED:
                 live.move(RunState.RUNNING, "running")
 
@@ -341,6 +347,7 @@ class Attempts:
     @staticmethod
     def vacate(live: Live) -> None:
         """The attempt in hand takes no place any more."""
+        live.arrive()
         place, live.place = live.place, None
         if place is not None:
             place.give_back(live.job)

@@ -19,6 +19,10 @@ PRIORITY_STEP_US: Final = MINUTE
 """Waiting this long is worth one step of priority, so the lowest priority starts within a stated bound."""
 
 
+LARGE_BYTES: Final = 4 * 1024
+"""Orders of so many bytes are counted on their way; those below cannot fill a line."""
+
+
 class Live:
     """A run that has not ended.
 
@@ -35,6 +39,7 @@ class Live:
         "gates",
         "handed",
         "job",
+        "load",
         "look_at",
         "next_at",
         "node",
@@ -62,6 +67,7 @@ class Live:
         self.node = ""
         self.place: Place | None = None
         self.begun = False
+        self.load = 0
         self.ready_at = 0
         self.since = 0
         self.ticket = 0
@@ -76,6 +82,19 @@ class Live:
         self.state = state
         self.reason = reason
         self.look_at = look_at
+
+    def weigh(self, place: Place) -> None:
+        """Count a large order as on its way to a place."""
+        size = len(self.run.arguments or self.job.arguments) + sum(map(len, self.handed))
+        if size >= LARGE_BYTES:
+            self.load = size
+            place.loading += size
+
+    def arrive(self) -> None:
+        """The order in hand is not on its way any more."""
+        if self.load and self.place is not None:
+            self.place.loading -= self.load
+            self.load = 0
 
     @property
     def has_begun(self) -> bool:

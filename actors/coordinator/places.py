@@ -26,6 +26,12 @@ REMEMBERED_DEAD: Final = 10_000
 LACKS: Final = "waits for a node that has "
 """Begins the reason of a run that no executor could run even if it were idle."""
 
+MAX_LOADING_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of large orders that are with an executor of another node and have not been seen to begin: half of what its line holds.
+
+More would keep everything else from going there, heartbeats too.
+"""
+
 NOTHING: Final = Capacity(0, 0, 0, 0)
 
 
@@ -43,7 +49,10 @@ PLAIN: Final[dict[ExecutorKind, Needs]] = {kind: Needs(kind) for kind in EXECUTO
 
 
 class Place:
-    """An executor of one life of a node. `out` counts the attempts that are with it, by kind; `closed` to new ones; its node `silent`."""
+    """An executor of one life of a node. `out` counts the attempts that are with it, by kind; `closed` to new ones; its node `silent`.
+
+    `loading` are the bytes of large orders that may still be on their way to it.
+    """
 
     __slots__ = (
         "address",
@@ -52,6 +61,7 @@ class Place:
         "incarnation",
         "knows",
         "labels",
+        "loading",
         "node",
         "out",
         "resources",
@@ -73,6 +83,7 @@ class Place:
         self.resources: dict[str, int] = {}
         self.strange: set[str] = set()
         self.knows = 0
+        self.loading = 0
         self.closed = False
         self.silent = False
 
@@ -105,7 +116,11 @@ class Place:
     def room_for(self, needs: Needs) -> int:
         """How many more attempts of these needs it takes now."""
         room = self.free(needs.kind)
-        if room <= 0 or not (self.has(needs) if needs is not PLAIN[needs.kind] else True):
+        if (
+            room <= 0
+            or self.loading >= MAX_LOADING_BYTES
+            or not (self.has(needs) if needs is not PLAIN[needs.kind] else True)
+        ):
             return 0
         for name, amount in needs.resources:
             room = min(room, self._unused(name) // amount)

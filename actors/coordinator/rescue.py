@@ -132,6 +132,7 @@ class Rescue:
             elif is_begun and mark.readable and live.state is RunState.CLAIMED:
                 live.move(RunState.RUNNING, "running")
                 live.begun = True
+                live.arrive()
         if is_over:
             self._reign.places.drop(mark.incarnation, dead=mark.dead)
             self._reign.park_unknown(turn.now)

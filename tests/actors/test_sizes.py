@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from callsheet.actors.actor import Effect, deliver, sent
 from callsheet.actors.coordinator.attempts import SEND_AGAIN_US
+from callsheet.actors.coordinator.places import MAX_LOADING_BYTES
 from callsheet.actors.coordinator.reign import AUDIT_US
 from callsheet.actors.executor.executor import Executor
 from callsheet.actors.executor.runner import Capacity, Order, Outcome, Progress
@@ -56,6 +57,7 @@ from support.actors import NOW, SECOND, Leader, live_row, make_job
 from support.desk import Desk
 from support.executing import FakeRunner, order, outcome, working
 from support.membership import OTHER, Cluster
+from support.membership import outcome as outcome_of
 from support.travelling import assert_travels, travelling
 
 MANY = 10_000
@@ -71,8 +73,9 @@ def fences(messages: list[Any]) -> list[int]:
 
 
 def roomy(**more: Any) -> Cluster:
-    """A leader whose member takes as many runs as there are."""
+    """A leader whose member takes as many runs as there are, and whose own executor takes none."""
     leader = Cluster()
+    leader.tell(Offer("n", "i", {}, Capacity(0, 0, 0, 0)), sender="executor")
     leader.tell(Offer("n2", "i2", {"thread": MANY, "async": MANY}, Capacity(MANY, MANY, 0, 0), **more), sender=OTHER)
     return leader
 
@@ -96,6 +99,8 @@ def test_orders_whose_results_handed_on_are_large_travel_in_portions() -> None:
     joined = make_job("train", after=("ingest",))
     leader.admit(*[Draft(joined, "submit", None, f"m/{number}", waits=True) for number in range(20)])
     leader.tell(*(Unblock(run_id, (bytes(MAX_RESULT_BYTES),) * 7) for run_id in range(1, 21)), sender="dependencies")
+    while len(leader.assigned()) < 20:
+        leader.tell(AttemptsEnded("n2", tuple(map(outcome_of, leader.assigned()))), sender=OTHER)
     orders = [order for message in travelling(leader.sent, Assign) for order in message.orders]
     assert sorted(order.run_id for order in orders) == list(range(1, 21))
 
@@ -131,6 +136,26 @@ def test_a_run_to_which_too_much_is_handed_on_fails_and_says_why(handed: tuple[b
     leader.tell(Unblock(1, handed), sender="dependencies")
     assert leader.assigned() == []
     assert [(end.state, end.reason) for end in leader.written(AddEnds, "ends")] == [(RunState.FAILED, reason)]
+
+
+def test_no_more_large_orders_are_on_their_way_to_a_node_than_its_line_holds() -> None:
+    leader = roomy()
+    admit(leader, 1_000, bytes(MAX_ARGUMENT_BYTES), executor="async")
+    first = leader.assigned()
+    assert len(first) * MAX_ARGUMENT_BYTES == MAX_LOADING_BYTES
+    leader.tell(AttemptsBegun(tuple((order.run_id, order.fence) for order in first[:100])), sender=OTHER)
+    assert len(leader.assigned()) == len(first) + 100
+    assert travelling(leader.sent, Assign)
+    while len(leader.assigned()) < 1_000:
+        now_there = leader.assigned()[-100:]
+        leader.tell(AttemptsEnded("n2", tuple(map(outcome_of, now_there))), sender=OTHER)
+    assert len({order.run_id for order in leader.assigned()}) == 1_000
+
+
+def test_small_orders_are_not_held_up_by_their_number() -> None:
+    leader = roomy()
+    admit(leader, MANY, bytes(100))
+    assert len(leader.assigned()) == MANY
 
 
 def test_orders_are_sent_again_the_oldest_first_and_not_all_at_once() -> None:
