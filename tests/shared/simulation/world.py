@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, Final
 
 from callsheet.actors.messages import Accepted, Submit, SubmitItem
-from callsheet.actors.records import Job
+from callsheet.actors.records import Command, Job
 from simulation.client import OUTSIDE, Client
 from simulation.constant import draw_constants, patched
 from simulation.disk import Disk
@@ -120,7 +120,8 @@ class World:
                 FinalJudgement(self).judge()
 
     def _probe(self) -> Work:
-        job = Job(tenant=PROBE, name=PROBE, target=PROBE, executor="command", priority=100, overlap="allow_all")
+        command = Command(line=PROBE)
+        job = Job(tenant=PROBE, name=PROBE, command=command, executor="command", priority=100, overlap="allow_all")
         work = Work(-1, job, Nature(10, 100, 0.0, 0.0, 0.0, 0.0))
         self.workload.add(work)
         return work
