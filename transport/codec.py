@@ -14,6 +14,7 @@ to be sent is held to the same limits, so that nobody sends what every receiver 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -24,7 +25,7 @@ from ..actors import messages as declared
 from ..actors.messages import ROW_KINDS, Answer, Found, PeerRestarted, RunnerReported, Started, TimerFired
 from ..data import MAX_ENVELOPE_BYTES
 from ..errors import DataError, DecodeError
-from .contract import MAX_ADDRESS_LENGTH, Envelope
+from .contract import MAX_ADDRESS_LENGTH, Envelope, Fields
 
 _ROWS: Final = (Found, Answer)
 """The messages whose rows are typed by name."""
@@ -64,8 +65,9 @@ _ROW_NAMES: Final = {kind: name for name, kind in ROW_KINDS.items()}
 _ROW_TUPLES: Final[dict[str, Any]] = {name: tuple[kind, ...] for name, kind in ROW_KINDS.items()}  # type: ignore[valid-type]
 
 
-class _Frame(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """A frame whose messages were not looked at yet; a struct, because msgspec analyses any other type at each use."""
+# A struct, because msgspec analyses any other type at each use.
+class Frame(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """A frame whose messages were not looked at yet: each a map of whatever fields it came with."""
 
     sender: Annotated[str, msgspec.Meta(max_length=MAX_ADDRESS_LENGTH)]
     recipient: Annotated[str, msgspec.Meta(max_length=MAX_ADDRESS_LENGTH)]
@@ -131,13 +133,31 @@ def decode(frame: bytes) -> Envelope:
     Raises:
         DecodeError: it is no envelope of known messages, or beyond the limits.
     """
+    read = unpack(frame)
+    return Envelope(read.sender, read.recipient, read.epoch, check(read.messages))
+
+
+def unpack(frame: bytes) -> Frame:
+    """Decode one frame, and check all of it but its messages: whoever may not send them need not have them checked.
+
+    Raises:
+        DecodeError: it is no frame, or beyond the limits.
+    """
     if len(frame) > MAX_ENVELOPE_BYTES:
         raise DecodeError(f"an envelope of {len(frame):,} bytes, the limit is {MAX_ENVELOPE_BYTES:,}")
-    read = data.unpack_record(frame, _Frame)
-    return Envelope(read.sender, read.recipient, read.epoch, tuple(map(_checked, read.messages)))
+    return data.unpack_record(frame, Frame)
 
 
-def _checked(fields: dict[str, Any]) -> Any:
+def check(messages: Iterable[Fields]) -> tuple[Any, ...]:
+    """Check the messages of a frame, each against its declared type.
+
+    Raises:
+        DecodeError: one is unknown, or not what its type says.
+    """
+    return tuple(map(_checked, messages))
+
+
+def _checked(fields: Fields) -> Any:
     """Check one message against its declared type."""
     tag = fields.get("type")
     kind = MESSAGES.get(tag) if isinstance(tag, str) else None

@@ -46,6 +46,7 @@ __all__ = (
     "DropReason",
     "Drops",
     "Envelope",
+    "Fields",
     "Greeting",
     "Guard",
     "Named",
@@ -68,6 +69,10 @@ MAX_ADDRESS_LENGTH: Final = 255
 
 Receive = Callable[[Envelope], bool]
 """Takes an envelope into a mailbox at once, from any thread; False means that the mailbox is full and it was not taken."""
+
+
+Fields = Mapping[str, Any]
+"""A message as it came, not checked yet: whatever fields it has, its tag under `type`."""
 
 
 class Transport(Protocol):
@@ -120,8 +125,8 @@ class Named(Protocol):
 class Guard(Protocol):
     """Who may come in over a network, and what each may say. `callsheet.transport.security` has some.
 
-    `start`, `stop` and the two that secure a socket are called by one thread at a time; `admit` and `check` by the thread that
-    owns the sockets, so they must be quick. Context and sockets are those of pyzmq.
+    `start`, `stop` and the two that secure a socket are called by one thread at a time; `admit`, `screen` and `check` by the
+    thread that owns the sockets, so they must be quick. Context and sockets are those of pyzmq.
     """
 
     def start(self, context: Any) -> None:
@@ -138,6 +143,15 @@ class Guard(Protocol):
 
     def admit(self, user_id: str, hello: Greeting) -> Named | str:
         """Answer who came, by the key of his line (empty without one), or the text that tells him why he is refused."""
+
+    def screen(
+        self, principal: Any, recipient: Address, messages: Sequence[Fields]
+    ) -> tuple[Sequence[Fields], Sequence[Any]]:
+        """Answer which messages of a client are worth checking, and messages to send back to it about the others.
+
+        What it may not send at all is told by its tag and by whom it is for, before any work is done for it. `check` is asked
+        about the rest.
+        """
 
     def check(self, principal: Any, envelope: Envelope) -> tuple[Envelope | None, Sequence[Any]]:
         """Answer what of an envelope may pass (None: nothing), and messages to send back to whoever sent it.

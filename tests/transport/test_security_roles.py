@@ -2,9 +2,11 @@
 
 from typing import Any, get_args
 
+import msgpack
 import pytest
 from msgspec import inspect
 
+from callsheet import data
 from callsheet.actors.actor import ACTOR_NAMES, COORDINATOR, METRICS, REGISTRY
 from callsheet.actors.messages import (
     AddJobs,
@@ -40,6 +42,8 @@ from callsheet.transport.security.roles import (
     Principal,
     Role,
     judge,
+    plain_tags,
+    screen,
 )
 from callsheet.triggers import manual
 
@@ -184,6 +188,34 @@ def test_a_request_for_another_actor_is_refused(name: str) -> None:
         refusal = judge(who("admin", "*"), actor, ASKED[name])
         assert (refusal is None) is (actor == recipient_of(name))
         assert refusal is None or refusal.reason == "recipient"
+
+
+@pytest.mark.parametrize("role", CLIENT_ROLES)
+@pytest.mark.parametrize("name", ASKED)
+def test_what_is_refused_by_its_tag_is_refused_alike_when_it_is_checked(name: str, role: Role) -> None:
+    principal = who(role, "*" if role == "admin" else "press")
+    fields = msgpack.unpackb(data.pack_record(ASKED[name]))
+
+    for actor in ACTOR_NAMES:
+        refusal = judge(principal, actor, ASKED[name])
+        early = screen(principal, actor, fields)
+        assert early == (
+            refusal if refusal is not None and refusal.reason in ("role", "recipient", "message") else None
+        )
+
+
+@pytest.mark.parametrize("role", CLIENT_ROLES)
+def test_what_passes_by_its_tag_alone_is_not_refused_by_it(role: Role) -> None:
+    passed = {(actor, tag) for actor in ACTOR_NAMES for tag in plain_tags(who(role), actor)}
+
+    assert {(actor, tag) for actor, tag in passed if screen(who(role), actor, {"type": tag, "action": "x"})} == set()
+    assert ("registry", "query") in passed
+
+
+def test_what_no_client_may_send_is_refused_by_its_tag() -> None:
+    for tag, kind in MESSAGES.items():
+        refusal = screen(who("admin", "*"), "registry", {"type": tag})
+        assert (refusal is not None and refusal.reason == "message") is (kind.__name__ in NO_CLIENTS)
 
 
 def test_an_admin_may_not_speak_as_one_of_the_clusters_own_actors() -> None:

@@ -317,30 +317,6 @@ def test_a_node_cannot_come_in_the_name_of_the_one_it_calls(network: Network, ot
     assert "give each node a name of its own" in wire.read_refusal(thief.hears() or b"").reason
 
 
-@pytest.mark.parametrize("sender", ["registry", "registry@n1", "registry@n2x", "client-1", "@", "n2"])
-def test_a_node_speaks_only_for_itself(network: Network, others: Strangers, sender: str) -> None:
-    n1 = network.node("n1")
-    clock = mailbox(n1, "clock")
-    guest = others.guest(n1, "n2")
-
-    guest.say(batch(noted("bad", "clock", sender), noted("good", "clock", "registry@n2")))
-
-    eventually(lambda: clock.keys == ["good"])
-    assert n1.dropped() == {"refused": 1}
-
-
-@pytest.mark.parametrize("sender", ["client-2", "registry", "client-1@n1", ""])
-def test_a_client_speaks_only_for_itself(network: Network, others: Strangers, sender: str) -> None:
-    n1 = network.node("n1")
-    clock = mailbox(n1, "clock")
-    guest = others.guest(n1, "client-1", "8")
-
-    guest.say(batch(noted("bad", "clock", sender), noted("good", "clock", "client-1")))
-
-    eventually(lambda: clock.keys == ["good"])
-    assert n1.dropped() == {"refused": 1}
-
-
 def test_a_name_of_a_client_is_not_that_of_a_node(network: Network, others: Strangers) -> None:
     n1 = network.node("n1")
 

@@ -2,7 +2,8 @@
 
     handshake   the key is in the allow-list, or there is no line          (ZAP, `curve.py`)
     hello       who it says it is fits the key: a node's name, a client's  (`admit`)
-    envelope    the key still stands, and its role and tenant allow it     (`check`, by the table of `roles.py`)
+    message     the key still stands, and its role allows such messages    (`screen`, by tag, before a message is checked)
+    envelope    role and tenant allow what it says                         (`check`, by the table of `roles.py`)
 
 Everything that is refused is counted and written to the log `callsheet.audit`, up to a limit a second; a request that is refused
 is also answered. What a client may say is checked without keys too: then everybody is an admin, but no client can speak as
@@ -18,21 +19,22 @@ import logging
 import re
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from threading import Lock
 from typing import Any, Final
 
 import msgspec
 
+from ...actors.actor import Address
 from ...actors.messages import Envelope, RequestRejected
 from ...actors.records import MAX_NAME_LENGTH
 from ...errors import SecurityError
-from ..contract import Greeting, split_address
+from ..contract import Fields, Greeting, split_address
 from .allowed import Allowed
 from .curve import ZapHandler, dial, serve
 from .keys import CLUSTER, KeyFolder, KeyPair, read_pair
-from .roles import ALL_TENANTS, ANONYMOUS, Principal, Reason, Refusal, Role, judge
+from .roles import ALL_TENANTS, ANONYMOUS, Principal, Reason, Refusal, Role, judge, kind_of, plain_tags, screen
 
 AUDIT: Final = logging.getLogger("callsheet.audit")
 
@@ -132,6 +134,27 @@ class _Gate:
             role = "admin"  # a person at a node: may do anything, but not speak as one of its actors
         return Principal(name, role, tenant, public, hello.name, hello.incarnation)
 
+    def _screen(
+        self, principal: Principal | Refusal, sender: str, address: Address, messages: Sequence[Fields]
+    ) -> tuple[Sequence[Fields], list[RequestRejected]]:
+        """Judge the messages of a principal, or refuse them all to somebody of this name."""
+        recipient, _ = split_address(address)
+        plain = frozenset[str]() if isinstance(principal, Refusal) else plain_tags(principal, recipient)
+        if all(type(tag := fields.get("type")) is str and tag in plain for fields in messages):
+            return messages, []
+        passed: list[Fields] = []
+        answers: list[RequestRejected] = []
+        for fields in messages:
+            refusal = principal if isinstance(principal, Refusal) else screen(principal, recipient, fields)
+            if refusal is None:
+                passed.append(fields)
+                continue
+            kind, key = kind_of(fields), fields.get("key")
+            self._refusals.note(refusal, who=sender, message="unknown" if kind is None else kind.__name__)
+            if isinstance(key, str) and len(key) <= MAX_KEY_CHARACTERS:
+                answers.append(_rejected(key, refusal))
+        return passed, answers
+
     def _check(self, principal: Principal, envelope: Envelope) -> tuple[Envelope | None, list[RequestRejected]]:
         if principal.role == "node":
             refusal = _judge_sender(principal, envelope)
@@ -158,7 +181,11 @@ class _Gate:
         key = getattr(message, "key", None)
         if not isinstance(key, str) or principal.role == "node":
             return []
-        return [RequestRejected(key, "forbidden", refusal.text[:MAX_ANSWER_LENGTH])]
+        return [_rejected(key, refusal)]
+
+
+def _rejected(key: str, refusal: Refusal) -> RequestRejected:
+    return RequestRejected(key, "forbidden", refusal.text[:MAX_ANSWER_LENGTH])
 
 
 class OpenGuard(_Gate):
@@ -180,6 +207,12 @@ class OpenGuard(_Gate):
         """Say who came, or why he is refused: only for a name that would be confused with another address."""
         del user_id
         return self._admit(ANONYMOUS, "node" if hello.kind == "node" else "admin", ALL_TENANTS, "", hello)
+
+    def screen(
+        self, principal: Principal, recipient: Address, messages: Sequence[Fields]
+    ) -> tuple[Sequence[Fields], list[RequestRejected]]:
+        """Answer which messages of a client are worth checking, and the answers to the others."""
+        return self._screen(principal, principal.name, recipient, messages)
 
     def check(self, principal: Principal, envelope: Envelope) -> tuple[Envelope | None, list[RequestRejected]]:
         """Answer what of an envelope may pass, None for nothing, and the answers to what may not."""
@@ -232,17 +265,31 @@ class KeyGuard(_Gate):
             return found.text
         return self._admit(found.name, found.role, found.tenant, user_id, hello)
 
+    def screen(
+        self, principal: Principal, recipient: Address, messages: Sequence[Fields]
+    ) -> tuple[Sequence[Fields], list[RequestRejected]]:
+        """Answer which messages of a client are worth checking, and the answers to the others."""
+        return self._screen(self._now(principal), principal.name, recipient, messages)
+
     def check(self, principal: Principal, envelope: Envelope) -> tuple[Envelope | None, list[RequestRejected]]:
         """Answer what of an envelope may pass, None for nothing, and the answers to what may not."""
+        now = self._now(principal)
+        return self._refuse(principal, envelope, now) if isinstance(now, Refusal) else self._check(now, envelope)
+
+    def _now(self, principal: Principal) -> Principal | Refusal:
+        """Who speaks, by what the key stands for now, which may have changed since the hello."""
         if principal.public == self._pair.public:
-            return self._check(principal, envelope)  # this key stands for the same always
+            return principal  # this key stands for the same always
+        permit = self._allowed.find(principal.public)
+        as_before = (principal.name, principal.role, principal.tenant)
+        if permit is not None and not permit.revoked and (permit.name, permit.role, permit.tenant) == as_before:
+            return principal
         found = self._find(principal.public)
         if isinstance(found, Refusal):
-            return self._refuse(principal, envelope, found)
-        # what the key stands for may have changed since the hello; whoever came as a client stays one
+            return found
+        # whoever came as a client stays one
         role = "admin" if found.role == "node" and principal.role != "node" else found.role
-        now = msgspec.structs.replace(principal, name=found.name, role=role, tenant=found.tenant)
-        return self._check(now, envelope)
+        return msgspec.structs.replace(principal, name=found.name, role=role, tenant=found.tenant)
 
     def _find(self, public: str) -> Principal | Refusal:
         """What the key stands for now."""
@@ -301,6 +348,13 @@ class DialGuard(_Gate):
         """Refuse."""
         del user_id, hello
         return "nobody is let in here"
+
+    def screen(
+        self, principal: Principal, recipient: Address, messages: Sequence[Fields]
+    ) -> tuple[Sequence[Fields], list[RequestRejected]]:
+        """Let nothing pass."""
+        del principal, recipient, messages
+        return (), []
 
     def check(self, principal: Principal, envelope: Envelope) -> tuple[Envelope | None, list[RequestRejected]]:
         """Let nothing pass."""

@@ -12,7 +12,8 @@ entered here, or be named there as none of a client's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any, Final, Literal, get_args
 
 from msgspec import Struct
@@ -30,6 +31,9 @@ from ...actors.messages import (
     Submit,
     Watch,
 )
+from ...actors.records import DEFAULT_TENANT
+from ..codec import MESSAGES
+from ..contract import Fields
 
 Role = Literal["viewer", "operator", "author", "admin", "node"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -127,6 +131,27 @@ QUESTIONS: Final[dict[str, Literal["tenant", "names", "versions"]]] = {
 The others concern all tenants at once, some without a limit; only the cluster's own actors ask them.
 """
 
+<<<<<<< HEAD
+=======
+_TAGS: Final = {kind: tag for tag, kind in MESSAGES.items()}
+_NO_TAGS: Final[frozenset[str]] = frozenset()
+_PLAIN_TAGS: Final = {
+    (role, recipient): frozenset(
+        _TAGS[kind]
+        for kind, rule in RULES.items()
+        if rule.recipient == recipient and kind is not ChangeJob and ROLES.index(role) >= ROLES.index(rule.role)
+    )
+    for role in ROLES
+    for recipient in (REGISTRY, COORDINATOR, METRICS)
+}
+
+MAX_NAMED: Final = 16
+"""Jobs of a refused message whose tenants are written down."""
+
+CAUSES: Final = ("submit", "trigger")
+"""What a client may give as the cause of a run; the others are decided by the cluster itself."""
+
+>>>>>>> d914a62 (Ask whether a client may send such a message before the message is checked)
 
 def judge(principal: Principal, recipient: Address, message: Any) -> Refusal | None:
     """Why this message is refused to whom sent it, None if it is not.
@@ -138,17 +163,91 @@ def judge(principal: Principal, recipient: Address, message: Any) -> Refusal | N
     """
     if principal.role == "node":
         return None
-    kind = type(message).__name__
-    rule = RULES.get(type(message))
+    action = message.action if isinstance(message, ChangeJob) else ""
+    found = _judge_kind(principal, recipient, type(message), action, lambda scope: tenants_of(message, scope))
+    if isinstance(found, Refusal):
+        return found
+    return _judge_tenants(principal, message, found) or _contradiction(message)
+
+
+def screen(principal: Principal, recipient: Address, fields: Fields) -> Refusal | None:
+    """Why a message is refused already by its tag, its recipient and the role, before it is checked; None if it is not.
+
+    A tag that the codec does not know is not judged here.
+    """
+    kind = kind_of(fields)
+    if kind is None or principal.role == "node":
+        return None
+    found = _judge_kind(principal, recipient, kind, _action_of(fields), lambda scope: _named_tenants(fields, scope))
+    return found if isinstance(found, Refusal) else None
+
+
+def plain_tags(principal: Principal, recipient: Address) -> frozenset[str]:
+    """The tags of messages that `screen` lets pass whatever else is in them: most of what comes is of these."""
+    return _PLAIN_TAGS.get((principal.role, recipient), _NO_TAGS)
+
+
+def kind_of(fields: Fields) -> type | None:
+    """The type that a message says it is of, None when there is none."""
+    tag = fields.get("type")
+    return MESSAGES.get(tag) if isinstance(tag, str) else None
+
+
+def _judge_kind(
+    principal: Principal,
+    recipient: Address,
+    kind: type,
+    action: str,
+    tenants: Callable[[Scope], Iterable[str] | None],
+) -> Rule | Refusal:
+    """The rule for a message of this type, or why it is refused whatever is in it."""
+    rule = RULES.get(kind)
     if rule is None:
-        return Refusal("message", f"{kind} is nothing that a client may send")
+        return Refusal("message", f"{kind.__name__} is nothing that a client may send")
     if recipient != rule.recipient:
-        return Refusal("recipient", f"{kind} is for {rule.recipient}, it was sent to {recipient!r}")
-    role = _role(message, rule)
+        return Refusal("recipient", f"{kind.__name__} is for {rule.recipient}, it was sent to {recipient!r}")
+    role = ACTIONS.get(action, "admin") if kind is ChangeJob else rule.role
     if not principal.may(role):
+<<<<<<< HEAD
         text = f"{_describe(message)} needs the role {role}; the key {principal.name!r} has the role {principal.role}"
         return Refusal("role", text, ",".join(tenants_of(message, rule.scope) or ()))
     return _judge_tenants(principal, message, rule)
+=======
+        what = f"{kind.__name__} ({action})" if action in ACTIONS else kind.__name__
+        text = f"{what} needs the role {role}; the key {principal.name!r} has the role {principal.role}"
+        return Refusal("role", text, ",".join(tenants(rule.scope) or ()))
+    return rule
+
+
+def _action_of(fields: Fields) -> str:
+    """What a message that was not checked yet wants done to a job; who brings a trigger, which must be checked, reschedules it."""
+    if fields.get("trigger") is not None:
+        return "reschedule"
+    action = fields.get("action")
+    return action if isinstance(action, str) else ""
+
+
+def _named_tenants(fields: Fields, scope: Scope) -> Iterable[str]:
+    """The tenants that a message names which was not checked yet, for the log: some of them, if there are many."""
+    rows: Any
+    match scope:
+        case "tenant":
+            rows = (fields,)
+        case "jobs":
+            rows = fields.get("jobs")
+        case "question":
+            rows = (fields.get("question"),)
+        case "all":
+            return (ALL_TENANTS,)
+        case "none":
+            return ()
+    found = (
+        (row.get("tenant", DEFAULT_TENANT) for row in islice(rows, MAX_NAMED) if isinstance(row, dict))
+        if isinstance(rows, list | tuple)
+        else ()
+    )
+    return dict.fromkeys(tenant for tenant in found if isinstance(tenant, str))
+>>>>>>> d914a62 (Ask whether a client may send such a message before the message is checked)
 
 
 def _judge_tenants(principal: Principal, message: Any, rule: Rule) -> Refusal | None:
@@ -190,6 +289,7 @@ def _tenants_of_question(question: Any) -> Iterable[str] | None:
             return dict.fromkeys(row[0] for row in getattr(question, field))
 
 
+<<<<<<< HEAD
 def _role(message: Any, rule: Rule) -> Role:
     if isinstance(message, ChangeJob):
         return ACTIONS.get(message.action, "admin")
@@ -199,3 +299,14 @@ def _role(message: Any, rule: Rule) -> Role:
 def _describe(message: Any) -> str:
     kind = type(message).__name__
     return f"{kind} ({message.action})" if isinstance(message, ChangeJob) else kind
+=======
+def _contradiction(message: Any) -> Refusal | None:
+    """What is well made and makes no sense: our own clients never send it, and no actor is ready for it."""
+    match message:
+        case ChangeJob(action="reschedule", trigger=None):
+            return Refusal("contradiction", "ChangeJob (reschedule) brings no trigger", message.tenant)
+        case Submit() if message.cause not in CAUSES:
+            text = f"a client submits with the cause {' or '.join(CAUSES)}, not {message.cause}"
+            return Refusal("contradiction", text, message.tenant)
+    return None
+>>>>>>> d914a62 (Ask whether a client may send such a message before the message is checked)

@@ -1,8 +1,14 @@
-"""What came over a line, on its way to a mailbox: read, checked, handed over or passed on."""
+"""What came over a line, on its way to a mailbox: read, judged, checked, handed over or passed on.
+
+    frame ─▶ unpacked ─▶ from its sender? ─▶ a client's: may it send such messages at all? ─▶ each field checked
+          ─▶ may it say this? ─▶ mailbox
+
+Checking may cost much more than refusing, so who may not send something cannot make this thread check it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -10,8 +16,8 @@ from msgspec.structs import replace
 
 from ...actors.actor import Address
 from ...errors import DataError, DecodeError
-from ..codec import decode, encode_all
-from ..contract import Envelope, Guard, Receive, split_address
+from ..codec import Frame, check, encode_all, unpack
+from ..contract import Envelope, Fields, Guard, Receive, split_address
 from .hub import LOGGER, Hub
 from .peer import Peer
 from .wire import CLIENT, unpack_batch
@@ -33,7 +39,7 @@ class Post:
     Args:
         hub: where what is passed on to a client goes.
         receiver: who is attached at an address here.
-        guard: asked about every envelope of an origin with a principal.
+        guard: asked about every envelope of an origin with a principal, of a client's before its messages are checked too.
     """
 
     def __init__(self, hub: Hub, receiver: Callable[[Address], Receive | None], guard: Guard | None) -> None:
@@ -44,56 +50,74 @@ class Post:
         self._is_client = hub.me.name.startswith(CLIENT)
 
     def arrive(self, body: bytes, origin: Origin) -> int:
-        """Deliver the envelopes of a frame; answers how many of them were offences."""
+        """Deliver the envelopes of a frame up to the first that is an offence, which ends it; answers how many were one."""
         try:
             frames = unpack_batch(body)
         except DecodeError as error:
-            return self._offend(origin, error)
-        offences = 0
-        for frame in frames:
+            return self._offend(origin, error, 1)
+        for number, frame in enumerate(frames):
             try:
-                envelope = decode(frame)
+                is_offence = not self._take(unpack(frame), origin)
             except DecodeError as error:
-                offences += self._offend(origin, error)
-                continue
-            offences += self._admit(envelope, origin)
-        return offences
+                return self._offend(origin, error, len(frames) - number)
+            if is_offence:
+                self._hub.drops.count("refused", len(frames) - number)
+                return 1
+        return 0
 
-    def _offend(self, origin: Origin, error: DecodeError) -> int:
-        self._hub.drops.count("undecodable")
+    def _offend(self, origin: Origin, error: DecodeError, dropped: int) -> int:
+        self._hub.drops.count("undecodable", dropped)
         LOGGER.debug("undecodable peer=%r why=%r", origin.peer.address, str(error))
         return 1
 
-    def _admit(self, envelope: Envelope, origin: Origin) -> int:
-        """Deliver an envelope if its sender is who sent it; answers 1 if he is not."""
+    def _take(self, frame: Frame, origin: Origin) -> bool:
+        """Deliver an envelope; answers whether its sender is who sent it. Its messages are checked when nothing else is left to ask.
+
+        Raises:
+            DecodeError: a message that its sender may send is none.
+        """
         peer = origin.peer
-        if peer.kind == "client":
-            if envelope.sender != peer.wire_name:
-                return self._refuse(envelope, origin)
-            if peer.address != peer.wire_name:
-                envelope = replace(envelope, sender=peer.address)
-        else:
-            node = split_address(envelope.sender)[1]
-            # a node passes on to a client what other nodes have for it
-            if node != peer.address and not (node and self._is_client):
-                return self._refuse(envelope, origin)
+        sender = self._name_of_sender(frame.sender, peer)
+        if not sender:
+            LOGGER.debug("refused peer=%r why=%r", peer.address, f"sender {frame.sender}")
+            return False
+        messages: Sequence[Fields] = frame.messages
+        if origin.principal is not None and peer.kind == "client":
+            messages = self._screen(frame, sender, origin)
+            if frame.messages and not messages:
+                self._hub.drops.count("refused")
+                return True
+        envelope = Envelope(sender, frame.recipient, frame.epoch, check(messages))
         if origin.principal is None:
             self._hand_over(envelope, peer)
         else:
             self._judge(envelope, origin)
-        return 0
+        return True
 
-    def _refuse(self, envelope: Envelope, origin: Origin) -> int:
-        self._hub.drops.count("refused")
-        LOGGER.debug("refused peer=%r why=%r", origin.peer.address, f"sender {envelope.sender}")
-        return 1
+    def _name_of_sender(self, said: Address, peer: Peer) -> Address:
+        """As whom the sender of an envelope is known here; empty when it is not who sent it."""
+        if peer.kind == "client":
+            return peer.address if said == peer.wire_name else ""
+        node = split_address(said)[1]
+        # a node passes on to a client what other nodes have for it
+        return said if node == peer.address or (node and self._is_client) else ""
+
+    def _screen(self, frame: Frame, sender: Address, origin: Origin) -> Sequence[Fields]:
+        assert self._guard is not None, "who has a principal was let in by a guard"
+        messages, answers = self._guard.screen(origin.principal, frame.recipient, frame.messages)
+        self._answer(frame.recipient, sender, answers, origin)
+        return messages
+
+    def _answer(self, recipient: Address, sender: Address, answers: Sequence[Any], origin: Origin) -> None:
+        """Send back what the guard has to say, in the name of whom it was for."""
+        if answers:
+            own = f"{split_address(recipient)[0][:_MAX_ECHO]}@{self._own_name}"
+            self._send_to(origin.peer, Envelope(own, sender, 0, tuple(answers)))
 
     def _judge(self, envelope: Envelope, origin: Origin) -> None:
         assert self._guard is not None, "who has a principal was let in by a guard"
         passed, answers = self._guard.check(origin.principal, envelope)
-        if answers:
-            sender = f"{split_address(envelope.recipient)[0][:_MAX_ECHO]}@{self._own_name}"
-            self._send_to(origin.peer, Envelope(sender, envelope.sender, 0, tuple(answers)))
+        self._answer(envelope.recipient, envelope.sender, answers, origin)
         if passed is None:
             self._hub.drops.count("refused")
         else:

@@ -41,7 +41,7 @@ Versions
 Whose fault
     What cannot be read is the peer's fault: counted as undecodable and dropped. So is an envelope in another's name, counted as
     refused: a client's `sender` must be its own name, that of a node must end in `@` and the node's name, and the key of a line
-    (ZeroMQ's User-Id) must be that of its hello. A peer that offends 32 times in 10 s is disconnected, and kept out for 30 s.
+    (ZeroMQ's User-Id) must be that of its hello. With it goes what stands behind it in the same frame. A peer that offends 32 times in 10 s is disconnected, and kept out for 30 s.
 """
 
 from __future__ import annotations
