@@ -15,6 +15,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable
+from datetime import timedelta
 from types import CoroutineType
 from typing import Any, Final, TypeVar
 
@@ -22,7 +23,7 @@ from ...data import pack, unpack, unpack_call
 from ...errors import DataError, DefinitionError
 from ..records import MAX_RESULT_BYTES, AttemptOutcome, ErrorInfo
 from .capture import current
-from .context import Cancelled, Context, Retry, Snooze, duration_us
+from .context import LONGEST_S, Cancelled, Context, Retry, Snooze, duration_us
 from .functions import Backoff
 from .live import LiveAttempt
 from .runner import Order, Outcome, StopReason
@@ -189,11 +190,13 @@ def not_started(order: Order, now: int) -> Outcome:
 
 
 def ask_backoff(backoff: Backoff | None, order: Order) -> int | None:
-    """Ask a job's own backoff how long to wait (µs); None if it has none, or if it fails itself."""
+    """Ask a job's own backoff how long to wait (µs), at most a hundred years; None if it has none, or if it fails itself."""
     if backoff is None:
         return None
     try:
-        return duration_us(backoff(order.attempt))
+        wait = backoff(order.attempt)
+        seconds = wait.total_seconds() if isinstance(wait, timedelta) else float(wait)
+        return duration_us(min(seconds, LONGEST_S))
     except BaseException:  # noqa: BLE001 - the user's code: the policy's own curve is used instead
         return None
 
@@ -217,7 +220,7 @@ def describe(error: BaseException) -> ErrorInfo:
 
 def qualified(kind: type) -> str:
     """A type's name with its module, the module left out for builtins."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return _encodable(kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}")
 
 
 def shorten(text: str, limit: int) -> str:
@@ -225,6 +228,11 @@ def shorten(text: str, limit: int) -> str:
     if len(text) > limit:
         half = limit // 2
         text = f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+    return _encodable(text)
+
+
+def _encodable(text: str) -> str:
+    """Put a question mark for what no store can hold, half a character of UTF-16."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -20,14 +20,19 @@ from .runner import Progress
 MAX_TEXT_CHARACTERS: Final = 1_000
 """Of the text of a progress report."""
 
+LONGEST_S: Final = 100 * 365 * 86_400
+"""The longest wait that a job can ask for; no store has room for the instant after one that is much longer."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Retry(Exception):
-    """Raised by a job: this attempt failed, try again after `after` (seconds, or a timedelta; not negative).
+    """Raised by a job: this attempt failed, try again after `after` (seconds, or a timedelta; not negative, at most a hundred years).
 
     The run's number of attempts still counts; the wait replaces the one of its retry policy.
     """
+
+    after_us = 0
 
     def __init__(self, after: float | timedelta, text: str = "") -> None:
         self.after_us = duration_us(after)
@@ -35,7 +40,9 @@ class Retry(Exception):
 
 
 class Snooze(Exception):
-    """Raised by a job: nothing to do yet, come again after `seconds` (or a timedelta); no attempt is spent."""
+    """Raised by a job: nothing to do yet, come again after `seconds` (or a timedelta; at most a hundred years); no attempt is spent."""
+
+    after_us = 0
 
     def __init__(self, seconds: float | timedelta) -> None:
         self.after_us = duration_us(seconds)
@@ -121,9 +128,9 @@ def duration_us(wait: float | timedelta) -> int:
     """Answer a wait (seconds or a timedelta) in microseconds.
 
     Raises:
-        ValueError: it is negative, or no number.
+        ValueError: it is negative, longer than a hundred years, or no number.
     """
     seconds = wait.total_seconds() if isinstance(wait, timedelta) else float(wait)
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(f"expected a wait of 0 seconds or more, found {wait!r}")
+    if not 0 <= seconds <= LONGEST_S:
+        raise ValueError(f"expected a wait of 0 seconds or more, up to a hundred years; found {wait!r}")
     return round(seconds * 1_000_000)
