@@ -23,6 +23,9 @@ MAX_RESULT_BYTES: Final = 1024 * 1024
 MAX_LOG_BYTES: Final = 64 * 1024
 DEFAULT_WAIT_DEADLINE_US: Final = 24 * 3600 * 1_000_000
 DEFAULT_MAX_CRASHES: Final = 3
+MAX_DEFINITION_BYTES: Final = 512 * 1024
+"""Of a job's definition in all, so that a page of them fits into a message."""
+
 MAX_ATTEMPTS: Final = 10_000
 MAX_TAGS: Final = 64
 LONGEST_US: Final = 100 * 365 * 86_400 * 1_000_000

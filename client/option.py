@@ -13,6 +13,7 @@ from ..actors.records import (
     LONGEST_US,
     MAX_ARGUMENT_BYTES,
     MAX_ATTEMPTS,
+    MAX_DEFINITION_BYTES,
     MAX_NAME_LENGTH,
     MAX_PRIORITY,
     MAX_TAGS,
@@ -24,16 +25,21 @@ from ..actors.records import (
     Retry,
 )
 from ..actors.requirement import check_labels, check_resources
-from ..data import pack_call
-from ..errors import DefinitionError
-from ..triggers import CatchUp, Manual, Trigger
+from ..data import pack_call, pack_record
+from ..errors import DefinitionError, UnknownRun
+from ..triggers import CatchUp, Manual, Trigger, TriggerError
+from ..triggers.compiler import compile_trigger
 from ..triggers.decision import MAX_MAX_CATCHUP
+from ..triggers.errors import UnknownCalendarError
+from ..triggers.preview import wall_clock
 
 Duration = float | timedelta
 Backoff = Callable[[int], Any]
 Retrying = Retry | Backoff | None
 
 LARGEST_S: Final = LONGEST_US // 1_000_000
+
+MAX_RUN_ID: Final = 2**63 - 1
 
 
 class JobOptions(TypedDict, total=False):
@@ -179,15 +185,67 @@ def check_priority(priority: Any) -> int:
     return priority
 
 
+def check_text(text: Any, what: str) -> str:
+    """Return a text as it is.
+
+    Raises:
+        DefinitionError: not text, or with half a character of UTF-16 (a surrogate) in it, which nothing can store.
+    """
+    if not isinstance(text, str):
+        raise DefinitionError(f"{what} is text; {text!r} was given")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DefinitionError(
+            f"{what} is text that UTF-8 can carry; {text[error.start]!r} at place {error.start} cannot be: a file's name or "
+            "bytes that were read with 'surrogateescape' must be decoded otherwise"
+        ) from None
+    return text
+
+
+def check_run_id(run_id: Any, tenant: str) -> int:
+    """Return the number of a run as it is.
+
+    Raises:
+        DefinitionError: it is no whole number.
+        UnknownRun: no run can have it: they count from 1 to 2^63 − 1.
+    """
+    if isinstance(run_id, bool) or not isinstance(run_id, int):
+        raise DefinitionError(f"a run is named by its number; {run_id!r} was given")
+    if not 1 <= run_id <= MAX_RUN_ID:
+        raise UnknownRun(f"no run {run_id} in tenant {tenant!r}", "unknown_run")
+    return run_id
+
+
+def check_count(count: Any, what: str, largest: int = MAX_RUN_ID) -> int:
+    """Return a number of things as it is.
+
+    Raises:
+        DefinitionError: not a whole number from 0 to the largest.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= largest:
+        raise DefinitionError(f"{what} is a whole number from 0 to {largest:,}; {count!r} was given")
+    return count
+
+
 def check_trigger(trigger: Any, job: str) -> Trigger:
     """Return a trigger as it is.
 
     Raises:
-        DefinitionError: it is none.
+        DefinitionError: it is none, or one that no schedule can be made of.
     """
     if not isinstance(trigger, get_trigger_types()):
         raise DefinitionError(f"job {job!r}: expected a trigger such as cron(…) or every(…), found {trigger!r}")
-    return cast("Trigger", trigger)
+    known = cast("Trigger", trigger)
+    try:
+        compile_trigger(known, anchor=wall_clock())
+    except UnknownCalendarError as error:
+        raise DefinitionError(
+            f"job {job!r}: {error}; a scheduler keeps none by name: give the calendar itself, calendar=Calendar(…)"
+        ) from None
+    except TriggerError as error:
+        raise DefinitionError(f"job {job!r}: {error}") from None
+    return known
 
 
 def _choice(given: Any, what: str, choices: tuple[str, ...]) -> Any:
@@ -224,7 +282,7 @@ def define(
         DefinitionError: an option is unknown or wrong, arguments do not fit the function, or it cannot run where it is to.
     """
     try:
-        return _define(name, tenant, target, trigger, after, options)
+        return check_definition(_define(name, tenant, target, trigger, after, options))
     except DefinitionError as error:
         text = str(error)
         raise error if text.startswith("job ") else DefinitionError(f"job {name!r}: {text}") from None
@@ -278,6 +336,24 @@ def _define(
         max_crashes=_number(options, "max_crashes", DEFAULT_MAX_CRASHES, MAX_ATTEMPTS),
         description=_text(options, "description"),
     )
+
+
+def check_definition(job: Job) -> Job:
+    """Return a definition as it is.
+
+    Raises:
+        DefinitionError: something in it, such as a calendar's name or a command's environment, cannot be stored, or it is too large.
+    """
+    try:
+        size = len(pack_record(job))
+    except (UnicodeEncodeError, OverflowError) as error:  # a surrogate, a number of more than 64 bits
+        raise DefinitionError(f"job {job.name!r}: it cannot be stored: {error}") from None
+    if size > MAX_DEFINITION_BYTES:
+        raise DefinitionError(
+            f"job {job.name!r}: its definition is {size:,} bytes, more than the {MAX_DEFINITION_BYTES:,} allowed; "
+            "keep what is large in a file, and give its name"
+        )
+    return job
 
 
 def retry_of(given: Retrying) -> Retry | None:
@@ -336,10 +412,7 @@ def _truth(options: JobOptions, word: str, default: bool) -> bool:
 
 
 def _text(options: JobOptions, word: str) -> str:
-    given = options.get(word, "")
-    if not isinstance(given, str):
-        raise DefinitionError(f"{word} is text; {given!r} was given")
-    return given
+    return check_text(options.get(word, ""), word)
 
 
 def _optional_us(options: JobOptions, word: str, at_least: int = 0) -> int | None:

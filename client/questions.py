@@ -25,6 +25,7 @@ from ..actors.schedule import compile_job
 from ..errors import DefinitionError, UnknownJob, UnknownRun
 from ..triggers import Preview, Trigger, TriggerError, preview, read_moment, to_datetime
 from ..triggers.preview import MAX_PREVIEW, wall_clock
+from .option import check_count, check_name, check_run_id
 from .view import DecisionView, JobView, RunView, view_decision, view_job, view_run
 
 Target = Callable[..., Any] | str | Command
@@ -71,6 +72,8 @@ class Questions(ABC):
 
     def jobs(self, *, tag: str | None = None, limit: int = 1_000, hooks: bool = False) -> list[JobView]:
         """The tenant's jobs by name; with a tag only those that bear it."""
+        check_count(limit, "limit")
+        _check_tag(tag)
         found: list[JobView] = []
         after = ""
         while len(found) < limit:
@@ -105,6 +108,10 @@ class Questions(ABC):
         Raises:
             DefinitionError: there is no such state.
         """
+        check_count(limit, "limit")
+        _check_tag(tag)
+        if before is not None:
+            check_count(before, "before, a run's number,")
         name = None if job is None else self._name_of(job)
         wanted = None if state is None else read_state(state)
         found: list[RunView] = []
@@ -135,11 +142,13 @@ class Questions(ABC):
 
     def decisions(self, job: Target, *, limit: int = 100) -> list[DecisionView]:
         """What became of a job's slots, newest first: fired, or skipped and why."""
+        check_count(limit, "limit")
         rows: tuple[Decision, ...] = self._ask(ListDecisions(tenant=self.tenant, job=self._name_of(job), limit=limit))
         return [view_decision(row) for row in rows]
 
     def events(self, job: Target | None = None, *, limit: int = 100) -> list[Event]:
         """The tenant's history beside its runs, newest first: pauses, edits, reigns, clocks that jumped; of one job, or all."""
+        check_count(limit, "limit")
         name = None if job is None else self._name_of(job)
         return list(self._ask(ListEvents(tenant=self.tenant, job=name, limit=min(limit, MAX_PAGE))))
 
@@ -174,10 +183,15 @@ class Questions(ABC):
         return rows[0]
 
     def _record(self, run_id: int) -> RunRecord:
-        rows: tuple[RunRecord, ...] = self._ask(GetRuns(self.tenant, (run_id,)))
+        rows: tuple[RunRecord, ...] = self._ask(GetRuns(self.tenant, (check_run_id(run_id, self.tenant),)))
         if not rows:
             raise UnknownRun(f"no run {run_id} in tenant {self.tenant!r}", "unknown_run")
         return rows[0]
+
+
+def _check_tag(tag: str | None) -> None:
+    if tag is not None:
+        check_name(tag, "a tag")
 
 
 def _preview_job(record: JobRecord, count: int, start: datetime | None) -> list[Preview]:

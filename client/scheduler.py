@@ -39,7 +39,7 @@ from .questions import Target
 from .running import Running
 from .setup import SetupOptions, set_up
 from .signals import Asking, stop_signals
-from .vocabulary import Vocabulary
+from .vocabulary import Vocabulary, said_name
 
 DRAIN_S: Final = 10.0
 STOP_S: Final = 25.0
@@ -380,10 +380,8 @@ class Scheduler(Vocabulary):
             raise DefinitionError(f"job {name!r}: {error}") from None
 
     def _name_of(self, job: Target) -> str:
-        if isinstance(job, str):
-            return job
-        if isinstance(job, Command):
-            return job.line or " ".join(job.argv)
+        if isinstance(job, str | Command):
+            return said_name(job)
         name = self._names.of(job)
         if name is None:
             raise DefinitionError(f"{job!r} is no job of this scheduler yet; declare it first, or give the job's name")
@@ -421,8 +419,10 @@ class Scheduler(Vocabulary):
             raise DefinitionError(f"a hook's moment is one of {', '.join(MOMENTS)}; {moment!r} was given")
         if function is None:
             return lambda given: self.on(moment, given, job=job, tag=tag, name=name) and given
-        known = self._names.make(function, name)
-        hook = Hook(moment=moment, job="" if job is None else self._name_of(job), tag=tag or "")
+        known = self._names.make(function, None if name is None else check_name(name, "a hook's name"))
+        hook = Hook(
+            moment=moment, job="" if job is None else self._name_of(job), tag=check_name(tag, "a tag") if tag else ""
+        )
         label = f"{hook.job or ('#' + hook.tag if hook.tag else '*')}"
         definition = define(
             f"hook:{moment}:{label}:{known.name}"[:200],
@@ -445,7 +445,7 @@ class Scheduler(Vocabulary):
     def resolve(self, job: Target) -> tuple[str, Function | None]:
         """The name of a job and, where this program has it, its function; a function that is no job yet becomes one."""
         if isinstance(job, str):
-            return job, self._functions.find(job)
+            return said_name(job), self._functions.find(job)
         if isinstance(job, Command):
             name = self._name_of(job)
             if (self.tenant, name) not in self._stored:

@@ -38,7 +38,7 @@ from ..triggers import Trigger
 from .gateway import Gateway
 from .handle import Handle, not_ended
 from .news import LOOK_S, PAGES, News
-from .option import Duration, check_trigger
+from .option import Duration, check_name, check_run_id, check_trigger
 from .questions import Questions, Target
 from .submission import Submission
 from .view import MemberView, view_member
@@ -189,7 +189,7 @@ class Vocabulary(Questions):
             UnknownRun: there is none of this number. Refused: it has ended already.
         """
         gateway = self._open_gateway()
-        run_id = run.run_id if isinstance(run, Handle) else run
+        run_id = check_run_id(run.run_id if isinstance(run, Handle) else run, self.tenant)
         state: RunState = gateway.request(CancelRun(gateway.key(), self.tenant, run_id)).state
         return state
 
@@ -234,6 +234,7 @@ class Vocabulary(Questions):
             Refused: there is no such node.
         """
         gateway = self._open_gateway()
+        check_name(node, "a node's name")
         answer = gateway.request(DrainNode(gateway.key(), node, on, stop), to=COORDINATOR)
         assert isinstance(answer, NodeDraining)
         return answer.running
@@ -275,16 +276,23 @@ class Vocabulary(Questions):
         return answer.rows
 
 
+def said_name(job: str | Command) -> str:
+    """The name of a job that says it itself.
+
+    Raises:
+        DefinitionError: no job can have it.
+    """
+    return check_name(job if isinstance(job, str) else job.line or " ".join(job.argv))
+
+
 def plain_name(job: Target) -> str:
     """The name of a job where functions have none: as text, or as a command.
 
     Raises:
         DefinitionError: it is a function.
     """
-    if isinstance(job, str):
-        return job
-    if isinstance(job, Command):
-        return job.line or " ".join(job.argv)
+    if isinstance(job, str | Command):
+        return said_name(job)
     raise DefinitionError(
         f"{job!r} is a function; the scheduler runs in another process, which knows jobs by their names"
     )

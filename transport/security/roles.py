@@ -131,8 +131,6 @@ QUESTIONS: Final[dict[str, Literal["tenant", "names", "versions"]]] = {
 The others concern all tenants at once, some without a limit; only the cluster's own actors ask them.
 """
 
-<<<<<<< HEAD
-=======
 _TAGS: Final = {kind: tag for tag, kind in MESSAGES.items()}
 _NO_TAGS: Final[frozenset[str]] = frozenset()
 _PLAIN_TAGS: Final = {
@@ -148,10 +146,6 @@ _PLAIN_TAGS: Final = {
 MAX_NAMED: Final = 16
 """Jobs of a refused message whose tenants are written down."""
 
-CAUSES: Final = ("submit", "trigger")
-"""What a client may give as the cause of a run; the others are decided by the cluster itself."""
-
->>>>>>> d914a62 (Ask whether a client may send such a message before the message is checked)
 
 def judge(principal: Principal, recipient: Address, message: Any) -> Refusal | None:
     """Why this message is refused to whom sent it, None if it is not.
@@ -167,7 +161,7 @@ def judge(principal: Principal, recipient: Address, message: Any) -> Refusal | N
     found = _judge_kind(principal, recipient, type(message), action, lambda scope: tenants_of(message, scope))
     if isinstance(found, Refusal):
         return found
-    return _judge_tenants(principal, message, found) or _contradiction(message)
+    return _judge_tenants(principal, message, found)
 
 
 def screen(principal: Principal, recipient: Address, fields: Fields) -> Refusal | None:
@@ -208,11 +202,6 @@ def _judge_kind(
         return Refusal("recipient", f"{kind.__name__} is for {rule.recipient}, it was sent to {recipient!r}")
     role = ACTIONS.get(action, "admin") if kind is ChangeJob else rule.role
     if not principal.may(role):
-<<<<<<< HEAD
-        text = f"{_describe(message)} needs the role {role}; the key {principal.name!r} has the role {principal.role}"
-        return Refusal("role", text, ",".join(tenants_of(message, rule.scope) or ()))
-    return _judge_tenants(principal, message, rule)
-=======
         what = f"{kind.__name__} ({action})" if action in ACTIONS else kind.__name__
         text = f"{what} needs the role {role}; the key {principal.name!r} has the role {principal.role}"
         return Refusal("role", text, ",".join(tenants(rule.scope) or ()))
@@ -247,7 +236,6 @@ def _named_tenants(fields: Fields, scope: Scope) -> Iterable[str]:
         else ()
     )
     return dict.fromkeys(tenant for tenant in found if isinstance(tenant, str))
->>>>>>> d914a62 (Ask whether a client may send such a message before the message is checked)
 
 
 def _judge_tenants(principal: Principal, message: Any, rule: Rule) -> Refusal | None:
@@ -287,26 +275,3 @@ def _tenants_of_question(question: Any) -> Iterable[str] | None:
             return (question.tenant,)
         case "names" | "versions":
             return dict.fromkeys(row[0] for row in getattr(question, field))
-
-
-<<<<<<< HEAD
-def _role(message: Any, rule: Rule) -> Role:
-    if isinstance(message, ChangeJob):
-        return ACTIONS.get(message.action, "admin")
-    return rule.role
-
-
-def _describe(message: Any) -> str:
-    kind = type(message).__name__
-    return f"{kind} ({message.action})" if isinstance(message, ChangeJob) else kind
-=======
-def _contradiction(message: Any) -> Refusal | None:
-    """What is well made and makes no sense: our own clients never send it, and no actor is ready for it."""
-    match message:
-        case ChangeJob(action="reschedule", trigger=None):
-            return Refusal("contradiction", "ChangeJob (reschedule) brings no trigger", message.tenant)
-        case Submit() if message.cause not in CAUSES:
-            text = f"a client submits with the cause {' or '.join(CAUSES)}, not {message.cause}"
-            return Refusal("contradiction", text, message.tenant)
-    return None
->>>>>>> d914a62 (Ask whether a client may send such a message before the message is checked)
