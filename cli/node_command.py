@@ -84,7 +84,10 @@ def node_command(
     name: NameOption = "",
     keys: KeysOption = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Listen without keys where strangers can come in.")
+        bool,
+        typer.Option(
+            "--insecure", help="Listen without keys, serve HTTP without a token, where strangers can come in."
+        ),
     ] = False,
     http: HttpOption = None,
     log_format: LogFormatOption = "text",

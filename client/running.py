@@ -45,8 +45,9 @@ FAILED: Final = (
 class Doors(Struct, frozen=True, kw_only=True):
     """How others reach a scheduler.
 
-    `keys` is the folder of keys that the network side needs; `insecure` listens without them where strangers can come in.
-    `http` is where health and metrics are served, `127.0.0.1:8080`, and `http_token` who may read them.
+    `keys` is the folder of keys that the network side needs; `insecure` listens without them, and
+    serves HTTP without a token, where strangers can come in. `http` is where health and metrics are served, `127.0.0.1:8080`,
+    and `http_token` who may read them.
     """
 
     keys: str | None = None
@@ -69,7 +70,7 @@ class Running:
         if options.listen or options.join:
             from ..transport.security import make_guard
 
-            guard = make_guard(options.listen, doors.keys, insecure=doors.insecure)
+            guard = make_guard(options.listen, doors.keys)
         self._process = os.getpid()
         self.node = Node(store, runner, incarnation=incarnation, options=options, guard=guard)
         self._incarnation = incarnation
@@ -103,7 +104,9 @@ class Running:
             return None
         from ..web import HttpServer
 
-        return HttpServer(doors.http, self.node.health.report, self.metrics, token=doors.http_token)
+        return HttpServer(
+            doors.http, self.node.health.report, self.metrics, token=doors.http_token, insecure=doors.insecure
+        )
 
     def metrics(self) -> str:
         """The counters of this node in Prometheus' text format."""

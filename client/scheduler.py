@@ -69,7 +69,7 @@ class Scheduler(Vocabulary):
         labels: what this node has that others may not, for jobs with `labels`.
         resources: what its runs share, in whole units of each, for jobs with `resources`.
         keys: the folder of keys for the network side, as `callsheet keys` makes it; needed beyond this machine.
-        insecure: listen without keys where strangers can come in.
+        insecure: listen without keys, and serve HTTP without a token, where strangers can come in.
         http: where health and metrics are served, `127.0.0.1:8080`; `http_token` is needed beyond this machine.
         drain_timeout: how long `stop` lets running jobs end by themselves, in seconds; `stop_timeout` is the limit for all.
     """

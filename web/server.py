@@ -66,7 +66,8 @@ class HttpServer:
         if not self._endpoint.is_loopback and token is None and not insecure:
             raise SecurityError(
                 f"{address} can be reached from other machines, and no token is set; set one "
-                "(python -c 'import secrets; print(secrets.token_urlsafe())'), or serve HTTP at 127.0.0.1 only"
+                "(python -c 'import secrets; print(secrets.token_urlsafe())'), serve HTTP at 127.0.0.1 only, or say `insecure` where "
+                "nobody else can reach this network"
             )
         self._health = health
         self._metrics = metrics

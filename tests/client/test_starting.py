@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import urllib.request
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -13,7 +14,7 @@ from callsheet import Client, DefinitionError, Scheduler
 from callsheet.actors.executor.functions import Functions
 from callsheet.actors.executor.local_runner import LocalRunner
 from callsheet.actors.persistence.memory import MemoryStore
-from callsheet.errors import ListenError
+from callsheet.errors import ListenError, SecurityError
 from callsheet.node import Node, NodeOptions, new_incarnation
 from support.reached import WAIT_S, Make, add_echo_and_fail
 
@@ -69,6 +70,16 @@ def test_a_scheduler_that_could_not_start_can_be_started_when_the_cause_is_gone(
             assert threads() == before
 
     assert scheduler.start().submit("echo", "a").result(WAIT_S) == "aa"
+
+
+def test_http_that_others_reach_needs_a_token_or_that_it_is_said_to_be_insecure(make: Make) -> None:
+    with pytest.raises(SecurityError, match=r"no token is set.*say `insecure`"):
+        make("memory://", processes=0, http="0.0.0.0:0").start()
+
+    scheduler = make("memory://", processes=0, http="0.0.0.0:0", insecure=True).start()
+    port = scheduler.http_address.rpartition(":")[2]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=WAIT_S) as answer:
+        assert b"callsheet_" in answer.read()
 
 
 def test_a_store_in_a_folder_with_a_blank_in_its_name_makes_a_cluster_like_any_other(make: Make) -> None:
