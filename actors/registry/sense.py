@@ -13,6 +13,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import astuple
 
+from ...data import pack_record
 from ...errors import DefinitionError
 from ...triggers.instant import LAST_INSTANT_US
 from ..messages import AddJobs, CancelRun, ChangeJob, Query, RefusalCode, Submit, SubmitItem, Watch
@@ -21,6 +22,7 @@ from ..records import (
     LONGEST_US,
     MAX_ARGUMENT_BYTES,
     MAX_ATTEMPTS,
+    MAX_DEFINITION_BYTES,
     MAX_NAME_LENGTH,
     MAX_PRIORITY,
     MAX_TAGS,
@@ -155,6 +157,9 @@ def _check_job(job: Job) -> None:
         check_labels(job.labels)
     if job.resources:
         check_resources(job.resources)
+    size = len(pack_record(job))
+    if size > MAX_DEFINITION_BYTES:
+        raise DefinitionError(f"a definition has at most {MAX_DEFINITION_BYTES:,} bytes; this one has {size:,}")
 
 
 def _check_retry(retry: Retry) -> None:
