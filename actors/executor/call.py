@@ -30,6 +30,7 @@ from .runner import Order, Outcome, StopReason
 
 MAX_ERROR_CHARACTERS: Final = 4_000
 MAX_TRACEBACK_CHARACTERS: Final = 16_000
+MAX_TYPE_CHARACTERS: Final = 1_000
 MAX_BASES: Final = 32
 
 Step = TypeVar("Step")
@@ -219,8 +220,9 @@ def describe(error: BaseException) -> ErrorInfo:
 
 
 def qualified(kind: type) -> str:
-    """A type's name with its module, the module left out for builtins."""
-    return _encodable(kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}")
+    """A type's name with its module, the module left out for builtins; of limited size, and encodable, as it is told to others."""
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return shorten(name, MAX_TYPE_CHARACTERS)
 
 
 def shorten(text: str, limit: int) -> str:

@@ -116,7 +116,7 @@ class Context:
         """Say how far the job is: `done` of `total`, in any unit; reports that come faster than they are carried are merged."""
         if not self._live.over:
             order = self._live.order
-            shown = str(text)[:MAX_TEXT_CHARACTERS]
+            shown = str(text)[:MAX_TEXT_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
             self._live.report_progress(Progress(order.fence, order.run_id, float(done), float(total), shown))
 
     def log(self, text: str) -> None:
