@@ -244,11 +244,12 @@ class Executor:
             self._mean_us[order.kind] = took if mean is None else mean + (took - mean) * WEIGHT
 
     def _on_recorded(self, message: Recorded) -> None:
-        ended, over = self._ended, self._over
-        for fence in message.fences:
-            self._lost.pop(fence, None)
-            ended.forget(fence)
-            over[fence] = None
+        over = self._over
+        if self._lost:
+            for fence in message.fences:
+                self._lost.pop(fence, None)
+        self._ended.forget(message.fences)
+        over.update(dict.fromkeys(message.fences))
         self._runner.forget(message.fences)
         if len(over) > 2 * REMEMBERED:
             self._over = dict.fromkeys(list(over)[-REMEMBERED:])

@@ -10,7 +10,7 @@ or one that was not reached for long, is not sent more at a time than its line c
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..portions import BYTES_AT_ONCE, outcome_size
 from .runner import Outcome
@@ -42,13 +42,15 @@ class Unrecorded:
     def due(self) -> list[Outcome]:
         """What is to be sent now; it is under way then."""
         due: list[Outcome] = []
-        waiting, under_way = self._waiting, self._under_way
-        while waiting and self._bytes < BYTES_AT_ONCE:
+        waiting, kept, under_way, size = self._waiting, self._kept, self._under_way, self._bytes
+        while waiting and size < BYTES_AT_ONCE:
             outcome = waiting.popleft()
-            if outcome.fence in self._kept:  # else it was recorded while it waited to be sent again
-                under_way[outcome.fence] = size = outcome_size(outcome)
-                self._bytes += size
+            fence = outcome.fence
+            if fence in kept:  # else it was recorded while it waited to be sent again
+                under_way[fence] = its_size = outcome_size(outcome)
+                size += its_size
                 due.append(outcome)
+        self._bytes = size
         return due
 
     def send_again(self) -> None:
@@ -60,10 +62,12 @@ class Unrecorded:
         self._under_way.clear()
         self._bytes = 0
 
-    def forget(self, fence: int) -> None:
-        """An outcome is recorded, or of no more interest."""
-        if self._kept.pop(fence, None) is not None:
-            self._bytes -= self._under_way.pop(fence, 0)
+    def forget(self, fences: Iterable[int]) -> None:
+        """These outcomes are recorded, or of no more interest."""
+        kept, under_way = self._kept, self._under_way
+        for fence in fences:
+            if kept.pop(fence, None) is not None:
+                self._bytes -= under_way.pop(fence, 0)
 
 
 def _is_of_a_known_function(outcome: Outcome) -> bool:
