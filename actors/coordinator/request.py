@@ -21,6 +21,7 @@ from ..messages import (
     KnowJobs,
     RequestRejected,
     Resolve,
+    SlotsDecided,
     Unblock,
     WatchLive,
     Withdraw,
@@ -30,6 +31,7 @@ from ..portions import MAX_HANDED, MAX_HANDED_BYTES, fence_portions, handed_size
 from ..records import RunRecord, RunState
 from .attempts import Attempts, audit_key
 from .book import Live
+from .hooks import tell_skip
 from .places import Place
 from .reign import REMOVED, Reign
 
@@ -141,6 +143,7 @@ class Requests:
             reign.held.add(key)
         else:
             reign.held.discard(key)
+            self._tell_skipped(message, turn)
             reign.note_mark(key, message.mark)
             for live in reign.book.held.pop(key, ()):
                 if live.state is RunState.READY and reign.book.live.get(live.run.run_id) is live:
@@ -151,6 +154,16 @@ class Requests:
             if live.fence == 0 and reign.is_removed(live) and live.run.run_id in reign.book.live:
                 reign.end(live, RunState.CANCELLED, turn.now, reason=REMOVED)
         self._fetch_back(message, [live for live in stopped if live.fence and not live.begun], turn)
+
+    def _tell_skipped(self, message: HoldJob, turn: Turn) -> None:
+        """Call the hooks for what a job's pause has passed over, and count it; said again, it is below the mark."""
+        known = self._reign.mark_of((message.tenant, message.job))
+        new = [decision for decision in message.skipped if known is None or known < decision.last]
+        if message.resumed is None or not new:
+            return
+        for decision in new:
+            self._reign.call_hooks("on_skip", message.resumed, tell_skip(decision), turn.now)
+        turn.emit(SlotsDecided({new[0].kind: sum(decision.count for decision in new)}, ()))
 
     def _fetch_back(self, message: HoldJob, lives: list[Live], turn: Turn) -> None:
         job = (message.tenant, message.job)

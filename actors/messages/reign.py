@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from ..records import JobRecord, RunRecord
+from ..records import Decision, Job, JobRecord, RunRecord
 
 
 class Lead(Struct, frozen=True, tag="lead"):
@@ -54,7 +54,7 @@ class HoldJob(Struct, frozen=True, tag="hold_job"):
 
     Of a job that was removed what has not begun is cancelled, up to version `removed`; when it is declared anew, runs of its next
     version begin. `mark` is that of a job that goes on: up to there all slots are decided, also one that is still on its way
-    from the clock.
+    from the clock. Of one that was `resumed`, `skipped` says what passed meanwhile: hooks are to hear of it.
     """
 
     key: str
@@ -63,6 +63,8 @@ class HoldJob(Struct, frozen=True, tag="hold_job"):
     held: bool
     removed: int = 0
     mark: int = 0
+    resumed: Job | None = None
+    skipped: tuple[Decision, ...] = ()
 
 
 class JobHeld(Struct, frozen=True, tag="job_held"):

@@ -42,7 +42,7 @@ from ..persistence.store import (
     SetJobStatus,
     Write,
 )
-from ..records import Event, Job, JobRecord, JobStatus, Receipt
+from ..records import Decision, Event, Job, JobRecord, JobStatus, Receipt
 from ..schedule import first_state, pass_pause
 from .announcement import Announcements
 from .catalogue import Catalogue
@@ -234,6 +234,7 @@ class Definitions:
     def _change(self, client: Address, request: ChangeJob, record: JobRecord, turn: Turn) -> None:
         job, state = record.job, record.state
         event = AddEvents((Event(turn.now, f"job_{request.action}", job.tenant, job.name),))
+        skipped: tuple[Decision, ...] = ()
         match request.action:
             case "pause" | "remove":
                 status: JobStatus = "paused" if request.action == "pause" else "removed"
@@ -241,7 +242,7 @@ class Definitions:
                 after = JobRecord(job, replace(state, status=status, removed=removed))
                 writes: list[Write] = [SetJobStatus(job.tenant, job.name, job.version, status), event]
             case "resume":
-                after, writes = self._resumed(record, turn.now)
+                after, writes, skipped = self._resumed(record, turn.now)
                 writes.append(event)
             case "reschedule":
                 assert request.trigger is not None, "the client has checked that there is a trigger"
@@ -260,7 +261,7 @@ class Definitions:
         def then(turn: Turn) -> None:
             if after is not record:  # else it was not paused, and there is nothing to be known
                 self._tell(after, turn)
-            self._hold(client, request, after, turn)
+            self._hold(client, request, after, turn, skipped)
 
         self._save(client, request, writes, Receipt(request.key, turn.now), then, turn)
 
@@ -280,11 +281,11 @@ class Definitions:
         self._errands.save(client, request, [*writes, AddReceipts((receipt,))], then, turn)
 
     @staticmethod
-    def _resumed(record: JobRecord, now: int) -> tuple[JobRecord, list[Write]]:
+    def _resumed(record: JobRecord, now: int) -> tuple[JobRecord, list[Write], tuple[Decision, ...]]:
         """What is written when a job is resumed: what passed meanwhile is SKIPPED_PAUSED, and the mark stands at now."""
         job, state = record.job, record.state
         if state.status != "paused":
-            return record, []
+            return record, [], ()
         step = pass_pause(job, state, now)
         after = replace(
             state, status="exhausted" if step.exhausted else "active", mark=step.mark, next_due=step.next_due
@@ -295,7 +296,7 @@ class Definitions:
         ]
         if step.decisions:
             writes.append(AddDecisions(step.decisions))
-        return JobRecord(job, after), writes
+        return JobRecord(job, after), writes, step.decisions
 
     def _tell(self, after: JobRecord, turn: Turn) -> None:
         """Tell whoever goes by a job that it was changed, or removed."""
@@ -308,7 +309,14 @@ class Definitions:
             self._announcements.tell(COORDINATOR, (after,), turn)
         self._announcements.tell(CLOCK, (after,), turn)
 
-    def _hold(self, client: Address, request: ChangeJob, after: JobRecord, turn: Turn) -> None:
+    def _hold(
+        self,
+        client: Address,
+        request: ChangeJob,
+        after: JobRecord,
+        turn: Turn,
+        skipped: tuple[Decision, ...] = (),
+    ) -> None:
         """Have the coordinator start nothing more of a job, or go on with it; then its client is answered."""
         job, state = after.job, after.state
 
@@ -325,6 +333,8 @@ class Definitions:
                 held=state.status == "paused",
                 removed=state.removed,
                 mark=state.mark,
+                resumed=job if skipped else None,
+                skipped=skipped,
             ),
             then,
             turn,

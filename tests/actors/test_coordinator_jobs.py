@@ -18,6 +18,7 @@ from callsheet.actors.messages import (
     KnowJobs,
     MarksRead,
     Noted,
+    SlotsDecided,
     StockTaken,
     StopAttempts,
     TimerFired,
@@ -271,3 +272,16 @@ def test_a_slot_that_was_decided_while_its_job_was_paused_does_not_fire_however_
         leader.tell(TimerFired("audit"))
     leader.tell(AdmitSlots("late", (late(make_job(trigger=every(60)), DecisionKind.FIRED),)))
     assert leader.written(AddRuns, "runs") == []
+
+
+def test_what_was_skipped_in_a_pause_calls_the_hooks_for_that_and_is_counted_once() -> None:
+    leader = Leader()
+    told = make_job("told", hook=Hook(moment="on_skip"))
+    leader.tell(KnowJobs(1, 1, (make_record(told),)), sender=REGISTRY)
+    leader.tell(HoldJob("h", "t", "work", held=True), sender=REGISTRY)
+    skipped = Decision("t", "work", NOW, NOW + MINUTE, 2, DecisionKind.SKIPPED_PAUSED, NOW)
+    for key in ("g", "g", "again"):
+        go_on = HoldJob(key, "t", "work", held=False, mark=NOW + MINUTE, resumed=make_job(), skipped=(skipped,))
+        leader.tell(go_on, sender=REGISTRY)
+    assert [(run.job, run.cause) for run in leader.written(AddRuns, "runs")] == [("told", "hook")]
+    assert [event.kinds for event in leader.events if isinstance(event, SlotsDecided)] == [{"SKIPPED_PAUSED": 2}]

@@ -223,10 +223,11 @@ def test_a_pause_is_stored_then_the_clock_and_the_coordinator_hold_then_the_clie
 def test_what_passed_in_a_pause_is_decided_when_it_is_resumed_and_the_mark_is_moved_with_it() -> None:
     record = make_record(make_job(trigger=every(60)))
     desk = Desk(JobRecord(record.job, replace(record.state, status="paused")))
-    desk.tell(ChangeJob("c", "t", "work", "resume"), now=NOW + 150 * SECOND)
+    out = desk.tell(ChangeJob("c", "t", "work", "resume"), now=NOW + 150 * SECOND)
     writes = desk.saves[0].writes
     decisions = next(write for write in writes if isinstance(write, AddDecisions)).decisions
     assert {decision.kind for decision in decisions} == {"SKIPPED_PAUSED"}
+    assert only(out, HoldJob).skipped == decisions, "hooks hear of it"
     assert sum(decision.count for decision in decisions) == 2
     assert next(write for write in writes if isinstance(write, AdvanceJob)).mark == NOW + 2 * MINUTE
     assert [it.state.next_due for to, said in desk.told if to == CLOCK for it in said.records] == [NOW + 3 * MINUTE]

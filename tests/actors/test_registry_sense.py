@@ -111,10 +111,7 @@ def test_a_client_names_no_cause_but_its_own() -> None:
         ({"after": tuple(f"job-{number}" for number in range(1_001))}, "1,000 upstreams"),
         ({"after": ("",)}, "each upstream"),
         ({"tags": tuple(f"tag-{number}" for number in range(65))}, "64 tags"),
-        (
-            {"after": tuple(f"job-{number:0190}" for number in range(999)), "arguments": b"x" * MAX_ARGUMENT_BYTES},
-            "524,288 bytes",
-        ),
+        ({"target": "", "executor": "command", "command": Command(argv=("x" * 60_000,) * 9)}, "524,288 bytes"),
         ({"labels": ("two words",)}, "a label"),
         ({"resources": {"gpu": 0}}, "gpu"),
         ({"resources": {"gpu": -4}}, "gpu"),

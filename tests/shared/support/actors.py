@@ -85,7 +85,7 @@ class Leader:
         for effect in effects:
             if isinstance(effect, Send):
                 self.sent.append(effect)
-            if isinstance(effect, Emit):
+            elif isinstance(effect, Emit):
                 self.events.append(effect.event)
             message = getattr(effect, "message", None)
             match message:
