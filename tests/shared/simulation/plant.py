@@ -260,6 +260,7 @@ _ALL: Final = (
         lambda: patch.object(Batch, "writes", _without_advances(Batch.writes)),
         ("3", "18"),
     ),
+    Plant("delay_not_armed", lambda: patch.object(reign.Reign, "arm_after", lambda self, *arguments: None), ("18",)),
     Plant(
         "due_not_sent_again",
         replaced(clock.Clock, "_on_timer_fired", _never_resent),
