@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +16,16 @@ from ..errors import DefinitionError
 
 MAIN_NAMES: Final = ("__main__", MAIN_NAME)
 """What the program itself is called: a job of it has one name, whoever has loaded it."""
+
+DIGEST_CHARACTERS: Final = 16
+
+
+def fitted(name: str) -> str:
+    """Return a made name, as it is if it is short enough; of a longer one the end gives way to a digest of the whole."""
+    if len(name) <= MAX_NAME_LENGTH:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:DIGEST_CHARACTERS]
+    return f"{name[: MAX_NAME_LENGTH - DIGEST_CHARACTERS - 1]}~{digest}"
 
 
 class Names:

@@ -33,7 +33,7 @@ from ..triggers import Trigger
 from .gateway import REQUEST_S, Gateway
 from .launch import end_loading
 from .leadership import Leader
-from .naming import Names
+from .naming import Names, fitted
 from .option import JobOptions, check_name, define, upstreams_of
 from .questions import Target
 from .running import Running
@@ -425,7 +425,7 @@ class Scheduler(Vocabulary):
         )
         label = f"{hook.job or ('#' + hook.tag if hook.tag else '*')}"
         definition = define(
-            f"hook:{moment}:{label}:{known.name}"[:200],
+            fitted(f"hook:{moment}:{label}:{known.name}"),
             self.tenant,
             known,
             None,

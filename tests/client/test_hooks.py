@@ -153,6 +153,24 @@ def test_a_hook_may_be_for_one_job_or_for_a_tag(scheduler: Scheduler) -> None:
     assert [it["job"] for it in of_job.told] == ["b"]
 
 
+def test_two_hooks_of_one_job_with_a_very_long_name_are_both_called(scheduler: Scheduler) -> None:
+    long = "j" * 200
+    scheduler.add(lambda: 1, name=long)
+    first, second = threading.Event(), threading.Event()
+    names = [
+        scheduler.on("after", lambda _: first.set(), job=long, name="first"),
+        scheduler.on("after", lambda _: second.set(), job=long, name="second"),
+    ]
+
+    scheduler.submit(long).result(20)
+
+    assert first.wait(20)
+    assert second.wait(20)
+    assert len(set(names)) == 2
+    assert all(len(name) == 200 for name in names)
+    assert scheduler.on("after", lambda _: None, job=long, name="first") == names[0], "the same hook has one name"
+
+
 def test_a_hook_can_be_a_decorator_and_stays_the_function_it_was(scheduler: Scheduler) -> None:
     heard = threading.Event()
 
