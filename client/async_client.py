@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from functools import partial, wraps
-from os import PathLike
+from os import PathLike, getpid
 from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
@@ -144,17 +144,18 @@ class AsyncClient:
     ) -> None:
         self.client = Client(endpoints, key=key, tenant=tenant, timeout=timeout)
         self._threads: ThreadPoolExecutor | None = None
+        self._process = 0
 
     async def open(self) -> Self:
         """Connect, and find who leads. See `Client.open`."""
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(MAX_THREADS, "callsheet-client")
+            self._threads, self._process = ThreadPoolExecutor(MAX_THREADS, "callsheet-client"), getpid()
         await self.call(self.client.open)
         return self
 
     async def close(self) -> None:
         """Let go of all connections; whoever waits is told. Twice is harmless."""
-        threads, self._threads = self._threads, None
+        threads, self._threads = self._own_threads, None
         if threads is None:
             return
         threads.shutdown(wait=False)  # what still waits for its turn gets it, and is refused
@@ -291,10 +292,15 @@ class AsyncClient:
         Raises:
             NotRunning: this client is not open.
         """
-        threads = self._threads
+        threads = self._own_threads
         if threads is None:
-            return said()  # raises at once that the client is not open
+            return said()  # raises at once that the client is not open, or not in this process
         return await asyncio.get_running_loop().run_in_executor(threads, said)
+
+    @property
+    def _own_threads(self) -> ThreadPoolExecutor | None:
+        """The threads, unless they are those of the process from which this one was forked."""
+        return self._threads if self._process == getpid() else None
 
 
 async def _answer(gateway: Gateway, pending: Pending, limit_s: float) -> Any:

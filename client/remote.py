@@ -78,6 +78,7 @@ class Client(Vocabulary):
         self._gateway: Gateway | None = None
         self._dialed: dict[str, None] = {}
         self._state = Lock()
+        self._process = 0
         self._reason = "this client is not open; use `with Client(…) as client:`, or call open()"
 
     def open(self, timeout: float | None = None) -> Self:
@@ -86,11 +87,12 @@ class Client(Vocabulary):
         Raises:
             StoreError: a store that is an endpoint is not there, or none of ours.
             TimeoutError: nobody said in time who leads.
-            NotRunning: it is open already.
+            NotRunning: it is open already, or was when this process was forked from the one that opened it.
         """
         from ..transport.zeromq import ZeroMQ
 
         limit_s = self._request_s if timeout is None else duration_us(timeout, "timeout") / 1_000_000
+        self._refuse_in_fork()
         self._endpoints.check()
         with self._state:
             if self._gateway is not None:
@@ -107,6 +109,7 @@ class Client(Vocabulary):
                 seek=self._seek,
                 timeout_s=self._request_s,
             )
+            self._process = getpid()
             self._transport, self._gateway = transport, gateway
         try:
             transport.open()
@@ -122,7 +125,9 @@ class Client(Vocabulary):
         return self
 
     def close(self) -> None:
-        """Let go of all connections; whoever waits is told. Twice is harmless."""
+        """Let go of all connections; whoever waits is told. Twice is harmless, and in a fork of the process that opened it."""
+        if self._is_of_parent:
+            return
         with self._state:
             transport, gateway = self._transport, self._gateway
             self._transport = self._gateway = None
@@ -204,11 +209,24 @@ class Client(Vocabulary):
         """What requests go through. `AsyncClient` waits on its futures.
 
         Raises:
-            NotRunning: this client is not open.
+            NotRunning: this client is not open, or not in this process.
         """
         return self._open_gateway()
 
+    @property
+    def _is_of_parent(self) -> bool:
+        """Whether this process was forked from the one in which it is open: its locks may be held there for ever."""
+        return self._gateway is not None and getpid() != self._process
+
+    def _refuse_in_fork(self) -> None:
+        if self._is_of_parent:
+            raise NotRunning(
+                f"this client was opened in process {self._process}, from which this one ({getpid()}) was forked; its threads and "
+                "connections stay there. Open it after the fork, in each process, or make another one here"
+            )
+
     def _open_gateway(self) -> Gateway:
+        self._refuse_in_fork()
         gateway = self._gateway
         if gateway is None:
             raise NotRunning(self._reason)

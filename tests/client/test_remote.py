@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 import time
@@ -227,6 +229,40 @@ def test_whoever_waits_is_told_when_the_client_is_closed(node: Scheduler, client
     with pytest.raises(NotRunning, match="closed"):
         handle.result(WAIT_S)
     closing.join()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_is_refused_the_parents_client_whatever_the_parent_was_doing(
+    node: Scheduler, client: Client
+) -> None:
+    handle = client.submit("echo", "a")
+    never_opened = Client(node.endpoints[0])
+
+    def use() -> int:
+        refused = 0
+        for word in (
+            client.jobs,
+            client.open,
+            handle.cancel,
+            lambda: client.submit("echo", "a"),
+            lambda: client.leader,
+        ):
+            try:
+                word()
+            except NotRunning as error:
+                refused += f"was opened in process {os.getppid()}" in str(error)
+        client.close()
+        with never_opened:
+            return refused + int(never_opened.submit("echo", "b").result(WAIT_S) == "bb")
+
+    with client.gateway._lock, client._state:  # as another thread may have them at the instant of the fork
+        child = os.fork()
+        if child == 0:
+            signal.alarm(15)
+            os._exit(use())
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 6
+    assert client.submit("echo", "c").result(WAIT_S) == "cc"
 
 
 # ---- another leader -----------------------------------------------------------------------------------------------------
