@@ -24,6 +24,21 @@ WINDOW: Final = 16
 
 ITEMS_A_BATCH: Final = 256
 
+BYTES_A_BATCH: Final = 8 * 1024 * 1024
+"""Of arguments or definitions in one request: half of what a message may be, so that all else in it fits too."""
+
+
+def parts(sizes: Sequence[int]) -> Iterator[slice]:
+    """Cut what has these sizes (bytes) into rows that fit into one request each, in order."""
+    start = size = 0
+    for at, each in enumerate(sizes):
+        if at > start and (at - start == ITEMS_A_BATCH or size + each > BYTES_A_BATCH):
+            yield slice(start, at)
+            start, size = at, 0
+        size += each
+    if start < len(sizes):
+        yield slice(start, len(sizes))
+
 
 class Batches:
     """The batches of one submission. Iterate to begin them; what comes is to be waited for before the next.
@@ -40,11 +55,11 @@ class Batches:
         self._items = items
         self._handles = handles
         self._cause = cause
+        self._parts = list(parts([len(item.arguments) for item in items]))
         self._open: deque[Pending] = deque()
 
     def __iter__(self) -> Iterator[Pending]:
-        for start in range(0, len(self._items), ITEMS_A_BATCH):
-            part = slice(start, start + ITEMS_A_BATCH)
+        for part in self._parts:
             request = Submit(self._gateway.key(), self._tenant, tuple(self._items[part]), self._cause)
             self._open.append(self._gateway.begin(request, handles=self._handles[part]))
             if len(self._open) == WINDOW:
@@ -73,7 +88,7 @@ class Batches:
         """
         stored = [handle if of.run_id else None for of, handle in zip(self._handles, handles, strict=True)]
         cast("Any", error).submitted = stored
-        if len(stored) <= ITEMS_A_BATCH:  # all or none
+        if len(self._parts) <= 1:  # all or none
             return
         count = len(stored) - stored.count(None)
         unknown = sum(len(each.handles) for each in self._open if not each.is_answered)

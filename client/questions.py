@@ -143,8 +143,16 @@ class Questions(ABC):
     def decisions(self, job: Target, *, limit: int = 100) -> list[DecisionView]:
         """What became of a job's slots, newest first: fired, or skipped and why."""
         check_count(limit, "limit")
-        rows: tuple[Decision, ...] = self._ask(ListDecisions(tenant=self.tenant, job=self._name_of(job), limit=limit))
-        return [view_decision(row) for row in rows]
+        question = ListDecisions(tenant=self.tenant, job=self._name_of(job))
+        found: list[DecisionView] = []
+        while len(found) < limit:
+            question = replace(question, limit=min(limit - len(found), MAX_PAGE))
+            rows: tuple[Decision, ...] = self._ask(question)
+            found.extend(view_decision(row) for row in rows)
+            if len(rows) < question.limit:
+                break
+            question = replace(question, before=rows[-1].slot)
+        return found
 
     def events(self, job: Target | None = None, *, limit: int = 100) -> list[Event]:
         """The tenant's history beside its runs, newest first: pauses, edits, reigns, clocks that jumped; of one job, or all."""

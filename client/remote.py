@@ -37,12 +37,6 @@ if TYPE_CHECKING:
 MAX_LEARNED: Final = 16
 """Addresses beside those that were given, of nodes that lead or have led; the earliest is dialed no more."""
 
-RUNS_A_PAGE: Final = 12
-"""Runs that fit into one frame for certain: each may hold a result of 1 MiB and 64 KiB of logs."""
-
-JOBS_A_PAGE: Final = 30
-"""Likewise jobs: each may hold 256 KiB of arguments, or a command with as much for its input."""
-
 
 class Client(Vocabulary):
     """A cluster, or a scheduler in another process. Use it by `with`, or `open` and `close` it. It may be used from any thread.
@@ -58,9 +52,6 @@ class Client(Vocabulary):
         DefinitionError: an endpoint or the tenant's name cannot be.
         SecurityError: the key cannot be used.
     """
-
-    _runs_a_page = RUNS_A_PAGE
-    _jobs_a_page = JOBS_A_PAGE
 
     def __init__(
         self,

@@ -11,12 +11,11 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from ..actors.actor import COORDINATOR, METRICS
 from ..actors.executor.functions import Function
 from ..actors.messages import (
-    MAX_BATCH,
     AddJobs,
     Answer,
     CancelRun,
@@ -33,8 +32,10 @@ from ..actors.messages import (
 )
 from ..actors.persistence.store import Question
 from ..actors.records import Cause, Command, Event, Job, JobRecord, RunState
+from ..data import pack_record
 from ..errors import DefinitionError
 from ..triggers import Trigger
+from .batch import parts
 from .gateway import Gateway
 from .handle import Handle, not_ended
 from .news import LOOK_S, PAGES, News
@@ -43,9 +44,21 @@ from .questions import Questions, Target
 from .submission import Submission
 from .view import MemberView, view_member
 
+RUNS_A_PAGE: Final = 12
+"""Runs that fit into one frame for certain: each may hold 256 KiB of arguments, a result of 1 MiB and 64 KiB of logs."""
+
+JOBS_A_PAGE: Final = 30
+"""Likewise jobs: a definition has 512 KiB at most."""
+
 
 class Vocabulary(Questions):
-    """What can be said over a gateway. Who derives from it says how the gateway is reached, and sets `tenant`."""
+    """What can be said over a gateway. Who derives from it says how the gateway is reached, and sets `tenant`.
+
+    Whoever leads when a question is answered may be on another machine, so pages are small enough to travel.
+    """
+
+    _runs_a_page = RUNS_A_PAGE
+    _jobs_a_page = JOBS_A_PAGE
 
     @abstractmethod
     def _open_gateway(self) -> Gateway:
@@ -60,16 +73,15 @@ class Vocabulary(Questions):
     def add_definitions(self, jobs: Sequence[Job]) -> JobsAdded:
         """Store definitions as they are: new ones are added, those that differ are changed; return how many of which.
 
-        All or none up to 256 jobs, else batch by batch. `add` is the way to make a definition of a function or command.
+        All or none up to 256 jobs that are 8 MiB together, else batch by batch. `add` is the way to make a definition of a function or command.
 
         Raises:
             DependencyError: an upstream is unknown, or there would be a cycle.
         """
         gateway = self._open_gateway()
         added = changed = same = 0
-        for start in range(0, len(jobs), MAX_BATCH):
-            part = tuple(jobs[start : start + MAX_BATCH])
-            answer = gateway.request(AddJobs(gateway.key(), part))
+        for part in parts([len(pack_record(job)) for job in jobs]):
+            answer = gateway.request(AddJobs(gateway.key(), tuple(jobs[part])))
             assert isinstance(answer, JobsAdded)
             added, changed, same = added + answer.added, changed + answer.changed, same + answer.same
         return JobsAdded("", added, changed, same)
@@ -121,7 +133,7 @@ class Vocabulary(Questions):
     def submit_many(self, calls: Iterable[Sequence[Any]]) -> list[Handle]:
         """Ask for many runs, `(job, *args)` each; return their handles in order when all are stored. See `submit`.
 
-        They go in batches of 256, each of which is stored as a whole or not at all. The error of one that is refused, or not
+        They go in batches of 256, of 8 MiB at most, each of which is stored as a whole or not at all. The error of one that is refused, or not
         answered in time, ends it; `error.submitted` has for each run in order its handle if it is stored, or None.
         """
         return self.options().submit_many(calls)

@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from callsheet import Context, Scheduler, UnknownJob, UnknownRun, every
+from callsheet.actors.persistence.store import MAX_PAGE
+from callsheet.actors.records import Decision
+from callsheet.client.questions import Questions
+from callsheet.triggers.decision import DecisionKind
 from support.reached import Make
 from support.waiting import eventually
 
@@ -67,6 +71,33 @@ def test_decisions_are_listed_newest_first(scheduler: Scheduler) -> None:
     assert all(it.decided_at >= it.slot for it in found)
     assert scheduler.decisions("tick", limit=2) == found[:2]
     assert {scheduler.run_view(it.run_id or 0).slot for it in found} == {it.slot for it in found}
+
+
+class Decided(Questions):
+    """A job of which so many slots are decided, and a page of them at most is told at once."""
+
+    tenant = "default"
+
+    def __init__(self, count: int) -> None:
+        self._rows = [
+            Decision("default", "tick", slot, slot, 1, DecisionKind.FIRED, slot) for slot in range(count, 0, -1)
+        ]
+
+    def _ask(self, question: Any) -> tuple[Any, ...]:
+        rows = [row for row in self._rows if question.before is None or row.slot < question.before]
+        return tuple(rows[: min(question.limit, MAX_PAGE)])
+
+    def _name_of(self, job: Any) -> str:
+        return str(job)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 1_000, 1_001, 2_500, 9_000])
+def test_more_decisions_than_a_page_holds_are_listed(limit: int) -> None:
+    found = Decided(2_500).decisions("tick", limit=limit)
+
+    slots = [row.slot for row in found]
+    assert len(slots) == len(set(slots)) == min(limit, 2_500)
+    assert slots == sorted(slots, reverse=True)
 
 
 def test_an_unknown_state_or_job_in_a_question_is_said(scheduler: Scheduler) -> None:

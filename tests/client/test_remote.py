@@ -109,6 +109,27 @@ def test_jobs_too_large_for_one_frame_come_page_by_page(node: Scheduler, client:
     assert [job.name for job in client.jobs()] == ["echo", "fail", *(f"job {number:03}" for number in range(70))]
 
 
+def test_what_is_too_large_for_one_frame_comes_to_a_scheduler_that_does_not_lead_too(make: Make, file_url: str) -> None:
+    nodes = [make(file_url, processes=0, name=name) for name in ("n1", "n2")]
+    for each in nodes:
+        each.add(echo, name="echo", overlap="allow_all")
+        each.start()
+    leader = eventually(lambda: nodes[1].leader)
+    assert leader is not None
+    follower = next(each for each in nodes if each.node_name != leader.node)
+    follower.add_many((echo, None, {"name": f"job {number:03}", "args": ["x" * 250_000]}) for number in range(70))
+    follower.wait(follower.submit_many([("echo", "x" * 250_000) for _ in range(40)]), 2 * WAIT_S)
+
+    assert len(follower.runs(limit=40)) == 40
+    assert len(follower.jobs()) == 71
+
+
+def test_arguments_too_large_for_one_frame_go_in_several(client: Client) -> None:
+    handles = client.submit_many([("echo", "x" * 250_000) for _ in range(80)])
+
+    assert {str(state) for state in client.wait(handles, 2 * WAIT_S)} == {"SUCCEEDED"}
+
+
 def test_ten_thousand_runs_go_and_end(client: Client) -> None:
     handles = client.submit_many([("echo", "x")] * 10_000)
 
