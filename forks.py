@@ -24,6 +24,47 @@ class Keeper(Protocol):
         """In a forked child: close what is shared with the parent, and change nothing of the parent's."""
 
 
+class Descriptors:
+    """Numbers of open files that are this process's alone, each with the file it stands for."""
+
+    def __init__(self) -> None:
+        self._inodes: dict[int, int] = {}
+
+    def __contains__(self, descriptor: object) -> bool:
+        return descriptor in self._inodes
+
+    def add(self, descriptor: int) -> None:
+        """Note an open file; that it is closed already is no error."""
+        with contextlib.suppress(OSError):
+            self._inodes[descriptor] = os.fstat(descriptor).st_ino
+
+    def discard(self, descriptor: int) -> None:
+        """Forget a number, because its file was closed; not to know it is no error."""
+        self._inodes.pop(descriptor, None)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._inodes.clear()
+
+    def is_same(self, descriptor: int, duplicate: int) -> bool:
+        """Whether a duplicate is of the file that was noted: the number may have become another's since."""
+        return self._inodes.get(descriptor) == os.fstat(duplicate).st_ino
+
+    def close_in_child(self) -> None:
+        """In a forked child: close them, without the objects that they belong to, which are the parent's.
+
+        Such an object may still close its number some day. So that it does not close what the child has opened meanwhile,
+        something that leads nowhere takes the place.
+        """
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in list(self._inodes):
+            with contextlib.suppress(OSError):
+                if self.is_same(descriptor, descriptor):
+                    os.dup2(nowhere, descriptor, inheritable=False)
+        os.close(nowhere)
+        self.clear()
+
+
 _keepers: Final[weakref.WeakSet[Keeper]] = weakref.WeakSet()
 
 

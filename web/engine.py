@@ -53,6 +53,11 @@ class Engine(uvicorn.Server):
         )
         self.serving = threading.Event()
 
+    def connections(self) -> list[int]:
+        """The descriptors of all connections, −1 for one that is closed."""
+        found = [each.transport.get_extra_info("socket") for each in self.server_state.connections]
+        return [each.fileno() for each in found if each is not None]
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept, and say so."""
         await super().startup(sockets)

@@ -12,11 +12,13 @@ tell what a business does and when. What it answers: `application.py`.
 from __future__ import annotations
 
 import re
+import socket
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ExtraMissing, ListenError, SecurityError
+from ..forks import Descriptors, forking, register
 from ..health import Health
 from .endpoint import Endpoint, find_endpoint, listen
 
@@ -74,6 +76,7 @@ class HttpServer:
         self._token = token
         self._metrics_timeout_s = metrics_timeout_s
         self._engine: Engine | None = None
+        self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -90,7 +93,9 @@ class HttpServer:
         """
         assert self._thread is None, "an HttpServer starts once; make a new one"
         engine = self._make_engine()
-        listener = listen(self._endpoint)
+        with forking:
+            self._listener = listener = listen(self._endpoint)
+            register(self)
         self._endpoint = self._endpoint._replace(port=listener.getsockname()[1])
         self._engine = engine
         self._thread = threading.Thread(target=engine.run, args=([listener],), name="http", daemon=True)
@@ -105,6 +110,16 @@ class HttpServer:
             return
         self._engine.should_exit = True
         self._thread.join(STOP_S)
+
+    def let_go(self) -> None:
+        """In a forked child: listen no more, and hold no connection; all of it is the parent's."""
+        shared = Descriptors()
+        if self._listener is not None:
+            shared.add(self._listener.fileno())
+        if self._engine is not None:
+            for descriptor in self._engine.connections():
+                shared.add(descriptor)
+        shared.close_in_child()
 
     def _make_engine(self) -> Engine:
         try:

@@ -11,6 +11,7 @@ import pytest
 from callsheet.errors import CallsheetError, DefinitionError, ExtraMissing, ListenError, SecurityError
 from callsheet.health import NodeHealth
 from callsheet.web import HttpServer, engine
+from support.forking import forked_child
 from support.site import TOKEN, WAIT_S, MakeSite, Site
 from support.waiting import eventually
 
@@ -234,3 +235,26 @@ def test_a_head_that_is_too_long_is_refused(site: Site) -> None:
     with connect(site) as link:
         link.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 2 * engine.MAX_HEAD_BYTES)
         assert link.recv(1024).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_keeps_neither_the_port_nor_a_connection(make_site: MakeSite) -> None:
+    site = make_site()
+    with connect(site) as connection:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(10_000).startswith(b"HTTP/1.1 ")
+
+        with forked_child():
+            assert site.get("/health/live").status in (200, 503)
+            site.server.stop()
+
+            assert read_all(connection) == b""
+            make_site(site.server.address)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """What comes until the other end has closed the connection."""
+    found = b""
+    while part := connection.recv(10_000):
+        found += part
+    return found

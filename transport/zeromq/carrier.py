@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from ...actors.actor import Address
 from ...errors import DataError, DefinitionError, NotRunning
+from ...forks import forking, register
 from ..codec import encode_all
 from ..contract import DropReason, Drops, Envelope, Guard, Receive, split_address
 from ..endpoint import EXPECTED, MAX_DIALED, can_dial
@@ -100,13 +101,15 @@ class ZeroMQ:
         self._check_process()
         if self._loop is not None or self._closed:
             raise NotRunning(f"the transport of {self.name} opens once; make a new one")
-        listening = listen(self._listen, self._guard)
-        self._endpoints = listening.endpoints
-        endpoint = self._endpoints[0] if self._endpoints else ""
-        kind: Final = "client" if self._is_client else "node"
-        hello = Hello(MAJOR, MINOR, self.name, self.incarnation, kind, endpoint)
-        self._loop = self._make_loop(listening, hello)
-        self._loop.start()
+        with forking:
+            listening = listen(self._listen, self._guard)
+            self._endpoints = listening.endpoints
+            endpoint = self._endpoints[0] if self._endpoints else ""
+            kind: Final = "client" if self._is_client else "node"
+            hello = Hello(MAJOR, MINOR, self.name, self.incarnation, kind, endpoint)
+            self._loop = self._make_loop(listening, hello)
+            self._loop.start()
+            register(self)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -231,6 +234,11 @@ class ZeroMQ:
             remove_sockets(self._endpoints)
         for peer in self._everybody():
             self._drops.count("closed", peer.outbox.clear())
+
+    def let_go(self) -> None:
+        """In a forked child: hold nobody's lines, and listen nowhere. Others would take the parent for alive when it is dead."""
+        if self._loop is not None:
+            self._loop.let_go()
 
     def dropped(self) -> dict[DropReason, int]:
         """How many envelopes were dropped so far, by reason: of those that were sent here, and of those that came here."""

@@ -16,11 +16,12 @@ from typing import Any, Final, Literal
 import zmq
 
 from ...errors import DecodeError
+from ...forks import Descriptors
 from ..contract import Guard
 from ..local_endpoint import check_folder
 from . import socket_option
 from .hub import LOGGER, Hub
-from .monitor import CONNECTED, DISCONNECTED, FAILED, NOT_LET_IN, Monitor
+from .monitor import CONNECTED, DISCONNECTED, FAILED, NOT_LET_IN, OPENED, Monitor
 from .offence import BAN_MS, Offenders
 from .peer import Peer
 from .post import Origin, Post
@@ -135,10 +136,13 @@ class DialedLine:
 
     def _on_monitor(self, _: int) -> None:
         assert self._monitor is not None
-        for event, _value in self._monitor.events():
-            if event == CONNECTED:
+        for event, value in self._monitor.events():
+            if event == OPENED:
+                self._dialer.descriptors.add(value)
+            elif event == CONNECTED:
                 self._greet()
             elif event == DISCONNECTED:
+                self._dialer.descriptors.discard(value)
                 self._fall()
                 self._state, self.due_at = "connecting", None
             elif event in (NOT_LET_IN, *FAILED):
@@ -284,6 +288,7 @@ class Dialer:
         self.watch = watch
         self.answered = answered
         self.offenders = Offenders()
+        self.descriptors = Descriptors()
         self.now = 0
         self._context = context
         self._numbers = count(1)
@@ -324,3 +329,4 @@ class Dialer:
     def close(self) -> None:
         """Let go of all sockets."""
         self.dial({})
+        self.descriptors.clear()

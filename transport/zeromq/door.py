@@ -16,9 +16,10 @@ import zmq
 from msgspec import Struct
 
 from ...errors import DecodeError
+from ...forks import Descriptors
 from ..contract import Guard
 from .hub import LOGGER, Hub
-from .monitor import ACCEPTED, DISCONNECTED, Monitor
+from .monitor import ACCEPTED, DISCONNECTED, LISTENING, Monitor
 from .offence import Offenders
 from .peer import Peer
 from .post import Origin, Post
@@ -136,19 +137,20 @@ class Door:
         self.router = router
         self.monitor = monitor
         self.blocked: dict[AcceptedLine, None] = {}
+        self.descriptors = Descriptors()
         self._hub = hub
         self._post = post
         self._guard = guard
         self._watch = watch
         self._lines: dict[bytes, AcceptedLine] = {}
         self._by_descriptor: dict[int, AcceptedLine] = {}
-        self._connections: dict[int, int] = {}
         self._offenders = Offenders()
 
     def close(self) -> None:
         """Let go of the sockets."""
         self.monitor.close()
         self.router.close()
+        self.descriptors.clear()
 
     def read(self, now: int) -> None:
         """Take in what has come, up to `MAX_FRAMES_A_TURN` frames."""
@@ -172,11 +174,10 @@ class Door:
     def notice(self, now: int) -> None:
         """Learn which connections have come and gone."""
         for event, descriptor in self.monitor.events():
-            if event == ACCEPTED:
-                with suppress(OSError):  # gone already, which the next event says
-                    self._connections[descriptor] = os.fstat(descriptor).st_ino
+            if event in (LISTENING, ACCEPTED):
+                self.descriptors.add(descriptor)  # if it has gone already, the next event says so
             elif event == DISCONNECTED:
-                self._connections.pop(descriptor, None)
+                self.descriptors.discard(descriptor)
                 if line := self._by_descriptor.get(descriptor):
                     self._remove(line, now)
 
@@ -239,7 +240,7 @@ class Door:
             self._refuse(arrived, str(mismatch))
             return
         self.notice(now)
-        if arrived.descriptor not in (-1, *self._connections):
+        if arrived.descriptor != -1 and arrived.descriptor not in self.descriptors:
             return  # it has gone again
         admitted = self._admit(arrived, hello)
         if isinstance(admitted, str):
@@ -313,12 +314,11 @@ class Door:
     def _disconnect(self, descriptor: int, now: int) -> None:
         """Close one connection of the ROUTER, for which ZeroMQ has no call."""
         self.notice(now)
-        inode = self._connections.get(descriptor)
-        if inode is None:
+        if descriptor not in self.descriptors:
             return
         with suppress(OSError):  # it has gone by itself
             duplicate = os.dup(descriptor)  # from here on the descriptor cannot become another's
-            if os.fstat(duplicate).st_ino != inode:
+            if not self.descriptors.is_same(descriptor, duplicate):
                 os.close(duplicate)
                 return
             with socket.socket(fileno=duplicate) as connection:

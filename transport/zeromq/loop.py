@@ -83,6 +83,7 @@ class Loop:
         """Begin; from now on nobody else touches a socket."""
         if self._door is not None:
             door = self._door
+            door.notice(0)
             self._watch.add(door.monitor.socket, lambda _: door.notice(self.dialer.now))
             self._watch.add(door.router, lambda _: door.read(self.dialer.now))
         self.thread.start()
@@ -91,6 +92,12 @@ class Loop:
         """Ask again what to dial. From any thread."""
         self._must_dial = True
         self.ring()
+
+    def let_go(self) -> None:
+        """In a forked child: close the connections, and where it is listened. No socket is touched: they are the parent's."""
+        self.dialer.descriptors.close_in_child()
+        if self._door is not None:
+            self._door.descriptors.close_in_child()
 
     def stop(self, timeout_s: float) -> None:
         """End the thread, the sockets and the context; waits for it unless it is the caller."""

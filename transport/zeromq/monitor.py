@@ -14,6 +14,10 @@ from .watch import can_receive
 CONNECTED: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 """A connection can be used: it is made, and the keys were accepted."""
 
+OPENED: Final = int(zmq.EVENT_CONNECTED)
+"""A connection is made, and is not to be used yet."""
+
+LISTENING: Final = int(zmq.EVENT_LISTENING)
 ACCEPTED: Final = int(zmq.EVENT_ACCEPTED)
 DISCONNECTED: Final = int(zmq.EVENT_DISCONNECTED)
 NOT_LET_IN: Final = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
@@ -22,7 +26,7 @@ NOT_LET_IN: Final = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
 FAILED: Final = (int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL), int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL))
 """It was no use: another protocol, keys at one end only, or the other end went away."""
 
-_WATCHED: Final = CONNECTED | ACCEPTED | DISCONNECTED | NOT_LET_IN | FAILED[0] | FAILED[1]
+_WATCHED: Final = CONNECTED | OPENED | LISTENING | ACCEPTED | DISCONNECTED | NOT_LET_IN | FAILED[0] | FAILED[1]
 _EVENT: Final = struct.Struct("=Hi")
 
 
