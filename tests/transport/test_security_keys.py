@@ -216,6 +216,31 @@ def test_a_file_that_is_open_to_others_lets_nobody_in_and_the_others_count(
     assert "eve.public is open to others" in caplog.text
 
 
+def test_a_file_that_cannot_be_read_for_a_moment_counts_again_although_nobody_touches_it(
+    folder: KeyFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    publics = [folder.new(name, "viewer", "default", AT)[0].public for name in ("alice", "bob")]
+    allowed = Allowed(folder, clock)
+
+    def fail(name: str) -> Permit:
+        raise SecurityError(f"{name} cannot be read: Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "permit", fail)
+        for _ in range(3):
+            assert [allowed.find(public) for public in publics] == [None, None]
+            clock.now += LOOK_AGAIN_S
+
+    assert [each and each.name for each in map(allowed.find, publics)] == ["alice", "bob"]
+    assert caplog.text.count("keys_unusable") == 1
+
+
+def test_what_cannot_be_looked_at_is_told_like_what_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(SecurityError, match="cannot be looked at: File name too long"):
+        KeyFolder(tmp_path / ("x" * 300)).permit("alice")
+
+
 def test_a_folder_that_is_open_to_others_lets_nobody_in_until_it_is_mended(
     folder: KeyFolder, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,7 +2,7 @@
 
 The folder is looked at again at most every `LOOK_AGAIN_S`, and read again when something there has changed. So a key that is
 revoked is refused within that time, also on lines that stand. A file that is broken or open to others lets nobody in, the others count;
-where the folder itself is, nobody is known until it is mended. Either is logged once.
+where the folder itself is, nobody is known until it is mended. Either is logged once, and tried again at each look.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from .keys import KeyFolder, Mark, Permit
 LOGGER: Final = logging.getLogger(__name__)
 
 LOOK_AGAIN_S: Final = 0.5
+
+MAX_TOLD: Final = 5
+"""Files that cannot be used of which one line of the log tells."""
 
 
 class Allowed:
@@ -58,13 +61,16 @@ class Allowed:
             self._mark, self._read, self._by_key = None, {}, {}
             return
         # the mark was taken before the files are read: what changes meanwhile is seen at the next look
-        self._read = self._read_changed(mark, self._mark or {})
-        self._mark, self._by_key = mark, _by_key(self._read.values())
+        read = self._read_changed(mark, self._mark or {})
+        # what could not be read is not marked as seen: perhaps it could not be for a moment only
+        self._mark = {name: row for name, row in mark.items() if name in read}
+        if read != self._read:
+            self._read, self._by_key = read, _by_key(read.values())
 
     def _read_changed(self, mark: Mark, before: Mark) -> dict[str, Permit]:
         """The permits by name. Only what has changed is read, because whoever asks is the thread of all lines."""
         permits: dict[str, Permit] = {}
-        trouble = ""
+        troubles: list[str] = []
         for name, row in mark.items():
             known = self._read.get(name)
             if known is not None and before.get(name) == row:
@@ -73,14 +79,12 @@ class Allowed:
             try:
                 permits[name] = self._folder.permit(name)
             except SecurityError as error:
-                trouble = str(error)
-                self._tell(trouble)
-        if not trouble:
-            self._told = ""
+                troubles.append(str(error))
+        self._tell("; ".join(troubles[:MAX_TOLD]))
         return permits
 
     def _tell(self, text: str) -> None:
-        if text != self._told:
+        if text and text != self._told:
             LOGGER.error("keys_unusable text=%r", text)
         self._told = text
 

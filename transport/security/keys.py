@@ -125,7 +125,7 @@ class KeyFolder:
             SecurityError: there is none of this name, or it is not to be trusted.
         """
         path = self._public(name)
-        if not path.exists():
+        if not _is_there(path):
             raise SecurityError(f"no key {name!r} in {self.path}; `callsheet keys list` shows which there are")
         permit = read_record(path, Permit)
         if permit.name != name or not is_key(permit.public):
@@ -284,7 +284,7 @@ class KeyFolder:
     def _check_free(self, name: str) -> None:
         self.check()
         for path in (self._public(name), self._secret(name)):
-            if path.exists():
+            if _is_there(path):
                 raise SecurityError(f"{path} is there already, and a name is never used again; choose another one")
 
     def _make_folder(self) -> None:
@@ -327,6 +327,18 @@ def check_key_name(name: str) -> str:
 def usual_tenant(role: Role) -> str:
     """The tenant of a key for which none is said."""
     return ALL_TENANTS if role in UNBOUND_ROLES else DEFAULT_TENANT
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a file.
+
+    Raises:
+        SecurityError: that cannot be told.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise SecurityError(f"{path} cannot be looked at: {error.strerror}; see that its folder can be read") from None
 
 
 def _secret_header(name: str, rights: str) -> str:
