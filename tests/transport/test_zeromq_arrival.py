@@ -234,3 +234,23 @@ def test_a_frame_is_one_offence(network: Network, others: Strangers) -> None:
     eventually(lambda: clock.keys == ["a"])
     assert names(node) == ["n2", "n3"]
     assert msgspec.to_builtins(node.dropped()) == {"undecodable": MAX_OFFENCES + 1}
+
+
+def test_of_nodes_that_share_a_key_one_that_offends_is_kept_out_alone(
+    network: Network, others: Strangers, keys: KeyFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = network.node("n1", guard=KeyGuard(keys))
+    bad = others.dialer()
+    KeyGuard(keys).secure_client(bad.socket, node.endpoints[0])
+    bad.dial(node, wire.identity("n3", "1", 1)).greet("n3")
+    assert bad.hears() is not None
+
+    for _ in range(MAX_OFFENCES):
+        bad.say(b"?")
+    eventually(lambda: "peer_banned who='n3 " in caplog.text)
+    join(network.node("n2", guard=KeyGuard(keys)), node)
+
+    bad.greet("n3")
+    refusal = bad.hears()
+    assert refusal is not None
+    assert "try again later" in wire.read_refusal(refusal).reason

@@ -114,8 +114,9 @@ class _Arrived(Struct, eq=False):
 
     @property
     def offender(self) -> str:
-        """Who is to blame for it: a key, or else the name that the identity begins with."""
-        return self.user_id or self.identity.partition(b"\0")[0].decode("utf-8", "replace")
+        """Who is to blame for it: the name that the identity begins with, and with it the key, which many may share."""
+        name = self.identity.partition(b"\0")[0].decode("utf-8", "replace")
+        return f"{name} {self.user_id}" if self.user_id else name
 
 
 class Door:
