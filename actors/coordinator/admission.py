@@ -158,6 +158,7 @@ class Admission:
         batch = reign.batch
         earlier = None if due.job.overlap == "allow_all" else reign.book.last_slot_run(due.job.key)
         blocked_by = self._running(due.job.key) if due.job.overlap == "skip" else None
+        owed = self._owed_until(due.job)
         drafts = iter(slot.drafts)
         known = reign.mark_of(due.job.key)
         fired: Live | None = None
@@ -174,7 +175,7 @@ class Admission:
             elif not (row := next(drafts)):
                 batch.decisions.append(decision)  # its run was made with the slot of a job that it follows
                 fired = reign.book.live.get(decision.run_id or 0)
-            elif blocked_by is not None and not _is_owed(due.job, decision.slot, blocked_by):
+            elif blocked_by is not None and decision.slot > owed:
                 self._skip_overlap(decision, blocked_by, now)
                 kind = DecisionKind.SKIPPED_OVERLAP
             else:
@@ -209,6 +210,16 @@ class Admission:
         """The oldest live run of a job: what the next slot would overlap."""
         runs = self._reign.book.by_job.get(key)
         return next(iter(runs.values())) if runs else None
+
+    def _owed_until(self, job: Job) -> int:
+        """Up to where slots of a job were missed, and are to run nevertheless: its live runs were all made after they had come.
+
+        The oldest run need not be the first that was made by the clock: that may have been set back since.
+        """
+        runs = self._reign.book.by_job.get(job.key)
+        if job.catchup.policy != "all" or not runs:
+            return -1
+        return min(live.run.created_at for live in runs.values())
 
     def _skip_overlap(self, decision: Decision, by: Live, now: int) -> None:
         reign = self._reign
@@ -265,7 +276,7 @@ class Admission:
         )
         live = Live(run, job, RunState.READY)
         reign.batch.runs.append(run)
-        reign.book.enter(live)
+        reign.enter(live)
         if run.token is not None:
             self._tokens.setdefault((run.tenant, run.token), run)
             if len(self._tokens) > REMEMBERED_KEYS:
@@ -283,8 +294,6 @@ class Admission:
             reign.book.gate(live, behind.run.run_id)
         if reign.hooks:
             self._call_before(live, now)
-        if job.run_deadline_us is not None:
-            reign.look(now + job.run_deadline_us, "run_deadline", live)
         live.waits = draft.waits
         reign.make_ready(live, now)
 
@@ -295,11 +304,6 @@ class Admission:
         for hook in self._reign.call_hooks("before", live.job, told, now, parent=run.run_id):
             if hook.run.run_id in self._reign.book.live:  # the hook may have been removed
                 self._reign.book.gate(live, hook.run.run_id)
-
-
-def _is_owed(job: Job, slot: int, by: Live) -> bool:
-    """Tell whether a slot was missed, and is to run nevertheless: the oldest run of its job was made only after it had come."""
-    return job.catchup.policy == "all" and slot <= by.run.created_at
 
 
 def accepted(admitted: Admitted, durable: bool, replaced: dict[int, int]) -> Accepted:

@@ -185,13 +185,11 @@ class Rebuild:
         live.look_at = now + AUDIT_US
         book = self._reign.book
         earlier = None if job.overlap == "allow_all" or run.slot is None else book.last_slot_run(live.key)
-        book.enter(live)
+        self._reign.enter(live)
         if earlier is not None:
             book.gate(live, earlier.run.run_id)
         if run.cause == "hook" and run.parent in book.live and job.hook is not None and job.hook.moment == "before":
             book.gate(book.live[run.parent], run.run_id)
-        if job.run_deadline_us is not None:
-            self._reign.look(run.created_at + job.run_deadline_us, "run_deadline", live)
 
     def _resume(self, live: Live, row: LiveRun, now: int) -> None:
         """A run that had no attempt in hand."""

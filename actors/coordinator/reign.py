@@ -127,6 +127,12 @@ class Reign:
         if len(self._marks) > REMEMBERED_MARKS:
             self._marks, self._older_marks = {}, self._marks
 
+    def enter(self, live: Live) -> None:
+        """Take a run into the book, and look at it again when its deadline for all attempts passes."""
+        self.book.enter(live)
+        if live.job.run_deadline_us is not None:
+            self.look(live.run.created_at + live.job.run_deadline_us, "run_deadline", live)
+
     # ---- when somebody looks again --------------------------------------------------------------------------------------
 
     def look(self, at: int, what: Look, live: Live) -> None:
@@ -359,7 +365,7 @@ class Reign:
         )  # fmt: skip
         live = Live(run, hook, RunState.READY)
         self.batch.runs.append(run)
-        self.book.enter(live)
+        self.enter(live)
         self.make_ready(live, now)
         return live
 

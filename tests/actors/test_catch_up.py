@@ -73,6 +73,14 @@ def test_a_new_leader_goes_on_with_what_was_missed_behind_the_runs_that_live() -
     assert len(leader.assigned()) == 1
 
 
+def test_a_slot_that_comes_is_skipped_also_when_the_oldest_run_was_made_by_a_clock_that_was_ahead() -> None:
+    made = (NOW + 10 * MINUTE, NOW - 3 * MINUTE)
+    runs = (Run(5 + at, "t", "work", 1, "slot", slot, "", slot, slot, 0, b"") for at, slot in enumerate(made))
+    leader = Leader(tuple(LiveRun(run) for run in runs), jobs=(make_record(JOB),))
+    leader.tell(portion(*late(1)), after=SECOND)
+    assert decided(leader) == ["SKIPPED_OVERLAP"]
+
+
 def test_only_a_catch_up_of_all_slots_queues_them() -> None:
     leader = Leader()
     job = replace(JOB, catchup=CatchUp("latest"))

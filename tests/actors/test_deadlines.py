@@ -13,6 +13,7 @@ from callsheet.actors.messages import (
     CancelLive,
     Describe,
     Draft,
+    HoldJob,
     KnowJobs,
     MarksRead,
     StockTaken,
@@ -23,7 +24,7 @@ from callsheet.actors.messages import (
     Withdrawn,
 )
 from callsheet.actors.persistence.store import AddEnds
-from callsheet.actors.records import ErrorInfo, Retry, RunRecord, RunState
+from callsheet.actors.records import ErrorInfo, Hook, Retry, RunRecord, RunState
 from support.actors import MINUTE, NOW, SECOND, Leader, live_row, make_job, make_record
 
 ERROR = ErrorInfo("builtins.ValueError", ("builtins.Exception",), "no", "")
@@ -53,6 +54,16 @@ def test_what_comes_back_after_its_deadline_is_timed_out_however_it_comes_back(o
     assert states(leader) == ["TIMED_OUT"]
     leader.tell(TimerFired("look"), after=MINUTE)
     assert leader.assigned() == [order]
+
+
+def test_a_hook_is_held_to_its_deadline_too() -> None:
+    leader = Leader(thread=1)
+    hook = make_job("hook", hook=Hook(moment="after"), run_deadline_us=MINUTE)
+    leader.tell(KnowJobs(1, 1, (make_record(hook),)), HoldJob("h", "t", "hook", held=True), sender="registry")
+    leader.admit(draft())
+    leader.end(leader.assigned()[0])
+    leader.tell(TimerFired("look"), after=MINUTE)
+    assert states(leader) == ["SUCCEEDED", "TIMED_OUT"]
 
 
 def test_what_fails_after_its_deadline_is_not_tried_again() -> None:
