@@ -10,15 +10,19 @@ from contextlib import contextmanager
 def forked_child() -> Iterator[None]:
     """A child of this process, which does nothing and lives for as long as the block."""
     held, hold = os.pipe()
+    told, tell = os.pipe()
     child = os.fork()
     if child == 0:
         signal.alarm(60)
         os.close(hold)
+        os.write(tell, b"!")  # by now it has let go of what it must
         os.read(held, 1)
         os._exit(0)
+    os.close(tell)
     try:
+        assert os.read(told, 1) == b"!"
         yield
     finally:
-        os.close(hold)
-        os.close(held)
+        for each in (hold, held, told):
+            os.close(each)
         os.waitpid(child, 0)
