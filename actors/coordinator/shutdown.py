@@ -31,6 +31,12 @@ HAND_OVER_US: Final = 300 * MILLISECOND
 HAND_OVERS: Final = 3
 """Candidates that are asked before a leader goes without a successor."""
 
+ASK_AGAIN_US: Final = 2 * SECOND
+"""After how long a leader that is drained asks again when none of them has taken over; then after twice as long each time."""
+
+ASK_SELDOM_US: Final = 60 * SECOND
+"""After how long at most: while it asks, nothing else is done."""
+
 FAREWELL_US: Final = 100 * MILLISECOND
 """How long a leader stays after it has told those that stop with it that nothing of theirs is open."""
 
@@ -49,6 +55,7 @@ class Shutdown:
         self._over = False
         self._told = False
         self._invited: list[str] = []
+        self._ask_again_us = ASK_AGAIN_US
         self._held: int | None = None
         self._farewell_at: int | None = None
 
@@ -65,11 +72,20 @@ class Shutdown:
     # ---- handing over ---------------------------------------------------------------------------------------------------
 
     def hand_over(self, reign: Reign, membership: Membership, turn: Turn) -> None:
-        """Ask a candidate that was not asked yet to take over; without one the leader stays until it ends."""
-        left: list[Peer] = [it for it in membership.successors() if it.incarnation not in self._invited]
+        """Ask a candidate that was not asked yet to take over; without one the leader stays until it ends, or asks again.
+
+        One that wants to stay after all asks nobody.
+        """
+        candidates = membership.successors() if membership.leaving else []
+        left: list[Peer] = [it for it in candidates if it.incarnation not in self._invited]
         reign.handing_over = bool(left) and len(self._invited) < HAND_OVERS
         if not reign.handing_over:
             self._invited.clear()
+            if candidates:
+                turn.set_timer("hand_over", turn.elapsed + self._ask_again_us, steady=True)
+                self._ask_again_us = min(2 * self._ask_again_us, ASK_SELDOM_US)
+            else:
+                self._ask_again_us = ASK_AGAIN_US
             return
         self._invited.append(left[0].incarnation)
         turn.send(on_node(COORDINATOR, left[0].node), HandOver(reign.epoch))

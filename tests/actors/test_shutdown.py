@@ -18,7 +18,7 @@ from callsheet.actors.messages import (
     TimerFired,
 )
 from support.actors import NOW, SECOND, Leader
-from support.membership import Cluster
+from support.membership import Cluster, draft
 
 LIST = (Member("n1", "i1", "", candidate=True), Member("n2", "i2", "", candidate=True, state="draining"))
 
@@ -100,3 +100,27 @@ def test_a_candidate_that_did_not_take_over_is_not_asked_again_by_its_next_word(
     leader.tell(TimerFired("hand_over"), after=SECOND)
     leader.tell(beat(), sender="coordinator@n2")
     assert asked(leader) == 1
+
+
+def test_a_drained_leader_asks_again_those_that_did_not_take_over_ever_more_seldom() -> None:
+    leader = Cluster()
+    leader.tell(DrainNode("k", "n"), sender="client-1")
+    leader.tell(TimerFired("hand_over"), after=SECOND)  # n2 could not take over just then
+    leader.admit(draft())
+    assert len(leader.assigned()) == 1, "meanwhile it goes on"
+    leader.tell(TimerFired("hand_over"), after=2 * SECOND)
+    assert asked(leader) == 2
+    leader.tell(TimerFired("hand_over"), after=SECOND)
+    waits = [it.at - leader.now for it in leader.timers if it.key == "hand_over"]
+    assert waits[-1] == 4 * SECOND
+
+
+def test_a_leader_that_is_drained_no_more_asks_nobody() -> None:
+    leader = Cluster()
+    leader.tell(DrainNode("k", "n"), sender="client-1")
+    leader.tell(DrainNode("k", "n", on=False), sender="client-1")
+    leader.tell(TimerFired("hand_over"), after=SECOND)
+    leader.tell(TimerFired("hand_over"), after=2 * SECOND)
+    assert asked(leader) == 1
+    leader.admit(draft())
+    assert len(leader.assigned()) == 1

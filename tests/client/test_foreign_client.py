@@ -25,6 +25,7 @@ class Foreigner:
         self.node = ""
         self.leader = ""
         self.ends: dict[int, list[Any]] = {}
+        self._messages = self._read()
         self._connect(endpoint)
 
     def _connect(self, endpoint: str) -> None:
@@ -52,8 +53,8 @@ class Foreigner:
         envelope = msgpack.packb([NAME, f"{actor}@{self.node}", 0, [message]])
         self._socket.send(b"E" + len(envelope).to_bytes(4, "big") + envelope)
 
-    def messages(self) -> Iterator[dict[str, Any]]:
-        """What comes, for ever."""
+    def _read(self) -> Iterator[dict[str, Any]]:
+        """What comes, for ever; what stands behind an answer in its frame is the next."""
         while True:
             kind, body = self._receive()
             assert kind == b"E", (kind, body)
@@ -67,7 +68,7 @@ class Foreigner:
     def ask(self, actor: str, **message: Any) -> dict[str, Any]:
         """The answer to a request; ends that come meanwhile are kept."""
         self.send(actor, message)
-        for answer in self.messages():
+        for answer in self._messages:
             if answer["type"] == "runs_ended":
                 self.ends.update({end[0]: end for end in answer["ends"]})
             elif answer["key"] == message["key"]:
@@ -75,9 +76,8 @@ class Foreigner:
         raise AssertionError
 
     def end_of(self, run_id: int) -> list[Any]:
-        messages = self.messages()
         while run_id not in self.ends:
-            message = next(messages)
+            message = next(self._messages)
             if message["type"] == "runs_ended":
                 self.ends.update({end[0]: end for end in message["ends"]})
         return self.ends[run_id]

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from callsheet.actors.actor import COORDINATOR, PERSISTENCE, Emit, Send, Turn, deliver, sent
+from callsheet.actors.actor import COORDINATOR, PERSISTENCE, Emit, Send, SetTimer, Turn, deliver, sent
 from callsheet.actors.coordinator.coordinator import Coordinator
 from callsheet.actors.executor.runner import Capacity, Outcome
 from callsheet.actors.messages import (
@@ -65,6 +65,7 @@ class Leader:
         self.coordinator = Coordinator(durable=True)
         self.out: list[Any] = []
         self.events: list[Any] = []
+        self.timers: list[SetTimer] = []
         self.sent: list[Send] = []
         self.writes: list[Any] = []
         self.now = NOW
@@ -87,6 +88,8 @@ class Leader:
                 self.sent.append(effect)
             elif isinstance(effect, Emit):
                 self.events.append(effect.event)
+            elif isinstance(effect, SetTimer):
+                self.timers.append(effect)
             message = getattr(effect, "message", None)
             match message:
                 case Read():
