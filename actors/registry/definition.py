@@ -12,7 +12,7 @@ the change, and also when a declaration changes nothing: it would undo what was 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, assert_never
 
@@ -100,23 +100,25 @@ class Definitions:
 
     def on_add_jobs(self, client: Address, request: AddJobs, turn: Turn) -> None:
         def again(receipt: Receipt, turn: Turn) -> None:
-            def then(turn: Turn) -> None:
+            def answer(turn: Turn) -> None:
                 turn.send(client, JobsAdded(request.key, receipt.added, receipt.changed, receipt.same))
 
-            self._announcements.when_noted(DEPENDENCIES, then, turn)
+            def then(message: Found, turn: Turn) -> None:
+                self._tell_stored(message.rows, turn)
+                self._announcements.when_noted(DEPENDENCIES, answer, turn)
+
+            self._errands.read(client, request, GetJobs(_names(request)), then, turn)
 
         self._once(client, request, partial(self.add_jobs, client, request), again, turn)
 
     def add_jobs(self, client: Address, request: AddJobs, turn: Turn) -> None:
         """Add jobs without a look for a receipt: there is none, or it was stored without all of the jobs."""
-        names = dict.fromkeys(job.key for job in request.jobs)
-        names.update(dict.fromkeys((job.tenant, name) for job in request.jobs for name in job.after))
 
         def then(message: Found, turn: Turn) -> None:
             there: dict[JobKey, JobRecord] = {record.job.key: record for record in message.rows}
             self._compare(client, request, there, turn)
 
-        self._errands.read(client, request, GetJobs(tuple(names)), then, turn)
+        self._errands.read(client, request, GetJobs(_names(request)), then, turn)
 
     def _compare(self, client: Address, request: AddJobs, there: dict[JobKey, JobRecord], turn: Turn) -> None:
         refusal = self._refusal(request, there)
@@ -222,6 +224,7 @@ class Definitions:
         def then(message: Found, turn: Turn) -> None:
             records: tuple[JobRecord, ...] = message.rows
             if is_done and records:
+                self._tell_stored(records, turn)
                 self._hold(client, request, records[0], turn)
             elif not records or records[0].state.status == "removed":
                 text = f"no job {request.job!r} in tenant {request.tenant!r}"
@@ -309,6 +312,16 @@ class Definitions:
             self._announcements.tell(COORDINATOR, (after,), turn)
         self._announcements.tell(CLOCK, (after,), turn)
 
+    def _tell_stored(self, records: Sequence[JobRecord], turn: Turn) -> None:
+        """Tell of jobs as they stand in the store: that a change was stored may never have been heard here."""
+        active = [record for record in records if record.state.status != "removed"]
+        for record in active:
+            self._catalogue.link(record.job)
+        for record in records:
+            self._tell(record, turn)
+        if active:
+            self._announcements.tell(COORDINATOR, active, turn)
+
     def _hold(
         self,
         client: Address,
@@ -339,6 +352,13 @@ class Definitions:
             then,
             turn,
         )
+
+
+def _names(request: AddJobs) -> tuple[JobKey, ...]:
+    """The jobs of a declaration, and those they wait for."""
+    names = dict.fromkeys(job.key for job in request.jobs)
+    names.update(dict.fromkeys((job.tenant, name) for job in request.jobs for name in job.after))
+    return tuple(names)
 
 
 def _unusable(job: Job, error: Exception) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from callsheet.actors.actor import DEPENDENCIES, deliver, sent
+from callsheet.actors.actor import CLOCK, COORDINATOR, DEPENDENCIES, deliver, sent
 from callsheet.actors.messages import (
     AddJobs,
     ChangeJob,
@@ -16,9 +16,12 @@ from callsheet.actors.messages import (
     JobChanged,
     JobsAdded,
     Lead,
+    Plan,
     Query,
     Read,
     RequestRejected,
+    Submit,
+    SubmitItem,
     TimerFired,
 )
 from callsheet.actors.persistence.store import AddReceipts, GetJobs, GetReceipts
@@ -39,7 +42,8 @@ def test_a_change_that_was_stored_before_its_answer_was_lost_is_held_and_answere
     desk.receipts = {"c": Receipt("c", NOW)}
     out = desk.tell(ChangeJob("c", "t", "work", action))
     assert [type(message) for message in out] == [HoldJob, JobChanged]
-    assert (desk.saves, desk.told) == ([], [])
+    assert desk.saves == []
+    assert desk.learned(CLOCK) == [("work", status)], "who was to be told of it may not have been"
 
 
 LATE_CHANGES = [ChangeJob("c", "t", "work", "pause"), ChangeJob("c", "t", "work", "remove")]
@@ -56,7 +60,8 @@ def test_a_late_copy_of_a_change_undoes_nothing_that_came_after_it_and_is_answer
     out = desk.tell(replace(change, epoch=epoch))
     assert not only(out, HoldJob).held
     assert only(out, JobChanged).record == active
-    assert (desk.saves, desk.told) == ([], [])
+    assert desk.saves == []
+    assert {status for to in (CLOCK, COORDINATOR) for _, status in desk.learned(to)} == {"active"}
 
 
 def test_a_late_copy_of_a_declaration_undoes_nothing_that_came_after_it_and_is_answered_as_before() -> None:
@@ -64,7 +69,22 @@ def test_a_late_copy_of_a_declaration_undoes_nothing_that_came_after_it_and_is_a
     desk.receipts = {"k": Receipt("k", NOW, 1, 2, 3)}
     out = add(desk, make_job(trigger=every(30)))
     assert out == [JobsAdded("k", 1, 2, 3)]
-    assert (desk.saves, desk.told) == ([], [])
+    assert desk.saves == []
+    assert [record.job.trigger for _, said in desk.told for record in said.records] == [every(60)] * 2
+
+
+def test_a_declaration_whose_storing_was_never_heard_is_known_when_it_is_asked_for_again() -> None:
+    job = make_job("load", after=("work",), version=2)
+    before = make_record(make_job("load"))
+    desk = Desk(JobRecord(before.job, replace(before.state, status="removed", removed=1)), make_record(make_job()))
+    assert only(desk.tell(Submit("s", "t", (SubmitItem("load"),), epoch=1)), RequestRejected).code == "unknown_job"
+    desk.there[job.key] = make_record(job)
+    desk.receipts = {"k": Receipt("k", NOW, changed=1)}
+    assert add(desk, job) == [JobsAdded("k", 0, 1, 0)]
+    for actor in (DEPENDENCIES, COORDINATOR, CLOCK):
+        assert ("load", "active") in desk.learned(actor)
+    assert ("work", "active") in desk.learned(DEPENDENCIES), "somebody waits for it now"
+    assert only(desk.tell(Submit("s2", "t", (SubmitItem("load"),), epoch=1)), Plan).key == "s2"
 
 
 def test_the_late_first_copy_of_a_change_that_is_not_stored_is_carried_out() -> None:
