@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from .actor import Bug
+from .records import End
 from .records import RunState as S
 
 FINAL: Final = frozenset(
@@ -24,6 +25,9 @@ FINAL: Final = frozenset(
 
 BAD: Final = frozenset({S.FAILED, S.TIMED_OUT, S.LOST, S.QUARANTINED, S.EXPIRED, S.UPSTREAM_FAILED})
 """Final states that make what depends on the run fail."""
+
+REMOVED: Final = "its job was removed"
+"""Why a run ends CANCELLED of whose job nothing may begin any more. It stands in its end, and makes what depends on it fail."""
 
 MOVES: Final[dict[S, frozenset[S]]] = {
     # waits for its upstreams, or for its arguments after a restart; it fails when what they hand on is too large together
@@ -71,6 +75,11 @@ MOVES: Final[dict[S, frozenset[S]]] = {
     S.PARKED: frozenset({S.READY, S.BLOCKED, S.DELAYED, S.CANCELLED, S.TIMED_OUT}),
     **{state: frozenset() for state in FINAL},
 }
+
+
+def was_removed(end: End) -> bool:
+    """Tell whether a run was cancelled because its job was removed."""
+    return end.state is S.CANCELLED and end.reason == REMOVED
 
 
 def check_move(run_id: int, old: S, new: S) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 from ..actor import EXECUTOR, MINUTE, SECOND, Turn
 from ..executor.runner import Order, Outcome, StopReason
+from ..lifecycle import REMOVED
 from ..messages import (
     Assign,
     AttemptsBegun,
@@ -30,7 +31,7 @@ from .batch import Claimed
 from .book import Live, Rank
 from .hooks import tell_run
 from .places import MAX_LOADING_BYTES, Needs, Place
-from .reign import LATE, PAUSED, REMOVED, UNSEEN, Reign
+from .reign import LATE, PAUSED, UNSEEN, Reign
 
 CANCEL_GRACE_US: Final = 5 * SECOND
 """How long a running attempt has, after it was asked to stop, before it is made to."""

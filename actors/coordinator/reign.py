@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from ..actor import CLOCK, SECOND
 from ..executor.runner import Outcome
-from ..lifecycle import BAD
+from ..lifecycle import BAD, REMOVED, was_removed
 from ..messages import GroupEnd, GroupsMoved, Happened, JobEnded, RunsMade
 from ..persistence.store import AdvanceJob, Counters
 from ..records import Condition, End, Event, HookMoment, Job, Run, RunState
@@ -47,9 +47,6 @@ PAUSED: Final = "its job is paused"
 
 UNSEEN: Final = "claimed; its function has not been seen to begin"
 """Why a run is not further that was handed to a node."""
-
-REMOVED: Final = "its job was removed"
-"""Why a run ends of which nothing may begin any more."""
 
 LATE: Final = "its deadline for all attempts has passed"
 """Why a run ends that has an attempt left, and no time for it."""
@@ -280,8 +277,8 @@ class Reign:
         batch.ended.append((live, end))
         self.book.leave(live)
         if run.group:
-            group_end = GroupEnd(run.run_id, run.tenant, run.job, run.group, state, end.result)
-            batch.moved.append(group_end)
+            removed = was_removed(end)
+            batch.moved.append(GroupEnd(run.run_id, run.tenant, run.job, run.group, state, end.result, removed))
         self.open_gates(live, now)
         unarmed = self.unarmed.get(live.key)
         if unarmed is not None and unarmed.run_id == run.run_id:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from ..actor import EXECUTOR, SECOND, Address, Turn
 from ..audit import audit_events
+from ..lifecycle import REMOVED
 from ..listener import Listener
 from ..messages import (
     Answer,
@@ -33,7 +34,7 @@ from .attempts import Attempts, audit_key
 from .book import Live
 from .hooks import tell_skip
 from .places import Place
-from .reign import REMOVED, Reign
+from .reign import Reign
 
 CANCEL: Final = "cancel/"
 """Begins the keys under which nodes are asked whether a cancelled run has begun."""

@@ -7,8 +7,9 @@ upstreams begin BLOCKED. When the upstreams have ended, the run is unblocked wit
     Plan, Due ─▶ drafts ─▶ Admit, AdmitSlots ─▶ coordinator ─▶ RunsMade ──▶ group
                                                 coordinator ─▶ GroupsMoved ─▶ Unblock | Resolve ─▶ coordinator
 
-The rule is `all_success`: runs when all upstreams are ok; UPSTREAM_FAILED as soon as one is bad (or its job is removed);
-SKIPPED when all have ended, none is bad, and one was skipped or cancelled; EXPIRED when the wait's deadline has passed.
+The rule is `all_success`: runs when all upstreams are ok; UPSTREAM_FAILED as soon as one is bad (or was cancelled, or never
+made, because its job was removed); SKIPPED when all have ended, none is bad, and one was skipped or cancelled otherwise; EXPIRED
+when the wait's deadline has passed.
 A run waits for the upstreams of its own version of the job, whatever was declared since. One that has no run in the group may
 still come in a slot of the same instant, and is missed when it was removed; in a submission it never comes.
 
@@ -26,7 +27,7 @@ from msgspec.structs import replace
 
 from ..actor import COORDINATOR, PERSISTENCE, SECOND, Turn
 from ..draft import draft_of
-from ..lifecycle import BAD, FINAL
+from ..lifecycle import BAD, FINAL, was_removed
 from ..listener import Listener
 from ..messages import (
     Admit,
@@ -296,6 +297,7 @@ class Dependencies:
             member = group.members.setdefault(record.run.job, Member(record.run.run_id))
             if record.end is not None and member.run_id == record.run.run_id:
                 member.state, member.result = record.end.state, record.end.result
+                member.removed = was_removed(record.end)
         for key, group in touched.items():
             self._evaluate(key, turn)
             self._seek_upstreams(key, group, turn)
@@ -346,20 +348,22 @@ class Dependencies:
         member = group.members.get(end.job)
         if member is None or member.run_id != end.run_id:
             member = group.members[end.job] = Member(end.run_id)
-        member.state, member.result = end.state, end.result
+        member.state, member.result, member.removed = end.state, end.result, end.removed
 
     def _evaluate(self, key: GroupKey, turn: Turn) -> None:
         """Unblock or resolve the runs of a group whose rule is met, or whose wait has lasted too long."""
         group = self._groups.get(key)
         if group is None or not group.complete:
             return
-        by_hand = is_by_hand(key[1])
+        missing = group.missing()
+        # of a submission all runs are made at once: what is missing was removed when it was planned
+        removed = set(missing) if is_by_hand(key[1]) else group.gone.intersection(missing)
+        removed.update(name for name, member in group.members.items() if member.removed)
         for member in group.members.values():
             if not member.waits:
                 continue
             after = member.after
-            # of a submission all runs are made at once: what is missing was removed when it was planned
-            gone = [it for it in after if it not in group.members and (by_hand or it in group.gone)]
+            gone = [it for it in after if it in removed]
             verdict = _verdict(after, group.members, gone)
             if isinstance(verdict, tuple):
                 turn.send(COORDINATOR, Unblock(member.run_id, verdict))

@@ -27,9 +27,12 @@ def is_by_hand(group: str) -> bool:
 
 
 class Member:
-    """A run of a group: which upstreams it waits for, and the state it ended in, None while it lives."""
+    """A run of a group: which upstreams it waits for, and the state it ended in, None while it lives.
 
-    __slots__ = ("after", "deadline_at", "result", "run_id", "state")
+    It was `removed` if it was cancelled because its job was.
+    """
+
+    __slots__ = ("after", "deadline_at", "removed", "result", "run_id", "state")
 
     def __init__(self, run_id: int) -> None:
         self.run_id = run_id
@@ -37,6 +40,7 @@ class Member:
         self.deadline_at = 0
         self.state: RunState | None = None
         self.result = b""
+        self.removed = False
 
     @property
     def waits(self) -> bool:
@@ -45,7 +49,7 @@ class Member:
 
 
 class Group:
-    """The runs of a group by their jobs' names; and which upstreams were removed that have no run in it.
+    """The runs of a group by their jobs' names; and which jobs were removed that have no run in it.
 
     It is `complete` when it is certain that no run is missing which an earlier reign knew of.
     """

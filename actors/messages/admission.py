@@ -122,7 +122,7 @@ class RunsMade(Struct, frozen=True, tag="runs_made"):
 
 
 class GroupEnd(Struct, frozen=True, gc=False, array_like=True):
-    """How a run of a workflow ended, with its result."""
+    """How a run of a workflow ended, with its result; `removed` if it was cancelled because its job was removed."""
 
     run_id: int
     tenant: str
@@ -130,6 +130,7 @@ class GroupEnd(Struct, frozen=True, gc=False, array_like=True):
     group: str
     state: RunState
     result: bytes
+    removed: bool = False
 
 
 class GroupsMoved(Struct, frozen=True, tag="groups_moved"):

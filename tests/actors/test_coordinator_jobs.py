@@ -11,8 +11,10 @@ from callsheet.actors.messages import (
     AdmitSlot,
     AdmitSlots,
     AttemptsBegun,
+    CancelLive,
     Draft,
     DueSlot,
+    GroupsMoved,
     HoldJob,
     JobHeld,
     KnowJobs,
@@ -211,6 +213,18 @@ def test_a_run_of_a_removed_job_whose_function_nobody_knows_is_cancelled_and_not
     leader.tell(REMOVE, sender="registry")
     leader.end(leader.assigned()[0], "unknown_target")
     assert ends(leader) == [(1, RunState.CANCELLED)]
+
+
+def test_dependencies_is_told_which_runs_were_cancelled_because_their_job_was_removed() -> None:
+    leader = Leader(thread=0)
+    leader.admit(Draft(make_job(), "submit", None, "m/1"), Draft(make_job("other"), "submit", None, "m/2"))
+    leader.tell(CancelLive("c", "client-1", 2, "enough"), sender="registry")
+    leader.tell(REMOVE, sender="registry")
+    moved = [end for message in leader.out if isinstance(message, GroupsMoved) for end in message.ends]
+    assert [(end.run_id, end.state, end.removed) for end in moved] == [
+        (2, RunState.CANCELLED, False),
+        (1, RunState.CANCELLED, True),
+    ]
 
 
 def test_what_had_begun_when_its_job_was_removed_is_not_tried_again_and_says_why() -> None:

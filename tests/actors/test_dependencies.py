@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from callsheet.actors.actor import SetTimer, deliver, sent
 from callsheet.actors.dependencies.dependencies import Dependencies
 from callsheet.actors.dependencies.group import CLOSED_GROUPS
-from callsheet.actors.lifecycle import FINAL
+from callsheet.actors.lifecycle import FINAL, REMOVED
 from callsheet.actors.messages import (
     Admit,
     AdmitSlots,
@@ -131,6 +131,25 @@ def test_a_cancelled_or_skipped_upstream_skips_what_waits_when_all_have_ended() 
     assert verdicts(ended(actor, 1, "b", RunState.CANCELLED)) == []
     (resolve,) = verdicts(ended(actor, 2, "c"))
     assert resolve.state is RunState.SKIPPED
+
+
+def test_an_upstream_that_is_cancelled_because_its_job_was_removed_fails_what_waits_at_once() -> None:
+    actor = leading(A, B, C, D)
+    made(actor, "b", "c", "d", waits="d")
+    end = GroupEnd(1, "t", "b", SLOT, RunState.CANCELLED, b"", removed=True)
+    (resolve,) = verdicts(deliver(actor, GroupsMoved("e", (end,)), now=NOW))
+    assert (resolve.run_id, resolve.state) == (3, RunState.UPSTREAM_FAILED)
+    assert resolve.reason == "its upstream 'b' was removed"
+
+
+def test_after_a_fail_over_it_is_known_which_upstream_was_cancelled_because_its_job_was_removed() -> None:
+    actor = leading(A, B)
+    rebuilt(actor, waiting(2, "b", "a"))
+    cancelled = row(1, "a", RunState.CANCELLED)
+    assert cancelled.end is not None
+    found = replace(cancelled, end=replace(cancelled.end, reason=REMOVED)), row(2, "b", RunState.BLOCKED)
+    (resolve,) = verdicts(deliver(actor, Found("group/1/t", found), now=NOW))
+    assert (resolve.run_id, resolve.state) == (2, RunState.UPSTREAM_FAILED)
 
 
 def test_a_removed_upstream_fails_what_waits_for_it() -> None:
