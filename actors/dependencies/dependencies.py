@@ -140,13 +140,13 @@ class Dependencies:
     def _on_found(self, message: Found, turn: Turn) -> None:
         if message.key == f"edges/{self._epoch}" and not self._loaded:
             records: tuple[JobRecord, ...] = message.rows
-            self._workflows.link([record.job for record in records if record.job.after])
+            self._workflows.link([record for record in records if record.job.after])
             roots = {(record.job.tenant, name) for record in records for name in record.job.after}
             missing = sorted(key for key in roots if self._workflows.find(*key) is None)
             turn.send(PERSISTENCE, Read(f"roots/{self._epoch}", GetJobs(tuple(missing))))
         elif message.key == f"roots/{self._epoch}" and not self._loaded:
             roots_found: tuple[JobRecord, ...] = message.rows
-            self._workflows.link([record.job for record in roots_found if record.state.status != "removed"])
+            self._workflows.link([record for record in roots_found if record.state.status != "removed"])
             self._loaded = True
             turn.cancel_timer("load")
             held, self._held = self._held, []
@@ -163,24 +163,23 @@ class Dependencies:
 
     def _know(self, records: tuple[JobRecord, ...], turn: Turn) -> None:
         """Jobs are stored as this: some wait for others, or did, or others wait for them; some are gone."""
-        before = {record.job.key: self._workflows.find(*record.job.key) for record in records}
-        self._workflows.link(record.job for record in records if record.state.status != "removed")
+        before = {record.job.key: self._workflows.removed_until(*record.job.key) for record in records}
+        self._workflows.link(record for record in records if record.state.status != "removed")
         for record in records:
-            job, old = record.job, before[record.job.key]
+            key = record.job.key
             if record.state.status == "removed":
-                self._workflows.forget(*job.key)
-                self._miss(job.key, None, turn)
-            elif old is not None and old.version <= record.state.removed:  # it was declared anew since
-                self._miss(job.key, job.anchor, turn)
+                self._workflows.forget(*key)
+                self._miss(key, turn, is_gone=True)
+            elif before[key] != self._workflows.removed_until(*key):
+                self._miss(key, turn, is_gone=False)
 
-    def _miss(self, upstream: JobKey, until: int | None, turn: Turn) -> None:
-        """A job was removed: what waits for a run of it that was never made waits in vain, for slots up to `until`."""
+    def _miss(self, upstream: JobKey, turn: Turn, *, is_gone: bool) -> None:
+        """A job was removed: what waits for a run of it that was never made may wait in vain, though it was declared anew."""
         tenant, name = upstream
         for key, group in self._groups.all():
-            if key[0] != tenant or name not in group.missing():
-                continue
-            if until is None or is_by_hand(key[1]) or int(key[1].removeprefix(OF_SLOT)) <= until:
-                group.gone.add(name)
+            if key[0] == tenant and name in group.missing():
+                if is_gone:
+                    group.gone.add(name)
                 self._evaluate(key, turn)
 
     # ---- drafts ---------------------------------------------------------------------------------------------------------
@@ -324,7 +323,7 @@ class Dependencies:
         records: tuple[JobRecord, ...] = message.rows
         group.gone.update(record.job.name for record in records if record.state.status == "removed")
         self._workflows.link(
-            record.job
+            record
             for record in records
             if record.job.name not in group.gone and self._workflows.find(*record.job.key) is None
         )
@@ -355,10 +354,7 @@ class Dependencies:
         group = self._groups.get(key)
         if group is None or not group.complete:
             return
-        missing = group.missing()
-        # of a submission all runs are made at once: what is missing was removed when it was planned
-        removed = set(missing) if is_by_hand(key[1]) else group.gone.intersection(missing)
-        removed.update(name for name, member in group.members.items() if member.removed)
+        removed = self._removed(key, group)
         for member in group.members.values():
             if not member.waits:
                 continue
@@ -371,6 +367,17 @@ class Dependencies:
                 turn.send(COORDINATOR, Resolve(member.run_id, verdict, _because(after, group.members, gone)))
             elif 0 < member.deadline_at <= turn.now:
                 turn.send(COORDINATOR, Resolve(member.run_id, RunState.EXPIRED, OVERDUE))
+
+    def _removed(self, key: GroupKey, group: Group) -> set[str]:
+        """The jobs of which a group has no run, nor will ever have one, or one that was cancelled, because they were removed."""
+        tenant, name = key
+        missing = set(group.missing())
+        if not is_by_hand(
+            name
+        ):  # of a submission all runs are made at once: what is missing was removed when it was planned
+            slot, until = int(name.removeprefix(OF_SLOT)), self._workflows.removed_until
+            missing = {it for it in missing if it in group.gone or slot <= until(tenant, it)}
+        return missing.union(it for it, member in group.members.items() if member.removed)
 
     # ---- deadlines ------------------------------------------------------------------------------------------------------
 

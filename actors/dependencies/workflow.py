@@ -7,11 +7,15 @@ there.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
+from typing import Final
 
 from ..graph import downstream_closure, reachable, turned, upstream_closure
 from ..messages import Draft
-from ..records import Job
+from ..records import Job, JobRecord
 from ..schedule import is_manual
+
+NEVER_REMOVED: Final = -1
+"""Before all slots."""
 
 
 class Workflows:
@@ -21,13 +25,17 @@ class Workflows:
         self._jobs: dict[str, dict[str, Job]] = {}
         self._roots: dict[str, dict[str, Job]] = {}
         self._downstream: dict[str, dict[str, list[str]]] = {}
+        self._anew: dict[tuple[str, str], tuple[int, int]] = {}
 
     # ---- what is known --------------------------------------------------------------------------------------------------
 
-    def link(self, jobs: Iterable[Job]) -> None:
+    def link(self, records: Iterable[JobRecord]) -> None:
         """Go by these definitions from now on."""
         tenants: dict[str, None] = {}
-        for job in jobs:
+        for record in records:
+            job, removed = record.job, record.state.removed
+            if removed and self._anew.get(job.key, (0, 0))[0] != removed:  # a newer version may have another anchor
+                self._anew[job.key] = (removed, job.anchor)
             known = self._jobs.setdefault(job.tenant, {})
             roots = self._roots.setdefault(job.tenant, {})
             (known if job.after else roots)[job.name] = job
@@ -40,11 +48,17 @@ class Workflows:
         """A job was removed; none is no error."""
         self._jobs.get(tenant, {}).pop(name, None)
         self._roots.get(tenant, {}).pop(name, None)
+        self._anew.pop((tenant, name), None)
         self._turn(tenant)
 
     def find(self, tenant: str, name: str) -> Job | None:
         """The job of this name; None if it was removed, or if nothing that is stored now has to do with it."""
         return self._jobs.get(tenant, {}).get(name) or self._roots.get(tenant, {}).get(name)
+
+    def removed_until(self, tenant: str, name: str) -> int:
+        """Up to which instant no slot of a job comes any more, because it was removed and declared anew then."""
+        _, anchor = self._anew.get((tenant, name), (0, NEVER_REMOVED))
+        return anchor
 
     def is_linked(self, job: Job) -> bool:
         """Tell whether a job waits for others, or others for it."""

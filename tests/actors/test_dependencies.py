@@ -371,6 +371,35 @@ def test_an_upstream_that_was_removed_and_declared_again_fails_what_waited_for_i
     assert verdicts(rebuilt(actor, waiting(1, "b", "a"))) == [resolve]
 
 
+@pytest.mark.parametrize("upstream", [A, make_job("a", after=("c",))])
+def test_an_upstream_that_was_removed_and_declared_again_while_nobody_led_fails_what_waited_for_it(
+    upstream: Job,
+) -> None:
+    actor = Dependencies()
+    again = anew(upstream, NOW)
+    edges = (again, make_record(B)) if upstream.after else (make_record(B),)
+    deliver(actor, Lead(1, "n"), Found("edges/1", edges), Found("roots/1", () if upstream.after else (again,)), now=NOW)
+    rebuilt(actor, waiting(2, "b", "a"))
+    (resolve,) = verdicts(deliver(actor, Found("group/1/t", (row(2, "b", RunState.BLOCKED),)), now=NOW))
+    assert (resolve.state, resolve.reason) == (RunState.UPSTREAM_FAILED, "its upstream 'a' was removed")
+
+
+def test_an_upstream_that_is_in_no_workflow_any_more_and_was_declared_again_fails_what_waited_for_it() -> None:
+    actor = leading(A, make_job("b", after=("a",), version=2))
+    read = upstream_is_sought(actor)
+    (resolve,) = verdicts(deliver(actor, Found(read.key, (anew(ROOT, NOW),)), now=NOW))
+    assert (resolve.state, resolve.reason) == (RunState.UPSTREAM_FAILED, "its upstream 'c' was removed")
+
+
+def test_an_upstream_that_was_declared_again_and_has_another_trigger_since_may_still_come() -> None:
+    actor = leading(A, B)
+    deliver(actor, KnowJobs(1, 1, (anew(A, NOW - SECOND),)), now=NOW)
+    made(actor, "b", waits="b")
+    other = anew(replace(A, trigger=every(60)), NOW + SECOND)
+    other = replace(other, job=replace(other.job, version=3))
+    assert verdicts(deliver(actor, KnowJobs(1, 2, (other,)), now=NOW + SECOND)) == []
+
+
 def test_an_upstream_that_was_declared_again_before_the_slot_may_still_come() -> None:
     actor = leading(A, B)
     made(actor, "b", waits="b")
