@@ -3,10 +3,14 @@
 A change owns its jobs from when it begins until its client is told how it ended. Another change of one of them waits for that;
 the same one, sent again, is dropped, unless it got nowhere. Then it begins anew, and what the store had been asked for it before
 counts no more: of two lines of one change, each could write.
+
+Whoever declares jobs that wait for others owns the graph of their tenant too: of two that are stored at once, each could close the
+other's cycle.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Final
 
 from ..actor import SECOND, Address
@@ -21,6 +25,8 @@ GOT_NOWHERE_US: Final = 5 * SECOND
 GIVEN_UP_US: Final = 30 * SECOND
 """After how long a change that has not ended is in nobody's way any more."""
 
+GRAPH: Final = ""
+"""Stands for a tenant's graph among its jobs, which have names."""
 
 MAX_CHANGES: Final = 1_000
 """Changes in hand and waiting; further ones are dropped, and their clients ask again. Each that ends lets all others try."""
@@ -86,4 +92,5 @@ class Changes:
 def _jobs_of(change: Change) -> tuple[JobKey, ...]:
     if isinstance(change, ChangeJob):
         return ((change.tenant, change.job),)
-    return tuple(dict.fromkeys(job.key for job in change.jobs))
+    graphs = ((job.tenant, GRAPH) for job in change.jobs if job.after)
+    return tuple(dict.fromkeys(chain((job.key for job in change.jobs), graphs)))

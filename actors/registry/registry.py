@@ -105,7 +105,9 @@ class Registry:
             for effect in effects:
                 if isinstance(effect, Send) and isinstance(effect.message, JobsAdded | JobChanged | RequestRejected):
                     for client, change in self._changes.over(effect.message.key):
-                        if self._changes.may_begin(client, change, turn.elapsed):  # whether it makes sense was asked before
+                        if self._changes.may_begin(
+                            client, change, turn.elapsed
+                        ):  # whether it makes sense was asked before
                             self._begin(client, change, turn)
 
     def _take(self, message: Message, turn: Turn) -> None:  # noqa: C901 - a flat table of messages

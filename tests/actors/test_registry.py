@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
 from callsheet.actors.actor import CLOCK, COORDINATOR, DEPENDENCIES, Address, deliver, sent
 from callsheet.actors.messages import (
     Accepted,
+    AddJobs,
     Admit,
     CancelAccepted,
     CancelLive,
@@ -22,6 +25,8 @@ from callsheet.actors.messages import (
     Read,
     RequestRejected,
     RunsEnded,
+    Save,
+    Saved,
     SaveRejected,
     StepDown,
     Submit,
@@ -33,6 +38,7 @@ from callsheet.actors.persistence.store import (
     AddDecisions,
     AddReceipts,
     AdvanceJob,
+    Committed,
     GetJobs,
     GetSubmissions,
     InsertJob,
@@ -144,6 +150,37 @@ def test_a_cycle_is_refused_with_its_path() -> None:
     rejected = only(add(desk, make_job("a", after=("b",))), RequestRejected)
     assert rejected.code == "cycle"
     assert "a → b → a" in rejected.text
+
+
+def test_of_two_declarations_at_once_that_would_make_a_cycle_the_second_is_refused() -> None:
+    registry = Registry()
+    deliver(registry, Lead(1, "n"), Found("edges/1", ()), now=NOW)
+    there = tuple(make_record(make_job(name)) for name in ("a", "b"))
+
+    def store(effects: list[Any]) -> list[Any]:
+        """What follows when the store answers, and dependencies notes what it is told."""
+        out: list[Any] = []
+        for effect in effects:
+            match getattr(effect, "message", None):
+                case Read(key, _):
+                    out += deliver(registry, Found(key, there), now=NOW)
+                case Save(key):
+                    out += deliver(registry, Saved(key, Committed()), now=NOW)
+                case KnowJobs() as told:
+                    out += deliver(registry, Noted(told.key), now=NOW)
+                case _:
+                    out.append(effect)
+        return out
+
+    first = deliver(registry, AddJobs("k1", (make_job("a", after=("b",)),), epoch=1), now=NOW, sender="client-1")
+    second = deliver(registry, AddJobs("k2", (make_job("b", after=("a",)),), epoch=1), now=NOW, sender="client-2")
+    effects = [*first, *second]
+    while sent(effects, (Read, Save, KnowJobs)):
+        effects = store(effects)
+
+    assert sent(effects, JobsAdded) == [JobsAdded("k1", 0, 1, 0)]
+    (rejected,) = sent(effects, RequestRejected)
+    assert (rejected.key, rejected.code) == ("k2", "cycle")
 
 
 def test_linked_jobs_are_told_to_dependencies_with_their_roots() -> None:
