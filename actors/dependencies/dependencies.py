@@ -81,7 +81,7 @@ class Dependencies:
         self._workflows = Workflows()
         self._groups = Groups()
         self._held: list[tuple[str, Plan | Due | RunsMade | GroupsMoved]] = []
-        self._unsettled: dict[str, Due] = {}
+        self._unsettled: dict[str, tuple[Due, tuple[GroupKey, ...]]] = {}
         self._deadline_at: int | None = None
 
     def receive(self, message: Accepted, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
@@ -201,10 +201,11 @@ class Dependencies:
     def _on_due(self, message: Due, turn: Turn) -> None:
         unread = dict.fromkeys(key for due in message.slots for key in self._unread(due))
         if unread:
-            self._unsettled[message.key] = message
             tenant = next(iter(unread))[0]  # one at a time; the others are unread still when this is answered
-            groups = tuple(group for its_tenant, group in unread if its_tenant == tenant)
-            turn.send(PERSISTENCE, Read(f"slots/{self._epoch}/{message.key}", GetGroup(tenant, groups)))
+            key = f"slots/{self._epoch}/{message.key}/{tenant}"
+            # what is said again asks the same again: either answer is to this question
+            _, asked = self._unsettled.setdefault(key, (message, tuple(it for it in unread if it[0] == tenant)))
+            turn.send(PERSISTENCE, Read(key, GetGroup(tenant, tuple(group for _, group in asked))))
             return
         slots = tuple(self._admit_slot(due) for due in message.slots)
         turn.send(COORDINATOR, AdmitSlots(message.key, slots))
@@ -220,14 +221,12 @@ class Dependencies:
 
     def _on_slots_found(self, message: Found, turn: Turn) -> None:
         """What the groups of due slots have already: made by another job's slot, perhaps in an earlier reign."""
-        due = self._unsettled.pop(message.key.removeprefix(f"slots/{self._epoch}/"), None)
+        due, asked = self._unsettled.pop(message.key, (None, ()))
         if due is None:
             return
-        unread = list(dict.fromkeys(key for slot in due.slots for key in self._unread(slot)))
-        answered = [key for key in unread if key[0] == unread[0][0]]
-        for key in answered:
+        for key in asked:
             self._groups.open(key, complete=True).complete = True
-        self._groups.sort(answered)
+        self._groups.sort(asked)
         self._on_group_found(message, turn)
         self._on_due(due, turn)
 

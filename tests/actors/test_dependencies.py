@@ -254,15 +254,44 @@ def test_a_waiting_run_that_was_read_before_it_was_told_of_is_judged_all_the_sam
     actor = leading(replace(A, trigger=every(60)), e)
     slot = DueSlot(e, (Decision("t", "e", NOW, NOW, 1, DecisionKind.FIRED, NOW),), NOW, 1, None)
     group = f"s/{NOW}"
-    deliver(actor, Due("due/1", (slot,)), now=NOW)
+    (read,) = sent(deliver(actor, Due("due/1", (slot,)), now=NOW), Read)
     deliver(
         actor,
-        Found("slots/1/due/1", (row(1, "a", RunState.READY, group), row(2, "e", RunState.BLOCKED, group))),
+        Found(read.key, (row(1, "a", RunState.READY, group), row(2, "e", RunState.BLOCKED, group))),
         now=NOW,
     )
     rebuilt(actor, waiting(1, "a", group=group), waiting(2, "e", "a", group=group))
     end = GroupEnd(1, "t", "a", group, RunState.SUCCEEDED, b"r")
     assert verdicts(deliver(actor, GroupsMoved("e", (end,)), now=NOW)) == [Unblock(2, (b"r",))]
+
+
+def test_only_groups_that_were_asked_for_count_as_read_though_jobs_change_meanwhile() -> None:
+    jobs = {
+        (tenant, name): replace(make_job(name, every(60), after=after), tenant=tenant)
+        for tenant in ("t", "u")
+        for name, after in (("a", ()), ("e", ("a",)))
+    }
+    actor = leading(*jobs.values())
+    fired = {tenant: Decision(tenant, "e", NOW, NOW, 1, DecisionKind.FIRED, NOW) for tenant in ("t", "u")}
+    due = Due("due/1", tuple(DueSlot(jobs[tenant, "e"], (fired[tenant],), NOW, 1, None) for tenant in ("t", "u")))
+    (read,) = sent(deliver(actor, due, now=NOW), Read)
+    assert read.question == GetGroup("t", (SLOT,))
+
+    deliver(actor, KnowJobs(1, 1, (removed(jobs["t", "a"]),)), now=NOW)  # nobody shares the group of t any more
+    found = deliver(actor, Found(read.key, ()), now=NOW)
+
+    assert [read.question for read in sent(found, Read)] == [GetGroup("u", (SLOT,))]
+
+
+def test_a_slot_that_is_said_again_while_its_group_is_read_is_admitted_when_that_is_answered() -> None:
+    e = make_job("e", every(60), after=("a",))
+    actor = leading(replace(A, trigger=every(60)), e)
+    slot = DueSlot(e, (Decision("t", "e", NOW, NOW, 1, DecisionKind.FIRED, NOW),), NOW, 1, None)
+    (first,) = sent(deliver(actor, Due("due/1", (slot,)), now=NOW), Read)
+    (again,) = sent(deliver(actor, Due("due/1", (slot,)), now=NOW), Read)
+    assert again == first
+    (admit,) = sent(deliver(actor, Found(first.key, ()), Found(first.key, ()), now=NOW), AdmitSlots)
+    assert [draft.job.name for draft in admit.slots[0].drafts[0]] == ["e"]
 
 
 def test_a_group_that_is_heard_of_by_an_end_first_is_read_all_the_same() -> None:
