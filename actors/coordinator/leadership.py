@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, assert_never
 
+from msgspec.structs import replace
+
 from ..actor import DEPENDENCIES, EXECUTOR, MILLISECOND, PERSISTENCE, REIGNING, SECOND, Turn, next_multiple
 from ..messages import (
     Admit,
@@ -347,8 +349,9 @@ class Leadership:
         reign = self.reign
         if not self.is_ready:
             return
-        for unnoted in reign.unnoted.values():
-            turn.send(DEPENDENCIES, unnoted)
+        for unnoted in reign.unnoted.values():  # who else is in a group may have ended since, and be forgotten there
+            again = replace(unnoted, rebuilt=True) if isinstance(unnoted, RunsMade) else unnoted
+            turn.send(DEPENDENCIES, again)
         waiting = made_runs(reign, waiting_only=True)
         for start in range(0, len(waiting), 256):
             turn.send(

@@ -113,7 +113,7 @@ class MadeRun(Struct, frozen=True, gc=False, array_like=True):
 class RunsMade(Struct, frozen=True, tag="runs_made"):
     """Runs of workflows are stored: dependencies follows them. Sent again until `Noted(key)`.
 
-    `rebuilt` says that other runs of their groups may have ended in an earlier reign.
+    `rebuilt` says that other runs of their groups may have ended in an earlier reign, or long ago.
     """
 
     key: str

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from callsheet.actors.actor import PERSISTENCE
+from callsheet.actors.coordinator.reign import AUDIT_US
 from callsheet.actors.messages import (
     Accepted,
     Admit,
@@ -56,6 +57,15 @@ def test_after_a_fail_over_dependencies_is_told_which_upstreams_a_run_waits_for_
     run = Run(1, "t", "train", 1, "submit", None, "m/1", NOW, NOW, 0, b"")
     leader = Leader((LiveRun(run),), definitions=(make_job("train", after=("ingest",)),))
     assert told_of(leader) == [(1, ("ingest",))]
+
+
+def test_what_dependencies_has_not_noted_is_said_again_as_what_others_of_its_group_may_have_ended_since() -> None:
+    leader = Leader()
+    leader.admit(Draft(make_job("ingest"), "submit", None, "m/1"))
+    (first,) = (message for message in leader.out if isinstance(message, RunsMade))
+    leader.out.clear()
+    leader.tell(TimerFired("audit"), after=AUDIT_US)
+    assert [message for message in leader.out if isinstance(message, RunsMade)] == [replace(first, rebuilt=True)]
 
 
 # ---- what the store did not take ------------------------------------------------------------------------------------------
