@@ -268,7 +268,7 @@ class Dependencies:
             touched[key] = group
         turn.reply(Noted(message.key))
         for key, group in touched.items():
-            if group.complete:
+            if group.can_be_judged:
                 self._evaluate(key, turn)
                 self._seek_upstreams(key, group, turn)
             else:
@@ -278,7 +278,7 @@ class Dependencies:
         self._groups.forget_oldest()
 
     def _read_group(self, key: GroupKey, turn: Turn) -> None:
-        """Ask the store for the members that ended in an earlier reign; asked again when the coordinator asks again."""
+        """Ask the store for the members that ended in an earlier reign, or long ago; asked again when the coordinator asks again."""
         tenant, group = key
         turn.send(PERSISTENCE, Read(f"group/{self._epoch}/{tenant}", GetGroup(tenant, (group,))))
 
@@ -290,7 +290,7 @@ class Dependencies:
             group = self._groups.get(key)
             if group is None:
                 continue
-            group.complete = True
+            group.complete, group.bare = True, False
             touched[key] = group
             member = group.members.setdefault(record.run.job, Member(record.run.run_id))
             if record.end is not None and member.run_id == record.run.run_id:
@@ -351,7 +351,7 @@ class Dependencies:
     def _evaluate(self, key: GroupKey, turn: Turn) -> None:
         """Unblock or resolve the runs of a group whose rule is met, or whose wait has lasted too long."""
         group = self._groups.get(key)
-        if group is None or not group.complete:
+        if group is None or not group.can_be_judged:
             return
         removed = self._removed(key, group)
         for member in group.members.values():

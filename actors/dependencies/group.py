@@ -51,20 +51,33 @@ class Member:
 class Group:
     """The runs of a group by their jobs' names; and which jobs were removed that have no run in it.
 
-    It is `complete` when it is certain that no run is missing which an earlier reign knew of.
+    It is `complete` when it is certain that no run is missing which an earlier reign knew of, and `bare` when it holds no results
+    of runs that have ended.
     """
 
-    __slots__ = ("complete", "gone", "members")
+    __slots__ = ("bare", "complete", "gone", "members")
 
     def __init__(self, *, complete: bool) -> None:
         self.members: dict[str, Member] = {}
         self.gone: set[str] = set()
         self.complete = complete
+        self.bare = False
 
     @property
     def lives(self) -> bool:
         """Whether a run of it has not ended."""
         return any(member.state is None for member in self.members.values())
+
+    @property
+    def can_be_judged(self) -> bool:
+        """Whether all is known that decides on the runs of it that wait; else the store is to be asked."""
+        return self.complete and not (self.bare and any(member.waits for member in self.members.values()))
+
+    def strip(self) -> None:
+        """Let go of the results: nobody waits for them. Who comes late has them read from the store."""
+        for member in self.members.values():
+            member.result = b""
+        self.bare = bool(self.members)
 
     def missing(self) -> dict[str, None]:
         """The upstreams that have no run in it (yet)."""
@@ -100,6 +113,7 @@ class Groups:
             if self._groups[key].lives:
                 self._closed.pop(key, None)
             else:
+                self._groups[key].strip()
                 self._closed[key] = None
 
     def forget_oldest(self) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -303,9 +304,35 @@ def test_a_group_that_is_heard_of_by_an_end_first_is_read_all_the_same() -> None
     assert verdicts(deliver(actor, Found("group/1/t", rows), now=NOW)) == [Unblock(4, (b"b", b"c"))]
 
 
+def test_of_groups_in_which_nothing_lives_no_results_are_kept_and_who_comes_late_gets_them_nevertheless() -> None:
+    actor = leading(A, B, C)
+    result = b"large" * 1_000
+    made(actor, "a", "b", waits="b")
+    deliver(actor, GroupsMoved("e", (GroupEnd(1, "t", "a", SLOT, RunState.SUCCEEDED, result),)), now=NOW)
+    holders = sys.getrefcount(result)
+    ended(actor, 2, "b")
+    assert sys.getrefcount(result) == holders - 1
+
+    (read,) = sent(deliver(actor, RunsMade("n", (waiting(3, "c", "a"),)), now=NOW), Read)
+    assert read.question == GetGroup("t", (SLOT,))
+    assert verdicts(ended(actor, 2, "b")) == [], "said again, before the store has answered"
+    rows = row(1, "a", RunState.SUCCEEDED), row(2, "b", RunState.SUCCEEDED), row(3, "c", RunState.BLOCKED)
+    assert verdicts(deliver(actor, Found(read.key, rows), now=NOW)) == [Unblock(3, (b"a",))]
+
+
+def test_a_slot_whose_group_was_read_and_is_empty_is_not_read_again_when_its_runs_are_made() -> None:
+    e = make_job("e", every(60), after=("a",))
+    actor = leading(replace(A, trigger=every(60)), e)
+    slot = DueSlot(A, (Decision("t", "a", NOW, NOW, 1, DecisionKind.FIRED, NOW),), NOW, 1, None)
+    (read,) = sent(deliver(actor, Due("due/1", (slot,)), now=NOW), Read)
+    deliver(actor, Found(read.key, ()), now=NOW)
+    assert sent(deliver(actor, RunsMade("m", (waiting(1, "a"), waiting(2, "e", "a"))), now=NOW), Read) == []
+    assert verdicts(ended(actor, 1, "a")) == [Unblock(2, (b"a",))]
+
+
 def is_remembered(actor: Dependencies, group: str) -> bool:
     """Whether the ended runs of a group are known, so that they need not be read."""
-    return not sent(rebuilt(actor, waiting(0, "b", "a", group=group)), Read)
+    return not sent(rebuilt(actor, waiting(0, "b", group=group)), Read)
 
 
 def test_of_groups_in_which_nothing_lives_the_newest_are_remembered_however_many_live() -> None:
