@@ -48,6 +48,7 @@ from .announcement import Announcements
 from .catalogue import Catalogue
 from .comparison import Change, compare
 from .errand import Errands, reject
+from .sense import check_size
 
 JobKey = tuple[str, str]
 
@@ -251,6 +252,7 @@ class Definitions:
                 assert request.trigger is not None, "the client has checked that there is a trigger"
                 job = replace(job, trigger=request.trigger, anchor=turn.now, version=job.version + 1)
                 try:
+                    check_size(job)
                     after = JobRecord(job, replace(first_state(job, state), fires=0))
                 except UNUSABLE as error:
                     reject(client, request.key, "impossible", _unusable(job, error), turn)

@@ -58,7 +58,7 @@ def find_fault(request: Request) -> Fault | None:
                 return Fault(f"a client submits with the cause {' or '.join(CAUSES)}, not {request.cause}")
             return _find_in(request.items, "runs", _check_item)
         case AddJobs():
-            return _find_in(request.jobs, "jobs", _check_named_job)
+            return _find_in(request.jobs, "jobs", _check_named_job) or _find_twice(request)
         case ChangeJob(action="reschedule", trigger=None):
             return Fault("a job that is rescheduled needs a trigger, and this brings none")
         case CancelRun():
@@ -81,6 +81,16 @@ def _find_in(items: tuple[Any, ...], what: str, check: Callable[[Any], None]) ->
             check(item)
         except DefinitionError as error:
             return Fault(str(error), index)
+    return None
+
+
+def _find_twice(request: AddJobs) -> Fault | None:
+    """A job that is to be new twice: the second would be refused when the first is stored. Of declarations the last counts."""
+    seen: set[tuple[str, str]] = set()
+    for index, job in enumerate(request.jobs if request.mode == "add" else ()):
+        if job.key in seen:
+            return Fault(f"job {job.name!r} is to be added twice by one request; use another name", index)
+        seen.add(job.key)
     return None
 
 
@@ -157,6 +167,15 @@ def _check_job(job: Job) -> None:
         check_labels(job.labels)
     if job.resources:
         check_resources(job.resources)
+    check_size(job)
+
+
+def check_size(job: Job) -> None:
+    """Refuse a definition that is too large.
+
+    Raises:
+        DefinitionError: it is.
+    """
     size = len(pack_record(job))
     if size > MAX_DEFINITION_BYTES:
         raise DefinitionError(f"a definition has at most {MAX_DEFINITION_BYTES:,} bytes; this one has {size:,}")

@@ -20,7 +20,7 @@ from callsheet.actors.records import (
 )
 from callsheet.actors.registry.sense import CAUSES
 from callsheet.triggers import CatchUp, every
-from callsheet.triggers.trigger import Constrained, RRule
+from callsheet.triggers.trigger import Constrained, RRule, Union
 from support.actors import make_job, make_record
 from support.desk import Desk, only
 
@@ -146,6 +146,22 @@ def test_a_trigger_that_cannot_be_compiled_is_refused_and_no_actor_fails(trigger
     refused = only(desk.tell(ChangeJob("c", "t", "work", "reschedule", trigger)), RequestRejected)
     assert text in refused.text
     assert desk.saves == []
+
+
+def test_a_job_that_would_be_too_large_with_its_new_trigger_is_not_rescheduled() -> None:
+    some = Union((RRule("FREQ=DAILY" + ";INTERVAL=1" * 300),) * 64)
+    large = Union((some, some, some))
+    desk = Desk(make_record(make_job()))
+    refused = only(desk.tell(ChangeJob("c", "t", "work", "reschedule", large)), RequestRejected)
+    assert refused.code == "impossible"
+    assert "524,288 bytes" in refused.text
+    assert desk.saves == []
+
+
+def test_a_job_that_is_to_be_added_twice_by_one_request_is_refused() -> None:
+    refused = refusal(AddJobs("a", (make_job("a"), make_job("b"), make_job("a", priority=3)), mode="add"))
+    assert (refused.code, refused.index) == ("impossible", 2)
+    assert "'a'" in refused.text
 
 
 def test_to_reschedule_takes_a_trigger() -> None:
