@@ -317,10 +317,14 @@ class Definitions:
     def _tell_stored(self, records: Sequence[JobRecord], turn: Turn) -> None:
         """Tell of jobs as they stand in the store: that a change was stored may never have been heard here."""
         active = [record for record in records if record.state.status != "removed"]
+        waited = [record for record in active if self._catalogue.edges(record.job.tenant).get(record.job.name)]
         for record in active:
             self._catalogue.link(record.job)
         for record in records:
             self._tell(record, turn)
+        let_go = [record for record in waited if not self._catalogue.is_linked(record.job)]
+        if let_go:
+            self._announcements.tell(DEPENDENCIES, let_go, turn)
         if active:
             self._announcements.tell(COORDINATOR, active, turn)
 

@@ -87,6 +87,16 @@ def test_a_declaration_whose_storing_was_never_heard_is_known_when_it_is_asked_f
     assert only(desk.tell(Submit("s2", "t", (SubmitItem("load"),), epoch=1)), Plan).key == "s2"
 
 
+def test_a_declaration_without_upstreams_whose_storing_was_never_heard_is_told_to_dependencies_too() -> None:
+    desk = Desk(make_record(make_job("work")), make_record(make_job("load", after=("work",))))
+    anew = make_job("load", version=2)
+    desk.there[anew.key] = make_record(anew)
+    desk.receipts = {"k": Receipt("k", NOW, changed=1)}
+    assert add(desk, anew) == [JobsAdded("k", 0, 1, 0)]
+    assert desk.learned(DEPENDENCIES) == [("load", "active")], "it goes on making runs of it with those of `work` else"
+    assert add(desk, make_job("work", after=("load",)), key="k2") == [JobsAdded("k2", 0, 1, 0)], "it is no cycle now"
+
+
 def test_the_late_first_copy_of_a_change_that_is_not_stored_is_carried_out() -> None:
     desk = Desk(make_record(make_job()))
     assert only(desk.tell(ChangeJob("c", "t", "work", "pause", epoch=2)), JobChanged).record.state.status == "paused"
