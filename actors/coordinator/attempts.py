@@ -198,7 +198,9 @@ class Attempts:
         for live in reign.book.live.values():
             if live.place is None or live.fence in unsent or turn.now - live.ready_at <= SEND_AGAIN_US:
                 continue
-            if self._may_begin(live, turn.now):
+            if (
+                self._may_begin(live, turn.now) and not live.waits
+            ):  # else dependencies has not said yet what is handed on
                 waiting.setdefault(live.place, []).append(live)
                 continue
             if live.state is RunState.CANCELLING:
