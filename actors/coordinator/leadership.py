@@ -179,10 +179,20 @@ class Leadership:
                 rebuild.on_stock_taken(message, turn)
             case _:
                 pass  # the timer asks again
-        if rebuild.done:
+        return self._has_rebuilt(members, turn)
+
+    def on_rebuild_timer(self, members: Iterable[Member], turn: Turn) -> bool:
+        """Ask again, or go on with what there is; say whether the memory is rebuilt by it."""
+        if self._rebuild.done:
+            return False
+        self._rebuild.ask(turn)
+        return self._has_rebuilt(members, turn)
+
+    def _has_rebuilt(self, members: Iterable[Member], turn: Turn) -> bool:
+        if self._rebuild.done:
             self.membership.adopt(members, turn)
-            self.rescue.clear_marks(rebuild.left)
-        return rebuild.done
+            self.rescue.clear_marks(self._rebuild.left)
+        return self._rebuild.done
 
     def take_held(self, turn: Turn) -> None:
         """Do what came while the memory was being rebuilt."""
@@ -321,8 +331,6 @@ class Leadership:
                 self._renew(turn)
             case "save" if self._save is not None:
                 self._send_again(self._save, turn)
-            case "rebuild":
-                self._rebuild.ask(turn)
             case "look":
                 self.reign.look_timer_at = None
                 self._requests.on_looks(turn)
