@@ -213,11 +213,16 @@ class Ready:
 
     def tidy(self) -> None:
         """Throw out what is no longer ready."""
+        ready = RunState.READY
         for needs, lanes in list(self._lanes.items()):
-            kept = {number: list(filter(_is_ready, lane)) for number, lane in lanes.items()}
-            kept = {number: lane for number, lane in kept.items() if lane}
-            for lane in kept.values():
-                heapify(lane)
+            kept: dict[int, list[_Entry]] = {}
+            for number, lane in lanes.items():
+                # in line, because all that waits is looked at here in one turn
+                still = [entry for entry in lane if entry[2].ticket == entry[1] and entry[2].state is ready]
+                if len(still) < len(lane):
+                    heapify(still)
+                if still:
+                    kept[number] = still
             if kept:
                 self._lanes[needs] = kept
             else:

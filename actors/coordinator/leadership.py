@@ -11,7 +11,8 @@ A message of another reign, an outcome with a stale fence and a key that was ans
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final, assert_never
 
 from ..actor import DEPENDENCIES, EXECUTOR, MILLISECOND, PERSISTENCE, REIGNING, SECOND, Turn, next_multiple
@@ -50,6 +51,7 @@ from .acquaintance import Acquaintances
 from .admission import Admission
 from .attempts import Attempts
 from .batch import Batch
+from .book import Live
 from .election import Me
 from .followup import Followup
 from .membership import Membership
@@ -71,6 +73,9 @@ SAVE_LOST_US: Final = 5 * SECOND
 HELD_MESSAGES: Final = 10_000
 """Messages that wait for the end of a rebuild at most; the senders of further ones ask again."""
 
+RENEWED_A_TURN: Final = 5_000
+"""Runs of which is said in one turn why they wait: some hundredths of a second."""
+
 Work = (
     Admit
     | AdmitSlots
@@ -90,7 +95,7 @@ Work = (
 )
 """What only a leader that has rebuilt its memory can take."""
 
-_TIMERS: Final = ("beat", "audit", "members", "look", "rebuild", "save", "hand_over")
+_TIMERS: Final = ("beat", "audit", "members", "look", "rebuild", "reasons", "save", "hand_over")
 
 
 class Leadership:
@@ -124,6 +129,7 @@ class Leadership:
         self._sent_at = 0
         self._saved_at = 0
         self._held: list[tuple[str, Work]] = []
+        self._unrenewed: Iterator[Live] = iter(())
         self._lead_reminder = Reminder(BEAT_US, AUDIT_US)
 
     # ---- begin and end --------------------------------------------------------------------------------------------------
@@ -336,6 +342,8 @@ class Leadership:
                 self._requests.on_looks(turn)
             case "audit":
                 self._audit(turn)
+            case "reasons":
+                self._renew_reasons(turn)
             case _:
                 pass
 
@@ -368,4 +376,12 @@ class Leadership:
         self._requests.forget_holds(turn)
         reign.forget_marks()
         reign.book.ready.tidy()
-        reign.renew(turn.now)
+        self._unrenewed = iter(list(reign.book.live.values()))
+        self._renew_reasons(turn)
+
+    def _renew_reasons(self, turn: Turn) -> None:
+        """Of very many runs in several turns: members that hear nothing for so long would take the lead."""
+        lives = list(islice(self._unrenewed, RENEWED_A_TURN))
+        self.reign.renew(lives, turn.now)
+        if len(lives) == RENEWED_A_TURN:
+            turn.set_timer("reasons", turn.elapsed, steady=True)
