@@ -110,7 +110,7 @@ class Attempts:
 
     def _put_aside(self, live: Live) -> None:
         live.reason = PAUSED
-        self._reign.book.held.setdefault(live.key, []).append(live)
+        self._reign.book.put_aside(live)
 
     def _claim_for(self, needs: Needs, room: int, place: Place) -> list[Live]:
         """Take up to `room` runs, those of paused jobs aside."""
