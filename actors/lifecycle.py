@@ -55,11 +55,13 @@ MOVES: Final[dict[S, frozenset[S]]] = {
             S.QUARANTINED,
         }
     ),
-    # its function was called
+    # its function was called; or a worker process had it when that was asked, and has given it back
     S.RUNNING: frozenset(
         {
             S.READY,
+            S.BLOCKED,
             S.DELAYED,
+            S.PARKED,
             S.CANCELLING,
             S.SUCCEEDED,
             S.FAILED,

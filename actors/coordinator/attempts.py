@@ -111,7 +111,7 @@ class Attempts:
 
     def _put_aside(self, live: Live) -> None:
         live.reason = PAUSED
-        self._reign.book.held.setdefault(live.key, []).append(live)
+        self._reign.book.put_aside(live)
 
     def _claim_for(self, needs: Needs, room: int, place: Place) -> list[Live]:
         """Take up to `room` runs, those of paused jobs aside."""
@@ -199,7 +199,9 @@ class Attempts:
         for live in reign.book.live.values():
             if live.place is None or live.fence in unsent or turn.now - live.ready_at <= SEND_AGAIN_US:
                 continue
-            if self._may_begin(live, turn.now):
+            if (
+                self._may_begin(live, turn.now) and not live.waits
+            ):  # else dependencies has not said yet what is handed on
                 waiting.setdefault(live.place, []).append(live)
                 continue
             if live.state is RunState.CANCELLING:

@@ -213,11 +213,16 @@ class Ready:
 
     def tidy(self) -> None:
         """Throw out what is no longer ready."""
+        ready = RunState.READY
         for needs, lanes in list(self._lanes.items()):
-            kept = {number: list(filter(_is_ready, lane)) for number, lane in lanes.items()}
-            kept = {number: lane for number, lane in kept.items() if lane}
-            for lane in kept.values():
-                heapify(lane)
+            kept: dict[int, list[_Entry]] = {}
+            for number, lane in lanes.items():
+                # in line, because all that waits is looked at here in one turn
+                still = [entry for entry in lane if entry[2].ticket == entry[1] and entry[2].state is ready]
+                if len(still) < len(lane):
+                    heapify(still)
+                if still:
+                    kept[number] = still
             if kept:
                 self._lanes[needs] = kept
             else:
@@ -248,7 +253,7 @@ class Book:
         self.ready = Ready()
         self.parked: dict[int, Live] = {}
         self.gated: dict[int, list[int]] = {}
-        self.held: dict[JobKey, list[Live]] = {}
+        self._aside: dict[JobKey, dict[int, Live]] = {}
 
     def enter(self, live: Live) -> None:
         """Add a run."""
@@ -269,12 +274,24 @@ class Book:
         del self.live[run.run_id]
         self.parked.pop(run.run_id, None)
         key = (run.tenant, run.job)
+        if self._aside and (aside := self._aside.get(key)) is not None:
+            aside.pop(run.run_id, None)
+            if not aside:
+                del self._aside[key]
         runs = self.by_job[key]
         del runs[run.run_id]
         if not runs:
             del self.by_job[key]
         if run.group:
             self.by_group.pop((run.tenant, run.group, run.job), None)
+
+    def put_aside(self, live: Live) -> None:
+        """Keep a run that is ready for when its job goes on, which is paused."""
+        self._aside.setdefault(live.key, {})[live.run.run_id] = live
+
+    def take_aside(self, key: JobKey) -> tuple[Live, ...]:
+        """The runs of a job that goes on, which were put aside and have not ended; they are kept no more."""
+        return tuple(self._aside.pop(key, {}).values())
 
     def gate(self, live: Live, behind: int) -> None:
         """Let a run wait until run `behind` has ended."""

@@ -129,8 +129,7 @@ class Coordinator:
                 self._on_offer(message, turn)
             case Found() | ReadRejected() | StockTaken():
                 if lead is not None and lead.on_rebuild_answer(message, self._election.members, turn):
-                    self._set_leaving(turn)
-                    lead.take_held(turn)
+                    self._begin_work(lead, turn)
             case Beat() | StillHere() | LeaderBeat() | LeaderIs() | AskWhetherHeard() | StillHeard() | HandOver():
                 self._on_peer_message(message, turn)
             case PeerFound() | PeerLost():
@@ -172,6 +171,11 @@ class Coordinator:
         self._lead = Leadership(message, self._me, self._offer, self._election.acquaintances, durable=self._durable)
         self._election.won(message.epoch, turn)
         self._lead.begin(turn)
+
+    def _begin_work(self, lead: Leadership, turn: Turn) -> None:
+        """The memory of the reign is rebuilt."""
+        self._set_leaving(turn)
+        lead.take_held(turn)
 
     def _end_reign(self, turn: Turn) -> None:
         lead, self._lead = self._lead, None
@@ -350,6 +354,9 @@ class Coordinator:
                 )
             case "hand_over" if lead is not None:
                 self._hand_over(lead, turn)
+            case "rebuild" if lead is not None:
+                if lead.on_rebuild_timer(self._election.members, turn):
+                    self._begin_work(lead, turn)
             case _ if lead is not None:
                 lead.on_timer(key, turn)
             case _:

@@ -11,7 +11,8 @@ A message of another reign, an outcome with a stale fence and a key that was ans
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final, assert_never
 
 from msgspec.structs import replace
@@ -52,6 +53,7 @@ from .acquaintance import Acquaintances
 from .admission import Admission
 from .attempts import Attempts
 from .batch import Batch
+from .book import Live
 from .election import Me
 from .followup import Followup
 from .membership import Membership
@@ -73,6 +75,9 @@ SAVE_LOST_US: Final = 5 * SECOND
 HELD_MESSAGES: Final = 10_000
 """Messages that wait for the end of a rebuild at most; the senders of further ones ask again."""
 
+RENEWED_A_TURN: Final = 5_000
+"""Runs of which is said in one turn why they wait: some hundredths of a second."""
+
 Work = (
     Admit
     | AdmitSlots
@@ -92,7 +97,7 @@ Work = (
 )
 """What only a leader that has rebuilt its memory can take."""
 
-_TIMERS: Final = ("beat", "audit", "members", "look", "rebuild", "save", "hand_over")
+_TIMERS: Final = ("beat", "audit", "members", "look", "rebuild", "reasons", "save", "hand_over")
 
 
 class Leadership:
@@ -126,6 +131,7 @@ class Leadership:
         self._sent_at = 0
         self._saved_at = 0
         self._held: list[tuple[str, Work]] = []
+        self._unrenewed: Iterator[Live] = iter(())
         self._lead_reminder = Reminder(BEAT_US, AUDIT_US)
 
     # ---- begin and end --------------------------------------------------------------------------------------------------
@@ -181,10 +187,20 @@ class Leadership:
                 rebuild.on_stock_taken(message, turn)
             case _:
                 pass  # the timer asks again
-        if rebuild.done:
+        return self._has_rebuilt(members, turn)
+
+    def on_rebuild_timer(self, members: Iterable[Member], turn: Turn) -> bool:
+        """Ask again, or go on with what there is; say whether the memory is rebuilt by it."""
+        if self._rebuild.done:
+            return False
+        self._rebuild.ask(turn)
+        return self._has_rebuilt(members, turn)
+
+    def _has_rebuilt(self, members: Iterable[Member], turn: Turn) -> bool:
+        if self._rebuild.done:
             self.membership.adopt(members, turn)
-            self.rescue.clear_marks(rebuild.left)
-        return rebuild.done
+            self.rescue.clear_marks(self._rebuild.left)
+        return self._rebuild.done
 
     def take_held(self, turn: Turn) -> None:
         """Do what came while the memory was being rebuilt."""
@@ -323,13 +339,13 @@ class Leadership:
                 self._renew(turn)
             case "save" if self._save is not None:
                 self._send_again(self._save, turn)
-            case "rebuild":
-                self._rebuild.ask(turn)
             case "look":
                 self.reign.look_timer_at = None
                 self._requests.on_looks(turn)
             case "audit":
                 self._audit(turn)
+            case "reasons":
+                self._renew_reasons(turn)
             case _:
                 pass
 
@@ -363,4 +379,12 @@ class Leadership:
         self._requests.forget_holds(turn)
         reign.forget_marks()
         reign.book.ready.tidy()
-        reign.renew(turn.now)
+        self._unrenewed = iter(list(reign.book.live.values()))
+        self._renew_reasons(turn)
+
+    def _renew_reasons(self, turn: Turn) -> None:
+        """Of very many runs in several turns: members that hear nothing for so long would take the lead."""
+        lives = list(islice(self._unrenewed, RENEWED_A_TURN))
+        self.reign.renew(lives, turn.now)
+        if len(lives) == RENEWED_A_TURN:
+            turn.set_timer("reasons", turn.elapsed, steady=True)

@@ -7,17 +7,20 @@ settled by who holds it now, or by the start marks of the incarnation that held 
     its process is certainly dead          settled at once by its marks, as `rescue.py` says
     anything else                          stays with its node, which must let itself be heard (`membership.py`)
 
-    live runs (pages) ─▶ definitions ─▶ hooks ─▶ paused and removed jobs ─▶ stock of the executors ─▶ settled
+    live runs (pages) ─▶ definitions ─▶ hooks ─▶ paused and removed jobs ─▶ stock of the executors ─▶ squared, so many a turn
 
-A step that gets no answer is asked again by a timer.
+A step that gets no answer is asked again by a timer. Very many runs are squared in several turns: in between the leader shows
+that it lives, or the next one would take the lease, and come no further either.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Final, Literal
 
 from ..actor import EXECUTOR, PERSISTENCE, SECOND, Turn, on_node
-from ..messages import Found, MadeRun, Read, RunsMade, StockTaken, TakeStock
+from ..messages import Found, MadeRun, MarksRead, Read, RunsMade, StockTaken, TakeStock
 from ..persistence.store import MAX_PAGE, GetDefinitions, GetJobs, GetLiveRuns, ListEdges, ListHeld, Question
 from ..records import Condition, Job, JobRecord, LiveRun, RunState
 from ..schedule import counts_from_end
@@ -28,7 +31,10 @@ from .rescue import Rescue
 ASK_AGAIN_US: Final = SECOND
 MADE_A_MESSAGE: Final = 256
 
-Step = Literal["live", "definitions", "edges", "held", "jobs", "stock", "done"]
+SQUARED_A_TURN: Final = 5_000
+"""Runs that are entered, or settled, in one turn: about a tenth of a second."""
+
+Step = Literal["live", "definitions", "edges", "held", "jobs", "stock", "squaring", "done"]
 
 
 class Rebuild:
@@ -38,9 +44,12 @@ class Rebuild:
         self._reign = reign
         self._rescue = rescue
         self._rows: list[LiveRun] = []
+        self._versions: tuple[tuple[str, str, int], ...] = ()
         self._definitions: dict[tuple[str, str, int], Job] = {}
+        self._names: tuple[tuple[str, str], ...] = ()
         self._jobs: list[JobRecord] = []
         self._asked = 0
+        self._squaring: Iterator[None] = iter(())
         self.left: tuple[str, ...] = ()
         self.step: Step = "live"
 
@@ -50,7 +59,7 @@ class Rebuild:
         return self.step == "done"
 
     def ask(self, turn: Turn) -> None:
-        """Put the question of this step, again if need be."""
+        """Put the question of this step, again if need be; or go on, if there is none."""
         question: Question
         match self.step:
             case "live":
@@ -66,6 +75,9 @@ class Rebuild:
             case "stock":
                 turn.send(EXECUTOR, TakeStock(self._reign.epoch, self._strangers(), left=True))
                 turn.set_timer("rebuild", turn.elapsed + ASK_AGAIN_US, steady=True)
+                return
+            case "squaring":
+                self._go_on(turn)
                 return
             case "done":
                 return
@@ -85,14 +97,15 @@ class Rebuild:
             case "live":
                 self._rows.extend(message.rows)
                 if len(message.rows) < MAX_PAGE:
-                    self.step = "definitions" if self._missing() else "edges"
+                    runs = [row.run for row in self._rows]
+                    self._versions = tuple(dict.fromkeys((run.tenant, run.job, run.version) for run in runs))
+                    self._names = tuple(dict.fromkeys((run.tenant, run.job) for run in runs))
+                    self.step = "definitions" if self._versions else "edges"
             case "definitions":
-                found: tuple[Job, ...] = message.rows
-                asked = self._missing()
-                self._definitions.update({(job.tenant, job.name, job.version): job for job in found})
-                for tenant, name, version in asked:
+                found = {(job.tenant, job.name, job.version): job for job in message.rows}
+                for tenant, name, version in self._missing():
                     gone = Job(tenant=tenant, name=name, version=version)
-                    self._definitions.setdefault((tenant, name, version), gone)
+                    self._definitions[tenant, name, version] = found.get((tenant, name, version), gone)
                 if not self._missing():
                     self.step = "edges"
             case "edges":
@@ -117,13 +130,12 @@ class Rebuild:
         self.ask(turn)
 
     def _missing(self) -> tuple[tuple[str, str, int], ...]:
-        wanted = dict.fromkeys((row.run.tenant, row.run.job, row.run.version) for row in self._rows)
-        return tuple(version for version in wanted if version not in self._definitions)[:MAX_PAGE]
+        """The next page of versions that have live runs."""
+        return self._versions[len(self._definitions) : len(self._definitions) + MAX_PAGE]
 
     def _unasked(self) -> tuple[tuple[str, str], ...]:
         """The next page of jobs that have live runs."""
-        names = dict.fromkeys((row.run.tenant, row.run.job) for row in self._rows)
-        return tuple(names)[self._asked : self._asked + MAX_PAGE]
+        return self._names[self._asked : self._asked + MAX_PAGE]
 
     def _strangers(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(row.incarnation for row in self._rows if row.claim is not None and row.incarnation))
@@ -131,41 +143,65 @@ class Rebuild:
     # ---- squaring -------------------------------------------------------------------------------------------------------
 
     def on_stock_taken(self, message: StockTaken, turn: Turn) -> None:
-        """Enter every live run as it really stands. The reign begins.
+        """Enter every live run as it really stands. Then the reign begins.
 
         An answer that does not speak of every life which holds runs is to another question.
         """
         marks = {mark.incarnation: mark for mark in message.marks}
         if self.step != "stock" or message.epoch != self._reign.epoch or not marks.keys() >= set(self._strangers()):
             return
+        self.step = "squaring"
+        self.left = message.left
+        self._squaring = self._square(message, marks, turn.now)
+        self._go_on(turn)
+
+    def _go_on(self, turn: Turn) -> None:
+        """Square the next runs; when that were all, the reign begins."""
+        squared = sum(1 for _ in islice(self._squaring, SQUARED_A_TURN))
+        if squared == SQUARED_A_TURN:
+            turn.set_timer("rebuild", turn.elapsed, steady=True)
+            return
         self.step = "done"
         turn.cancel_timer("rebuild")
-        own, held = message.incarnation, set(message.held)
-        begun = {mark.incarnation: set(mark.fences) for mark in message.marks if mark.readable}
+        self._announce(turn)
+        self._rows, self._jobs, self._definitions = [], [], {}
+
+    def _square(self, message: StockTaken, marks: Mapping[str, MarksRead], now: int) -> Iterator[None]:
+        """Enter all runs, then settle them; a step for each."""
         for row in self._rows:
-            self._enter(row, turn.now)
+            self._enter(row, now)
+            yield
         for record in self._jobs:
             last = self._reign.book.last_own_run(record.job.key, record.state.mark)
             if last is not None:
                 self._reign.arm_after(last, record.job, record.state.mark)
+        own, held = message.incarnation, set(message.held)
+        begun = {mark.incarnation: set(mark.fences) for mark in message.marks if mark.readable}
         for row in self._rows:
             live = self._reign.book.live.get(row.run.run_id)
-            if live is None:
-                continue
-            mark = marks.get(row.incarnation)
-            if row.claim is None or _is_parked(row):
-                self._resume(live, row, turn.now)
-            elif row.incarnation == own and row.claim.fence in held:
-                self._go_on(live, row)
-            elif row.incarnation == own or (mark is not None and mark.dead):
-                live.fence, live.node = row.claim.fence, row.claimed_by
-                known = begun.get(row.incarnation)
-                self._rescue.recover(live, turn.now, was_begun=known is None or live.fence in known)
-            else:
-                self._go_on(live, row)
-        self._announce(turn)
-        self._rows, self._jobs = [], []
-        self.left = message.left
+            if live is not None:
+                self._settle(live, row, own, held, marks.get(row.incarnation), begun.get(row.incarnation), now)
+            yield
+
+    def _settle(
+        self,
+        live: Live,
+        row: LiveRun,
+        own: str,
+        held: set[int],
+        mark: MarksRead | None,
+        begun: set[int] | None,
+        now: int,
+    ) -> None:
+        if row.claim is None or _is_parked(row):
+            self._resume(live, row, now)
+        elif row.incarnation == own and row.claim.fence in held:
+            self._continue(live, row)
+        elif row.incarnation == own or (mark is not None and mark.dead):
+            live.fence, live.node = row.claim.fence, row.claimed_by
+            self._rescue.recover(live, now, was_begun=begun is None or live.fence in begun)
+        else:
+            self._continue(live, row)
 
     def _enter(self, row: LiveRun, now: int) -> None:
         run = row.run
@@ -198,7 +234,7 @@ class Rebuild:
         else:
             self._reign.make_ready(live, now)
 
-    def _go_on(self, live: Live, row: LiveRun) -> None:
+    def _continue(self, live: Live, row: LiveRun) -> None:
         """Its node has it still, or will say that it has not, or is found dead."""
         assert row.claim is not None
         node = row.claimed_by

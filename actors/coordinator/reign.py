@@ -6,6 +6,7 @@ the modules beside this one, and works on this.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 from typing import Final, Literal
 
@@ -190,10 +191,10 @@ class Reign:
         live.wait(now, was_blocked=was_blocked)
         self.book.ready.push(live, needs)
 
-    def renew(self, now: int) -> None:
-        """Say anew why runs wait, and when somebody looks again: nodes come and go, and jobs are paused."""
+    def renew(self, lives: Iterable[Live], now: int) -> None:
+        """Say anew why these wait, and when somebody looks again: nodes come and go, and jobs are paused."""
         lacks: dict[Needs, str] = {}
-        for live in self.book.live.values():
+        for live in lives:
             if live.state is RunState.READY:
                 needs = self.places.needs(live.job)
                 lack = lacks.get(needs)

@@ -146,8 +146,8 @@ class Requests:
             reign.held.discard(key)
             self._tell_skipped(message, turn)
             reign.note_mark(key, message.mark)
-            for live in reign.book.held.pop(key, ()):
-                if live.state is RunState.READY and reign.book.live.get(live.run.run_id) is live:
+            for live in reign.book.take_aside(key):
+                if live.state is RunState.READY and live.run.run_id in reign.book.live:
                     reign.make_ready(live, turn.now)
         stopped = [live for live in reign.book.by_job.get(key, {}).values() if message.held or reign.is_removed(live)]
         for live in stopped:

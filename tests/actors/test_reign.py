@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from callsheet.actors.coordinator.book import Live
+from callsheet.actors.coordinator.book import Book, Live
 from callsheet.actors.coordinator.reign import LOOKS_A_RUN, LOOKS_SLACK, Reign
 from callsheet.actors.coordinator.request import MAX_WATCHERS
 from callsheet.actors.messages import Draft, RunsEnded, WatchLive
@@ -50,3 +50,16 @@ def test_of_very_many_who_watch_a_run_those_who_came_last_are_told_of_its_end() 
     leader.end(order)
     told = [it.to for it in leader.sent if isinstance(it.message, RunsEnded)]
     assert told == [f"client-{number}" for number in range(MAX_WATCHERS, 2 * MAX_WATCHERS)]
+
+
+def test_a_run_that_ends_while_its_job_is_paused_is_not_kept_until_the_job_goes_on() -> None:
+    book = Book()
+    first, second = live(1), live(2)
+    for waiting in (first, second):
+        book.enter(waiting)
+        book.put_aside(waiting)
+    book.leave(first)
+    assert book.take_aside(first.key) == (second,)
+    book.put_aside(second)
+    book.leave(second)
+    assert book.take_aside(second.key) == ()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from callsheet.actors.executor.runner import Outcome
 from callsheet.actors.messages import (
     Answer,
     AttemptsBegun,
@@ -21,12 +22,13 @@ from callsheet.actors.messages import (
     Recorded,
     StockTaken,
     TimerFired,
+    Unblock,
     Withdraw,
     Withdrawn,
 )
 from callsheet.actors.persistence.store import AddAttempts
 from callsheet.actors.records import Condition, RunRecord, RunState
-from support.actors import NOW, Leader, live_row
+from support.actors import NOW, SECOND, Leader, live_row, make_job
 from support.membership import OTHER, Cluster, draft, ends, outcome
 
 
@@ -219,3 +221,47 @@ def test_a_new_leader_says_of_every_run_why_it_is_not_further() -> None:
     assert reason(leader, 2) == "cancelled by request"
     leader.tell(AttemptsBegun(((1, 91),)), sender="executor")
     assert reason(leader, 1) == "running"
+
+
+def test_an_order_goes_out_again_from_a_new_leader_only_with_what_the_upstreams_hand_on() -> None:
+    run = replace(live_row(1, claim=False).run, group="m/1")
+    row = replace(live_row(1, claim=True, by="i"), run=run)
+    leader = Leader((row,), StockTaken(1, "n", "i", (91,), ()), definitions=(make_job(after=("ingest",)),))
+    leader.tell(TimerFired("audit"), after=30 * SECOND)
+    assert leader.assigned() == [], "dependencies has not said yet what is handed on"
+    leader.tell(Unblock(1, (b"\x05",)), sender="dependencies")
+    leader.tell(TimerFired("audit"), after=30 * SECOND)
+    assert [(order.fence, order.handed) for order in leader.assigned()] == [(91, (b"\x05",))]
+
+
+def test_what_a_new_leader_cannot_give_its_upstreams_results_yet_is_fetched_back_if_its_order_was_lost() -> None:
+    run = replace(live_row(1, claim=False).run, group="m/1")
+    row = replace(live_row(1, claim=True, by="i"), run=run)
+    leader = Leader((row,), StockTaken(1, "n", "i", (91,), ()), definitions=(make_job(after=("ingest",)),))
+    leader.tell(TimerFired("audit"), after=30 * SECOND)
+    (withdraw,) = [message for message in leader.out if isinstance(message, Withdraw)]
+    leader.tell(Withdrawn(withdraw.key, (), withdraw.fences, "i"), sender="executor")
+    leader.tell(Unblock(1, (b"\x05",)), sender="dependencies")
+    assert [order.handed for order in leader.assigned()] == [(b"\x05",)]
+
+
+def test_what_was_taken_for_begun_and_comes_back_waits_again_for_what_is_handed_on() -> None:
+    run = replace(live_row(1, claim=False).run, group="m/1")
+    row = replace(live_row(1, claim=True, by="i"), run=run)
+    leader = Leader((row,), StockTaken(1, "n", "i", (91,), ()), definitions=(make_job(after=("ingest",)),))
+    leader.tell(AttemptsBegun(((1, 91),)), sender="executor")  # a worker process had it
+    came_back = Outcome(91, 1, 1, "not_started", 0, NOW)
+    leader.tell(AttemptsEnded("n", (came_back,)), sender="executor")
+    assert reason(leader, 1) == "waits for ingest"
+    leader.tell(Unblock(1, (b"\x05",)), sender="dependencies")
+    assert [order.handed for order in leader.assigned()] == [(b"\x05",)]
+
+
+def test_what_was_taken_for_begun_and_comes_back_is_parked_when_nobody_knows_its_function_any_more() -> None:
+    leader = Leader()
+    leader.admit(draft(), draft())
+    first, second = leader.assigned()
+    leader.tell(AttemptsBegun(((second.run_id, second.fence),)), sender="executor")  # a worker process had it
+    leader.end(first, "unknown_target")
+    leader.end(second, "not_started")
+    assert reason(leader, second.run_id) == "no node knows the function 'work'; declare it where it is to run"

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from callsheet.actors.coordinator.attempts import STARVED_US
+from callsheet.actors.coordinator.leadership import RENEWED_A_TURN
 from callsheet.actors.messages import (
     Answer,
     AttemptsEnded,
@@ -101,6 +102,17 @@ def test_why_a_run_waits_is_renewed_when_the_only_node_that_could_run_it_has_lef
     leader.offer("n3", "i3", room=0, resources={"gpu": 1})
     leader.tell(TimerFired("audit"), after=30 * SECOND)
     assert shown(leader, 2).reason == "waits for a free place"
+
+
+def test_of_very_many_runs_it_is_said_anew_in_several_turns_why_they_wait() -> None:
+    leader = Leader(thread=0)
+    leader.admit(*[draft()] * (RENEWED_A_TURN + 1))
+    leader.tell(TimerFired("audit"), after=30 * SECOND)
+    first, last = shown(leader, 1), shown(leader, RENEWED_A_TURN + 1)
+    assert (first.look_at, last.look_at) == (leader.now + 30 * SECOND, leader.now)
+    leader.tell(TimerFired("reasons"))
+    assert shown(leader, RENEWED_A_TURN + 1).look_at == leader.now + 30 * SECOND
+    assert [timer.key for timer in leader.timers].count("reasons") == 1, "when all are renewed it is over"
 
 
 def test_somebody_looks_again_at_a_run_that_waits_for_a_hook_after_each_audit() -> None:

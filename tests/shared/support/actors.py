@@ -25,7 +25,7 @@ from callsheet.actors.messages import (
     StockTaken,
     TakeStock,
 )
-from callsheet.actors.persistence.store import Committed, Counters
+from callsheet.actors.persistence.store import MAX_PAGE, Committed, Counters, GetLiveRuns
 from callsheet.actors.records import ClaimEntry, Job, JobRecord, LiveRun, Run
 from callsheet.actors.schedule import first_state
 from callsheet.triggers import Trigger, manual
@@ -93,9 +93,7 @@ class Leader:
             message = getattr(effect, "message", None)
             match message:
                 case Read():
-                    rows = {"live": self._rows, "definitions": self._definitions, "jobs": self._jobs}
-                    step = message.key.split("/")[2]
-                    self.tell(Found(message.key, rows.get(step, ())), sender=PERSISTENCE)
+                    self.tell(Found(message.key, self._found(message)), sender=PERSISTENCE)
                 case TakeStock():
                     for stock in (*self._stocks[:-1], _complete(self._stocks[-1], message)):
                         self.tell(stock, sender="executor")
@@ -108,6 +106,13 @@ class Leader:
                     pass
                 case _:
                     self.out.append(message)
+
+    def _found(self, read: Read) -> tuple[Any, ...]:
+        if isinstance(read.question, GetLiveRuns):
+            after = read.question.after
+            return tuple(row for row in self._rows if row.run.run_id > after)[:MAX_PAGE]
+        rows = {"definitions": self._definitions, "jobs": self._jobs}
+        return rows.get(read.key.split("/")[2], ())
 
     def _said(self) -> tuple[Job, ...]:
         said = {(record.job.name, record.job.version): record.job for record in self._jobs}
