@@ -1,9 +1,12 @@
 """The dialing end: one DEALER for each endpoint, which never gives up.
 
 connecting ── connected ──▶ greeted ── welcome ──▶ standing
-    ▲  ▲                    │     │                    │
-    │  └──── no answer ─────┘     └── refused ──▶ resting ── after a while ──▶ connecting
-    └────────────── disconnected ──────────────────────┘
+  │ ▲  ▲                    │     │                    │
+  │ │  └──── no answer ─────┘     └── refused ──▶ resting ── after a while ──▶ connecting
+  │ └────────────── disconnected ──────────────────────┘
+  └── not for too long: dialed anew
+
+ZeroMQ connects again by itself, but not to whoever did not let the key in, nor after what it takes for a breach of its protocol.
 """
 
 from __future__ import annotations
@@ -49,6 +52,9 @@ WELCOME_MS: Final = 1_000
 
 REST_MS: Final = 2_000
 """Who was refused asks again after this time."""
+
+DIAL_AGAIN_MS: Final = 10_000
+"""Without a connection after this time the line is dialed anew: more than one attempt of ZeroMQ's takes."""
 
 _State = Literal["connecting", "greeted", "standing", "resting"]
 
@@ -126,7 +132,7 @@ class DialedLine:
         dialer = self._dialer
         self._socket = dialer.new_socket(self._endpoint)
         self._monitor = Monitor(self._socket)
-        self._state, self.due_at = "connecting", None
+        self._state, self.due_at = "connecting", dialer.now + DIAL_AGAIN_MS
         dialer.watch.add(self._socket, self._on_socket)
         dialer.watch.add(self._monitor.socket, self._on_monitor)
         check_folder(self._endpoint)
@@ -143,14 +149,15 @@ class DialedLine:
                 self._greet()
             elif event == DISCONNECTED:
                 self._dialer.descriptors.discard(value)
-                self._fall()
-                self._state, self.due_at = "connecting", None
+                self._break()
             elif event in (NOT_LET_IN, *FAILED):
                 self._note_refusal(
                     "the key was not let in there; `callsheet keys` tells which are"
                     if event == NOT_LET_IN
                     else "the handshake failed; both ends must be Callsheet, and have keys that fit, or both none"
                 )
+                if event == NOT_LET_IN:
+                    self.due_at = self._dialer.now + REST_MS
 
     def _greet(self) -> None:
         assert self._socket is not None
@@ -238,6 +245,12 @@ class DialedLine:
         self._state, self.due_at, self.refusal = "standing", None, ""
         self._incarnation = welcome.incarnation
         dialer.hub.stand(self, peer, welcome.incarnation, dialer.now)
+
+    def _break(self) -> None:
+        """The connection is lost; one that never stood has as long as it had."""
+        self._fall()
+        if self._state != "connecting" or self.due_at is None:
+            self._state, self.due_at = "connecting", self._dialer.now + DIAL_AGAIN_MS
 
     def _fall(self) -> None:
         if self._state == "standing":
