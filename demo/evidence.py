@@ -141,7 +141,7 @@ class Reader:
     def leader(self) -> str:
         """The node that leads, by the lease; empty for nobody."""
         lease = self._reader.lease()
-        return "" if lease is None else lease.holder.partition("/")[0]
+        return "" if lease is None else lease.holder.rpartition("/")[0]
 
     def jobs(self) -> list[JobRecord]:
         """All jobs, by name."""

@@ -59,7 +59,8 @@ DropReason = Literal["absent", "full", "closed", "lost", "cut", "refused", "unde
 """Why an envelope was given up.
 
 `absent`: nobody is attached there. `full`: the recipient's mailbox, or the queue towards it. `closed`: this transport was
-closed. `lost`: on the way. `cut`: no line to the node. `refused`: who sent it may not, or spoke in another's name.
+closed. `lost`: on the way. `cut`: no line to the node. `refused`: who sent it may not, or spoke in another's name; or the
+recipient's key counts no more.
 `undecodable`: bytes that are no envelope. `unsendable`: what the sender gave cannot travel.
 """
 
@@ -125,8 +126,8 @@ class Named(Protocol):
 class Guard(Protocol):
     """Who may come in over a network, and what each may say. `callsheet.transport.security` has some.
 
-    `start`, `stop` and the two that secure a socket are called by one thread at a time; `admit`, `screen` and `check` by the
-    thread that owns the sockets, so they must be quick. Context and sockets are those of pyzmq.
+    `start`, `stop` and the two that secure a socket are called by one thread at a time; `admit`, `screen`, `check` and
+    `stands` by the thread that owns the sockets, so they must be quick. Context and sockets are those of pyzmq.
     """
 
     def start(self, context: Any) -> None:
@@ -158,6 +159,9 @@ class Guard(Protocol):
 
         `principal` is what `admit` answered for his line.
         """
+
+    def stands(self, principal: Any) -> bool:
+        """Answer whether the key of his line still counts; if not, nothing is sent to him but the answers of `screen` and `check`."""
 
 
 class Drops:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Final
 
 EXPECTED: Final = "tcp://HOST:PORT or ipc://PATH"
@@ -37,3 +38,23 @@ def can_listen(endpoint: str) -> bool:
     if tcp is None:
         return _IPC.fullmatch(endpoint) is not None
     return tcp["port"] == "*" or int(tcp["port"]) <= MAX_PORT
+
+
+def name_in(endpoint: str) -> str:
+    """The host name of an endpoint, which must be looked up before it is dialed; empty where there is none."""
+    tcp = _TCP.fullmatch(endpoint)
+    if tcp is None:
+        return ""
+    host = tcp["host"].strip("[]")
+    try:
+        ip_address(host)
+    except ValueError:
+        return host
+    return ""
+
+
+def at_address(endpoint: str, address: str) -> str:
+    """The endpoint with the address that its host name leads to."""
+    tcp = _TCP.fullmatch(endpoint)
+    assert tcp is not None, f"{endpoint!r} has no host"
+    return f"tcp://{address}:{tcp['port']}"

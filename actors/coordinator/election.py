@@ -329,7 +329,7 @@ class Election:
         if lease != self._seen:
             self._seen, self._moved_at = lease, elapsed
         if lease is not None and (lease.epoch > self.leader.epoch or not self.leader.node):
-            node, _, incarnation = lease.holder.partition("/")
+            node, _, incarnation = lease.holder.rpartition("/")  # a node's name may have one, an incarnation has none
             self.acquaintances.meet(((node, lease.address),), turn)
             self._learn(Leader(lease.epoch, node, incarnation, lease.address), turn)
             if incarnation != self.me.incarnation:

@@ -134,6 +134,12 @@ def test_a_node_that_finds_a_leader_says_that_it_is_there() -> None:
     assert [(it.to, type(it.message)) for it in node.sent[1:] if "@" in it.to] == [("coordinator@n1", Beat)]
 
 
+def test_a_leader_whose_name_has_a_slash_is_found() -> None:
+    node = OneNode()
+    node.tell(LeaseSeen(Lease("rack/n1/71-a1b2", 1, 0, 0, "ipc:///n1"), dead=False))
+    assert [it.to for it in node.sent[1:] if "@" in it.to] == ["coordinator@rack/n1"]
+
+
 def test_a_lease_of_a_leader_that_was_never_heard_is_taken_only_when_it_stood_still() -> None:
     node = OneNode()
     taken: list[int] = []

@@ -1,6 +1,7 @@
 """The guard: over real sockets who comes in at all, and then what each may say."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,6 +162,16 @@ def test_a_revoked_key_does_not_come_in(site: Site) -> None:
 
     assert site.dials(by(alice)) is None
     assert eventually(site.guard.refused)["revoked"] >= 1
+
+
+def test_beside_a_file_that_is_no_key_the_others_come_in(site: Site) -> None:
+    alice = site.new("alice")
+    with (site.folder.path / "bob.public").open("x") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write("name = " + "[" * 8_000)
+
+    assert site.dials(by(alice)) == site.key("alice")
+    assert site.dials(by(alice)) == site.key("alice")
 
 
 def test_a_client_does_not_speak_with_who_only_pretends_to_be_the_cluster(site: Site) -> None:

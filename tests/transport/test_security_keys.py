@@ -85,6 +85,8 @@ def test_a_tenant_with_quotes_is_read_as_it_was_written(folder: KeyFolder) -> No
         b"name = ",
         b'name = "cluster"',
         b"[" * 2_000,
+        b"name = " + b"[" * 8_000,
+        b"name = " + b"9" * 5_000,
         b'name = "cluster"\nrole = "god"\ntenant = "*"\npublic = ""\ncreated = ""\n',
         b"#" * (MAX_KEY_FILE_BYTES + 1),
     ],

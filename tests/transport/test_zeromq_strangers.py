@@ -419,6 +419,26 @@ def test_what_the_guard_refuses_is_answered_to_the_client(network: Network, keys
     assert answers.messages[0].key == "k"
 
 
+def test_to_a_key_that_is_revoked_nothing_is_sent_any_more_but_why(network: Network, keys: KeyFolder) -> None:
+    n1, n2 = network.node("n1", guard=KeyGuard(keys)), network.node("n2", guard=KeyGuard(keys))
+    join(n1, n2)
+    client = network.client("client-7", n1, guard=DialGuard(keys.path / "bob.secret"))
+    told = mailbox(client, "client-7")
+    n1.send(noted("a", "client-7~bob"))
+    eventually(lambda: told.keys == ["a"])
+
+    keys.revoke("bob", AT)
+    eventually(lambda: all(peer.is_barred for peer in n1._directory.clients()))
+    n1.send(noted("b", "client-7~bob"))
+    n2.send(noted("c", "client-7~bob@n1", sender="registry@n2"))
+    client.send(Envelope("client-7", "coordinator", 0, (ListMembers("7/1"),)))
+
+    eventually(lambda: len(told.messages) > 1)
+    assert [type(each).__name__ for each in told.messages] == ["Noted", "RequestRejected"]
+    assert "revoked" in told.messages[1].text
+    eventually(lambda: n1.dropped() == {"refused": 3})
+
+
 def test_the_key_of_a_request_is_of_the_client_s_own_life(network: Network, keys: KeyFolder) -> None:
     n1 = network.node("n1", guard=KeyGuard(keys))
     client = network.client("client-7", n1, guard=DialGuard(keys.path / "alice.secret"))

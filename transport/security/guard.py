@@ -218,6 +218,11 @@ class OpenGuard(_Gate):
         """Answer what of an envelope may pass, None for nothing, and the answers to what may not."""
         return self._check(principal, envelope)
 
+    def stands(self, principal: Principal) -> bool:
+        """Answer yes: there is no key that could be taken back."""
+        del principal
+        return True
+
 
 class KeyGuard(_Gate):
     """Lets in who has a key that the folder allows. For nodes.
@@ -275,6 +280,10 @@ class KeyGuard(_Gate):
         """Answer what of an envelope may pass, None for nothing, and the answers to what may not."""
         now = self._now(principal)
         return self._refuse(principal, envelope, now) if isinstance(now, Refusal) else self._check(now, envelope)
+
+    def stands(self, principal: Principal) -> bool:
+        """Answer whether his key still counts."""
+        return isinstance(self._now(principal), Principal)
 
     def _now(self, principal: Principal) -> Principal | Refusal:
         """Who speaks, by what the key stands for now, which may have changed since the hello."""
@@ -360,6 +369,11 @@ class DialGuard(_Gate):
         """Let nothing pass."""
         del principal, envelope
         return None, []
+
+    def stands(self, principal: Principal) -> bool:
+        """Answer no: nobody was let in."""
+        del principal
+        return False
 
 
 def _dial(socket: Any, pair: KeyPair) -> None:

@@ -42,7 +42,7 @@ def read_record(path: Path, kind: type[Record]) -> Record:
         raise SecurityError(
             f"{path} cannot be read: {error.strerror}; `callsheet keys` makes such files where the cluster's keys are"
         ) from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError):
+    except (ValueError, RecursionError):  # no UTF-8, no TOML or too deep, a number too long, or no such record
         # what is in it is not repeated: it may be a secret
         raise SecurityError(f"{path} is no file that `callsheet keys` has made; make it anew") from None
 

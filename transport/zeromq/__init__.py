@@ -8,6 +8,7 @@
     loop        the I/O thread
     door        the ROUTER: hellos, connections, who is kept out
     dialer      the DEALERs, one for each endpoint
+    lookup      host names, beside the lines
     hub         which lines stand, which lives there are, what is given up when
     post        what came: read, checked, delivered
     peer        who is at the other end, and what waits for it

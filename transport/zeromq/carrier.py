@@ -249,6 +249,9 @@ class ZeroMQ:
         if peer is None or self._is_over:
             self._drops.count("closed" if self._is_over else "absent")
             return
+        if peer.is_barred:
+            self._drops.count("refused")
+            return
         frames = self._encode(envelope, peer)
         match peer.outbox.put(frames):
             case "full":

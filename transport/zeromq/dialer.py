@@ -1,9 +1,13 @@
 """The dialing end: one DEALER for each endpoint, which never gives up.
 
-connecting ── connected ──▶ greeted ── welcome ──▶ standing
-    ▲  ▲                    │     │                    │
-    │  └──── no answer ─────┘     └── refused ──▶ resting ── after a while ──▶ connecting
-    └────────────── disconnected ──────────────────────┘
+resting ── due ──▶ looking ── address ──▶ connecting ── connected ──▶ greeted ── welcome ──▶ standing
+   ▲                  │                     │ ▲  ▲                    │  │ │                    │
+   │◀── no such name ─┘                     │ │  └──── no answer ─────┘  │ │                    │
+   │◀── not for too long: dialed anew ──────┘ └────── disconnected ──────┼─┴────────────────────┘
+   └◀────────────────────────────── refused ─────────────────────────────┘
+
+Only a host name is looked for (`lookup.py`). ZeroMQ connects again by itself, but always to the same address, and not to whoever did
+not let the key in, nor after what it takes for a breach of its protocol.
 """
 
 from __future__ import annotations
@@ -18,9 +22,11 @@ import zmq
 from ...errors import DecodeError
 from ...forks import Descriptors
 from ..contract import Guard
+from ..endpoint import at_address, name_in
 from ..local_endpoint import check_folder
 from . import socket_option
 from .hub import LOGGER, Hub
+from .lookup import LookedUp, Lookups
 from .monitor import CONNECTED, DISCONNECTED, FAILED, NOT_LET_IN, OPENED, Monitor
 from .offence import BAN_MS, Offenders
 from .peer import Peer
@@ -50,7 +56,13 @@ WELCOME_MS: Final = 1_000
 REST_MS: Final = 2_000
 """Who was refused asks again after this time."""
 
-_State = Literal["connecting", "greeted", "standing", "resting"]
+LOOK_AGAIN_MS: Final = 1_000
+"""A name that leads nowhere is looked up again after this time."""
+
+DIAL_AGAIN_MS: Final = 10_000
+"""Without a connection after this time the line is dialed anew: more than one attempt of ZeroMQ's takes."""
+
+_State = Literal["looking", "connecting", "greeted", "standing", "resting"]
 
 
 class DialedLine:
@@ -68,6 +80,7 @@ class DialedLine:
         self.due_at: int | None = dialer.now
         self._dialer = dialer
         self._endpoint = endpoint
+        self._name = name_in(endpoint)
         self._state: _State = "resting"
         self._incarnation = ""
         self._socket: zmq.Socket[bytes] | None = None
@@ -112,27 +125,48 @@ class DialedLine:
         return "sent"
 
     def _open(self) -> None:
-        """Dial, with a new socket. Whatever is in the way, as long as descriptors are short, it is tried again later."""
+        """Dial, with a new socket."""
         self.shut()
+        if not self._name:
+            self._dial(self._endpoint)
+            return
         try:
-            self._connect()
+            self._dialer.lookups.ask(self._name)
+        except OSError as error:
+            self._rest(str(error), self._dialer.now, LOOK_AGAIN_MS)
+        else:
+            self._state, self.due_at = "looking", None
+
+    def on_looked_up(self, found: LookedUp) -> None:
+        """Take where a name leads, which may be another's."""
+        if self._state != "looking" or found.name != self._name:
+            return
+        if found.why:
+            self._rest(f"the name {found.name} cannot be looked up: {found.why}", self._dialer.now, LOOK_AGAIN_MS)
+        else:
+            self._dial(at_address(self._endpoint, found.address))
+
+    def _dial(self, endpoint: str) -> None:
+        """Dial an address. Whatever is in the way, as long as descriptors are short, it is tried again later."""
+        try:
+            self._connect(endpoint)
         except (zmq.ZMQError, OSError) as error:
             self._rest(f"{self._endpoint} cannot be dialed: {error}", self._dialer.now)
         except Exception as error:
             self._rest(f"{self._endpoint} cannot be dialed: {error!r}", self._dialer.now)
             raise
 
-    def _connect(self) -> None:
+    def _connect(self, endpoint: str) -> None:
         dialer = self._dialer
-        self._socket = dialer.new_socket(self._endpoint)
+        self._socket = dialer.new_socket(endpoint)
         self._monitor = Monitor(self._socket)
-        self._state, self.due_at = "connecting", None
+        self._state, self.due_at = "connecting", dialer.now + DIAL_AGAIN_MS
         dialer.watch.add(self._socket, self._on_socket)
         dialer.watch.add(self._monitor.socket, self._on_monitor)
-        check_folder(self._endpoint)
+        check_folder(endpoint)
         if dialer.guard is not None:
             dialer.guard.secure_client(self._socket, self._endpoint)
-        self._socket.connect(self._endpoint)
+        self._socket.connect(endpoint)
 
     def _on_monitor(self, _: int) -> None:
         assert self._monitor is not None
@@ -143,14 +177,15 @@ class DialedLine:
                 self._greet()
             elif event == DISCONNECTED:
                 self._dialer.descriptors.discard(value)
-                self._fall()
-                self._state, self.due_at = "connecting", None
+                self._break()
             elif event in (NOT_LET_IN, *FAILED):
                 self._note_refusal(
                     "the key was not let in there; `callsheet keys` tells which are"
                     if event == NOT_LET_IN
                     else "the handshake failed; both ends must be Callsheet, and have keys that fit, or both none"
                 )
+                if event == NOT_LET_IN:
+                    self.due_at = self._dialer.now + REST_MS
 
     def _greet(self) -> None:
         assert self._socket is not None
@@ -239,6 +274,12 @@ class DialedLine:
         self._incarnation = welcome.incarnation
         dialer.hub.stand(self, peer, welcome.incarnation, dialer.now)
 
+    def _break(self) -> None:
+        """The connection is lost; one that never stood has as long as it had."""
+        self._fall()
+        if self._state != "connecting" or self.due_at is None:
+            self._state, self.due_at = "connecting", self._dialer.now + DIAL_AGAIN_MS
+
     def _fall(self) -> None:
         if self._state == "standing":
             self._state = "connecting"
@@ -271,6 +312,7 @@ class Dialer:
     Args:
         watch: where the sockets are waited for.
         answered: told who lives at an endpoint.
+        ring: wakes the I/O thread.
     """
 
     def __init__(
@@ -281,6 +323,7 @@ class Dialer:
         guard: Guard | None,
         watch: Watch,
         answered: Callable[[str, Peer], None],
+        ring: Callable[[], None],
     ) -> None:
         self.hub = hub
         self.post = post
@@ -289,6 +332,7 @@ class Dialer:
         self.answered = answered
         self.offenders = Offenders()
         self.descriptors = Descriptors()
+        self.lookups = Lookups(ring)
         self.now = 0
         self._context = context
         self._numbers = count(1)
@@ -316,7 +360,10 @@ class Dialer:
         return {endpoint: line.refusal for endpoint, line in list(self._lines.items()) if line.refusal}
 
     def tick(self) -> int | None:
-        """Do what is due; answers when to look again, None for never."""
+        """Take the names that were looked up, and do what is due; answers when to look again, None for never."""
+        for found in self.lookups.take():
+            for line in self._lines.values():
+                line.on_looked_up(found)
         soonest: int | None = None
         for line in self._lines.values():
             if line.due_at is not None:

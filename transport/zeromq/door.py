@@ -46,6 +46,10 @@ MAX_RETRY_MS: Final = 100
 """A peer that takes nothing is tried again after these times; ZeroMQ does not say when one peer of a ROUTER has room."""
 
 
+KEYS_MS: Final = 500
+"""How often it is asked whose key still counts."""
+
+
 class AcceptedLine:
     """The connection of a peer that was welcomed."""
 
@@ -146,6 +150,7 @@ class Door:
         self._lines: dict[bytes, AcceptedLine] = {}
         self._by_descriptor: dict[int, AcceptedLine] = {}
         self._offenders = Offenders()
+        self._keys_at = 0
 
     def close(self) -> None:
         """Let go of the sockets."""
@@ -183,9 +188,24 @@ class Door:
                     self._remove(line, now)
 
     def tick(self, now: int) -> int | None:
-        """Try again who took nothing; answers when to look again, None for never."""
-        if not self.blocked:
-            return None
+        """Bar whose key counts no more, and try again who took nothing; answers when to look again, None for never."""
+        due = self._try_again(now)
+        if self._guard is not None and self._lines:
+            if now >= self._keys_at:
+                self._look_at_keys(self._guard)
+                self._keys_at = now + KEYS_MS
+            due.append(self._keys_at)
+        return min(due, default=None)
+
+    def _look_at_keys(self, guard: Guard) -> None:
+        """A line whose key was revoked is left standing, so that who asks over it is told why he is refused."""
+        for line in self._lines.values():
+            was_barred, line.peer.is_barred = line.peer.is_barred, not guard.stands(line.origin.principal)
+            if line.peer.is_barred and not was_barred:
+                self._hub.drops.count("refused", line.peer.outbox.clear())
+
+    def _try_again(self, now: int) -> list[int]:
+        """Try again who took nothing; answers when to try whom again."""
         for line in list(self.blocked):
             if line.retry_at == 0:
                 line.retry_at = now + line.retry_ms
@@ -194,7 +214,7 @@ class Door:
                 line.retry_at = 0
                 line.retry_ms = min(2 * line.retry_ms, MAX_RETRY_MS)
                 self._hub.flush(line.peer, now)
-        return min((line.retry_at or now for line in self.blocked), default=None)
+        return [line.retry_at or now for line in self.blocked]
 
     def write(self, identity: bytes, body: bytes) -> Literal["sent", "blocked", "gone"]:
         """Send one frame to an identity, at once or not at all."""
@@ -277,6 +297,7 @@ class Door:
             self._remove(known, now)
         line = AcceptedLine(self, arrived.identity, origin, hello, arrived.user_id, arrived.descriptor)
         earlier = [each for each in origin.peer.lines if isinstance(each, AcceptedLine)]
+        origin.peer.is_barred = False
         self._lines[line.identity] = line
         if line.descriptor != -1:
             self._by_descriptor[line.descriptor] = line

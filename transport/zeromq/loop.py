@@ -74,7 +74,7 @@ class Loop:
         self._is_stopping = False
         self._must_dial = True
         self._next: int | None = None
-        self.dialer: Final = Dialer(context, hub, post, guard, self._watch, answered)
+        self.dialer: Final = Dialer(context, hub, post, guard, self._watch, answered, self._bell.ring)
         self._door = None if router is None else Door(hub, post, guard, self._watch, *router)
         self.thread: Final = threading.Thread(target=self._run, name="zeromq", daemon=True)
         self.ring: Final = self._bell.ring
@@ -148,7 +148,7 @@ class Loop:
         """Wait until there is something to do, and answer what has happened to which socket."""
         self._bell.before_sleep()
         wait_ms = None
-        if self._ready or self._must_dial or self._is_stopping:
+        if self._ready or self._must_dial or self._is_stopping or self.dialer.lookups.has_news:
             wait_ms = 0
         elif self._next is not None:
             wait_ms = max(0, self._next - time.monotonic_ns() // 1_000_000)

@@ -107,6 +107,8 @@ class Peer:
         address: the node's name, or by which address the client is reached on this node; empty until it is known.
         wire_name: how a client calls itself.
 
+    To one that is barred, because its key counts no more, nothing is sent but why it is refused.
+
     A peer whose name is not known yet has, once it is, the one of that name for its `successor`.
     """
 
@@ -119,6 +121,7 @@ class Peer:
         self.former: deque[str] = deque(maxlen=_MAX_FORMER)
         self.lines: tuple[Line, ...] = ()
         self.is_expected = False
+        self.is_barred = False
         self.successor: Peer | None = None
         self.cut_at: int | None = None
 

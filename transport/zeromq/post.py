@@ -133,6 +133,8 @@ class Post:
         client = self._hub.directory.client(name) if node in ("", self._own_name) else None
         if client is None or peer.kind == "client":  # clients do not speak with each other
             self._hub.drops.count("absent")
+        elif client.is_barred:
+            self._hub.drops.count("refused")
         else:
             self._send_to(client, envelope)
 
