@@ -33,12 +33,14 @@ class Ends:
     """Who waits for the ends of which runs.
 
     A new leader knows of no one who waits, so all runs are to be watched again: those first that somebody waits for just now,
-    a batch at a time, so that a leader that has just begun is not flooded.
+    a batch at a time, so that a leader that has just begun is not flooded. Who waits in vain for a while doubts that he would
+    be told; runs that are doubted are asked about together, so that ten thousand who wait cost no more than a few.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[int, list[Ended]] = {}
         self._unwatched: deque[tuple[str, list[int]]] = deque()
+        self._doubted: dict[int, str] = {}
         self._lock = Lock()
 
     def follow(self, handle: Ended) -> None:
@@ -70,18 +72,34 @@ class Ends:
                 for handle in handles:
                     handle.on_end(end)
 
-    def with_others(self, handle: Ended) -> tuple[int, ...]:
-        """The run of a handle, and others of its tenant that are waited for, as many as one request takes.
+    def doubt(self, handle: Ended) -> bool:
+        """Have it asked whether a handle's run has ended; say whether it is the first to be asked about. Twice is once."""
+        with self._lock:
+            is_first = not self._doubted
+            self._doubted[handle.run_id] = handle.tenant
+        return is_first
 
-        What was missed was mostly missed together, as when somebody else began to lead.
+    @property
+    def must_look(self) -> bool:
+        """Whether there are runs to be asked about."""
+        return bool(self._doubted)
+
+    def next_look(self) -> tuple[str, tuple[int, ...]]:
+        """The next runs to be asked about, of one tenant, none if they have ended meanwhile, and others that are waited for.
+
+        What was missed was mostly missed together, as when somebody else began to lead; so a request is filled up.
         """
-        found = [handle.run_id]
-        with suppress(RuntimeError):  # some have come or ended just now; the next look finds the others
-            oldest = list(islice(self._waiting.items(), WATCH_BATCH - 1))
-            found += (
-                run_id for run_id, known in oldest if run_id != handle.run_id and known[0].tenant == handle.tenant
-            )
-        return tuple(found)
+        with self._lock:
+            tenant = next(iter(self._doubted.values()))
+            taken = list(islice((run_id for run_id, its in self._doubted.items() if its == tenant), WATCH_BATCH))
+            for run_id in taken:
+                del self._doubted[run_id]
+        found = dict.fromkeys(run_id for run_id in taken if run_id in self._waiting)
+        if found:
+            with suppress(RuntimeError):  # some have come or ended just now; the next look finds the others
+                oldest = list(islice(self._waiting.items(), WATCH_BATCH))
+                found |= dict.fromkeys(run_id for run_id, known in oldest if known[0].tenant == tenant)
+        return tenant, tuple(islice(found, WATCH_BATCH))
 
     @property
     def must_watch(self) -> bool:
@@ -90,6 +108,8 @@ class Ends:
 
     def forget_watches(self) -> None:
         """Somebody else leads: all runs that are waited for must be watched again."""
+        with self._lock:
+            self._doubted.clear()
         self._unwatched = deque(_batches(self._waiting.copy()))
 
     def next_watch(self) -> tuple[str, tuple[int, ...]]:

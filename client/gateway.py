@@ -9,7 +9,8 @@ that was made anew, or a leader that died costs a moment and no request. While n
 now and then (`leadership.py`), and more often then.
 
 A new leader knows of no one who waits for the end of a run. So the runs that handles wait for are watched again, those first
-that somebody is waiting for just now, a batch at a time with a pause between.
+that somebody is waiting for just now, a batch at a time with a pause between. Who has waited in vain for a while has it asked
+whether his run has ended; those who do are asked for together.
 
 Answers arrive on the sending actor's thread (or the transport's); what is done there is short. All that needs time is done by
 the gateway's own thread.
@@ -60,6 +61,9 @@ LOOK_S: Final = 0.5
 
 WATCH_PAUSE_S: Final = 0.005
 """The pause between two batches of runs that are watched again: about 50,000 runs a second, a small part of what a leader can."""
+
+LOOK_PAUSE_S: Final = 0.05
+"""The pause between two batches of runs that are asked about because no news of them came: 5,000 runs a second."""
 
 CLOSE_S: Final = 1.0
 
@@ -139,6 +143,7 @@ class Gateway:
         self._led = threading.Condition(self._lock)
         self._watched_by: tuple[int, str] | None = None
         self._is_watch_missing = False
+        self._look_at = 0.0
         transport.attach(self.address, self._receive)
         self._thread = threading.Thread(target=self._attend, name="gateway", daemon=True)
         self._thread.start()
@@ -312,12 +317,15 @@ class Gateway:
         self._ends.follow(handle)
 
     def watch_again(self, handle: Ended) -> None:
-        """Ask to be told of the end of a handle's run, and of those of others in case they were missed too.
+        """Ask soon to be told of the end of a handle's run, and of those of others in case they were missed too.
 
         Raises:
             NotRunning: the gateway was closed.
         """
-        self.watch(handle.tenant, self._ends.with_others(handle))
+        if self._closed:
+            raise NotRunning(self._closed)
+        if self._ends.doubt(handle):
+            self._bell.set()
 
     def watch(self, tenant: str, run_ids: Iterable[int]) -> None:
         """Ask to be told of the ends of runs; those that have ended already are told at once.
@@ -352,6 +360,8 @@ class Gateway:
     def _rest_s(self) -> float:
         if self._ends.must_watch and self._leadership.leader is not None:
             return WATCH_PAUSE_S
+        if self._ends.must_look and self._leadership.leader is not None:
+            return max(0.0, self._look_at - time.monotonic())
         return min(LOOK_S, self._leadership.wait_s(time.monotonic())) if self._node else LOOK_S
 
     def _follow_leader(self) -> None:
@@ -387,17 +397,23 @@ class Gateway:
                 _fail(pending.future, error)
 
     def _watch_again(self) -> None:
-        """Ask a new leader for the ends that handles wait for, a batch at a time."""
+        """Ask a new leader for the ends that handles wait for, and any for those that are doubted, a batch at a time."""
         leader = self._leadership.leader
         if leader is None:
             return
         if self._watched_by != leader[:2] or self._is_watch_missing:
             self._watched_by, self._is_watch_missing = leader[:2], False
             self._ends.forget_watches()
+        now = time.monotonic()
         if self._ends.must_watch:
             tenant, run_ids = self._ends.next_watch()
-            if run_ids:
-                self._watch_now(tenant, run_ids)
+        elif self._ends.must_look and now >= self._look_at:
+            self._look_at = now + LOOK_PAUSE_S
+            tenant, run_ids = self._ends.next_look()
+        else:
+            return
+        if run_ids:
+            self._watch_now(tenant, run_ids)
 
     # ---- what comes -----------------------------------------------------------------------------------------------------
 

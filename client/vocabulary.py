@@ -184,8 +184,9 @@ class Vocabulary(Questions):
         """
         record = self._record(run_id)
         handle = Handle(self, self.tenant, record.run.job, run_id)
-        self._open_gateway().follow(handle)
-        self.look_again(handle)
+        gateway = self._open_gateway()
+        gateway.follow(handle)
+        gateway.watch(self.tenant, (run_id,))
         return handle
 
     def look_again(self, handle: Handle) -> None:

@@ -266,6 +266,20 @@ def test_a_new_leader_is_asked_for_the_ends_of_all_runs_that_handles_wait_for(st
     assert all(waiter.ended.wait(WAIT_S) for waiter in waiters)
 
 
+def test_thousands_who_wait_in_vain_ask_together_and_not_each_for_all(stage: Stage) -> None:
+    stage.lead("n2", 4)
+    waiters = [Waiter(number, is_awaited=True) for number in range(1, 2_001)]
+    for waiter in waiters:
+        stage.gateway.follow(waiter)
+    for waiter in waiters:
+        stage.gateway.watch_again(waiter)
+    asked: list[tuple[int, ...]] = []
+    while len(set().union(*asked)) < len(waiters):
+        watch, _ = stage.registries["n2"].next(Watch)
+        asked.append(watch.run_ids)
+    assert len(asked) < 40
+
+
 def test_a_leader_that_is_known_again_is_asked_again_only_for_what_it_has_refused(stage: Stage) -> None:
     stage.lead("n2", 4)
     stage.gateway.follow(Waiter(1))
