@@ -132,15 +132,17 @@ def logs_command(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show what a run printed and logged."""
+    """Show what a run printed and logged, and the traceback of what it raised."""
     del debug
     with reading(store, tenant) as source:
         view = _find_run(source, run)
         text = source.logs(view.run_id)
     if as_json:
-        show_json({"run_id": view.run_id, "job": view.job, "state": view.state, "error": view.error, "logs": text})
-    else:
-        print(text, end="" if not text or text.endswith("\n") else "\n")
+        named = {"run_id": view.run_id, "job": view.job, "state": view.state}
+        show_json({**named, "error": view.error, "traceback": view.traceback, "logs": text})
+        return
+    for part in (text, view.traceback):
+        print(part, end="" if not part or part.endswith("\n") else "\n")
 
 
 def explain_command(

@@ -55,6 +55,20 @@ def test_while_a_scheduler_runs_commands_reach_it(shell: Any, serving: Any) -> N
     assert shell("trigger", "greet").out == "greet: run 3\n"
 
 
+def test_the_logs_of_a_run_that_raised_end_with_its_traceback(shell: Any, serving: Any) -> None:
+    shell("trigger", "fail", "--wait")
+
+    told = shell("logs", "fail")
+    as_json = shell("logs", "fail", "--json").json
+
+    assert told.code == 0
+    assert told.out.startswith("Traceback (most recent call last):\n")
+    assert told.out.endswith("ValueError: no good\n")
+    assert 'app.py", line ' in told.out
+    assert (as_json["logs"], as_json["error"]) == ("", "ValueError: no good")
+    assert as_json["traceback"] == told.out
+
+
 def test_a_running_job_is_shown_as_such_and_can_be_cancelled(shell: Any, serving: Any) -> None:
     number = run_id(shell, "hang")
     eventually(lambda: shell("runs", "hang", "--state", "running", "--json").json)
