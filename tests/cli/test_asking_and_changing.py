@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from callsheet import Scheduler
+from callsheet import Scheduler, at
 from support.waiting import eventually
 
 STORE = {"CALLSHEET_STORE": "sqlite:///jobs.db"}
@@ -117,6 +117,16 @@ def test_explain_tells_what_became_of_slots_and_why(shell: Any, program: Any, st
     assert whys["FIRED"].startswith("run ")
     shown = shell.on_terminal("explain", "greet", "-n", "2")
     assert "greet is active. Every 200 milliseconds." in shown.out
+
+
+def test_explain_speaks_on_a_terminal_of_local_times_and_of_what_a_job_follows(shell: Any) -> None:
+    shell.environment |= STORE | {"TZ": "America/New_York"}
+    with Scheduler(f"sqlite:///{shell.folder / 'jobs.db'}", processes=0) as scheduler:
+        scheduler.add(list, at("2090-05-01T12:00:00Z"), name="far")
+        scheduler.add(len, name="then", after=["far"])
+
+    assert "Next due 2090-05-01 08:00." in shell.on_terminal("explain", "far").out
+    assert "then is active, after far.\n" in shell.on_terminal("explain", "then").out
 
 
 def test_explain_tells_what_a_job_needs_of_its_node(shell: Any) -> None:
