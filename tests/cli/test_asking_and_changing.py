@@ -214,7 +214,7 @@ def test_a_wait_that_is_too_long_is_no_answer_in_time(shell: Any, serving: Any) 
 @pytest.mark.parametrize(
     ("store", "code", "said"),
     [
-        ("sqlite:///none.db", 3, "is not there"),
+        ("sqlite:///none.db", 3, "is not there; name the store with --store"),
         ("sqlite:///other.txt", 3, "other.txt"),
         ("memory://", 2, "lives within the process"),
         ("nonsense", 2, "names no store"),
