@@ -12,7 +12,7 @@ from ..client.view import DecisionView, JobView, RunView
 from ..triggers import to_datetime
 from .option import DebugOption, JsonOption, LimitOption, StoreOption, TagOption, TenantOption
 from .outcome import NotFound
-from .output import Column, fields, is_terminal, show_json, show_table, utc_text
+from .output import Column, fields, is_terminal, local_text, show_json, show_table, utc_text
 from .reach import asking, reading
 
 
@@ -132,15 +132,17 @@ def logs_command(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show what a run printed and logged."""
+    """Show what a run printed and logged, and the traceback of what it raised."""
     del debug
     with reading(store, tenant) as source:
         view = _find_run(source, run)
         text = source.logs(view.run_id)
     if as_json:
-        show_json({"run_id": view.run_id, "job": view.job, "state": view.state, "error": view.error, "logs": text})
-    else:
-        print(text, end="" if not text or text.endswith("\n") else "\n")
+        named = {"run_id": view.run_id, "job": view.job, "state": view.state}
+        show_json({**named, "error": view.error, "traceback": view.traceback, "logs": text})
+        return
+    for part in (text, view.traceback):
+        print(part, end="" if not part or part.endswith("\n") else "\n")
 
 
 def explain_command(
@@ -175,10 +177,11 @@ def explain_command(
 
 
 def _sentence(job: JobView) -> str:
-    due = "" if job.next_due is None else f" Next due {utc_text(job.next_due)}."
+    due = "" if job.next_due is None else f" Next due {local_text(job.next_due)}."
     needs = [*job.labels, *(f"{units} {name}" for name, units in job.resources.items())]
     where = f" It needs a node with {', '.join(needs)}." if needs else ""
-    return f"{job.name} is {job.status}. {job.trigger}{'' if job.trigger.endswith('.') else '.'}{due}{where}"
+    when = f". {job.trigger}" if job.trigger.endswith(".") else f", {job.trigger}."
+    return f"{job.name} is {job.status}{when}{due}{where}"
 
 
 def _find_run(source: Questions, given: str) -> RunView:

@@ -44,6 +44,7 @@ def asking(url: str | None, tenant: str) -> Iterator[Questions]:
     store = find_store(url)
     client = _client_of(store, url, tenant)
     if client is None:
+        _check_there(store)
         with _reading(store, tenant) as reading:
             yield reading
         return
@@ -58,7 +59,9 @@ def reading(url: str | None, tenant: str) -> Iterator[Questions]:
     Raises:
         StoreError: there is no such file, or it is none of ours.
     """
-    with _reading(find_store(url), tenant) as found:
+    store = find_store(url)
+    _check_there(store)
+    with _reading(store, tenant) as found:
         yield found
 
 
@@ -165,4 +168,6 @@ def _reading(store: Store, tenant: str) -> StoreReading:
 def _check_there(store: Store) -> None:
     path = _path(store)
     if not path.exists():
-        raise StoreError(f"{path} is not there; name the store with --store, or start a scheduler that makes it")
+        raise StoreError(
+            f"{path} is not there; name the store with --store or $CALLSHEET_STORE, or start a scheduler that makes it"
+        )

@@ -295,8 +295,11 @@ class Scheduler(Vocabulary):
         """Declare a function as a job; it stays the function it was. For the options see `JobOptions`.
 
         Raises:
-            DefinitionError: see `add`.
+            DefinitionError: see `add`; or it stands without brackets, and was given the function in place of a trigger.
         """
+        if callable(trigger):  # else the function would be replaced by `decorate` and never be a job, without a word
+            name = getattr(trigger, "__name__", repr(trigger))
+            raise DefinitionError(f"job {name!r}: write @scheduler.job(), with brackets, or @scheduler.job(every(60))")
 
         def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
             self.add(function, trigger, **options)

@@ -35,7 +35,10 @@ class JobView(Struct, frozen=True, kw_only=True):
 
 
 class RunView(Struct, frozen=True, kw_only=True):
-    """A run: its state, and for one that has not ended why not and when somebody looks again."""
+    """A run: its state, and for one that has not ended why not and when somebody looks again.
+
+    `error` and `traceback` are of what its last attempt raised, empty if nothing.
+    """
 
     run_id: int
     job: str
@@ -49,6 +52,7 @@ class RunView(Struct, frozen=True, kw_only=True):
     attempts: int
     reason: str
     error: str
+    traceback: str
     look_at: datetime | None
     node: str
 
@@ -141,6 +145,7 @@ def view_run(record: RunRecord) -> RunView:
         attempts=end.attempt if end is not None else record.attempts,
         reason=end.reason if end is not None else record.reason,
         error=error,
+        traceback="" if end is None or end.error is None else end.error.traceback,
         look_at=_moment(record.look_at) if end is None else None,
         node=end.node if end is not None else "",
     )

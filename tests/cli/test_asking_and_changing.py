@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from callsheet import Scheduler
+from callsheet import Scheduler, at
 from support.waiting import eventually
 
 STORE = {"CALLSHEET_STORE": "sqlite:///jobs.db"}
@@ -53,6 +53,20 @@ def test_while_a_scheduler_runs_commands_reach_it(shell: Any, serving: Any) -> N
     assert shell("logs", "1").out == "good morning\n"
     assert shell("logs", "greet", "--json").json["logs"] == "good morning\n"
     assert shell("trigger", "greet").out == "greet: run 3\n"
+
+
+def test_the_logs_of_a_run_that_raised_end_with_its_traceback(shell: Any, serving: Any) -> None:
+    shell("trigger", "fail", "--wait")
+
+    told = shell("logs", "fail")
+    as_json = shell("logs", "fail", "--json").json
+
+    assert told.code == 0
+    assert told.out.startswith("Traceback (most recent call last):\n")
+    assert told.out.endswith("ValueError: no good\n")
+    assert 'app.py", line ' in told.out
+    assert (as_json["logs"], as_json["error"]) == ("", "ValueError: no good")
+    assert as_json["traceback"] == told.out
 
 
 def test_a_running_job_is_shown_as_such_and_can_be_cancelled(shell: Any, serving: Any) -> None:
@@ -103,6 +117,16 @@ def test_explain_tells_what_became_of_slots_and_why(shell: Any, program: Any, st
     assert whys["FIRED"].startswith("run ")
     shown = shell.on_terminal("explain", "greet", "-n", "2")
     assert "greet is active. Every 200 milliseconds." in shown.out
+
+
+def test_explain_speaks_on_a_terminal_of_local_times_and_of_what_a_job_follows(shell: Any) -> None:
+    shell.environment |= STORE | {"TZ": "America/New_York"}
+    with Scheduler(f"sqlite:///{shell.folder / 'jobs.db'}", processes=0) as scheduler:
+        scheduler.add(list, at("2090-05-01T12:00:00Z"), name="far")
+        scheduler.add(len, name="then", after=["far"])
+
+    assert "Next due 2090-05-01 08:00." in shell.on_terminal("explain", "far").out
+    assert "then is active, after far.\n" in shell.on_terminal("explain", "then").out
 
 
 def test_explain_tells_what_a_job_needs_of_its_node(shell: Any) -> None:
@@ -190,7 +214,7 @@ def test_a_wait_that_is_too_long_is_no_answer_in_time(shell: Any, serving: Any) 
 @pytest.mark.parametrize(
     ("store", "code", "said"),
     [
-        ("sqlite:///none.db", 3, "is not there"),
+        ("sqlite:///none.db", 3, "is not there; name the store with --store"),
         ("sqlite:///other.txt", 3, "other.txt"),
         ("memory://", 2, "lives within the process"),
         ("nonsense", 2, "names no store"),

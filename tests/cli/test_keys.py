@@ -91,6 +91,14 @@ def test_a_secret_is_shown_when_it_is_asked_for(command: Command, keys: Path, as
     assert secret == ran.json["secret"] if as_json else f'secret = "{secret}"' in ran.out
 
 
+def test_the_file_of_the_cluster_does_not_say_that_it_can_be_revoked(command: Command, keys: Path) -> None:
+    command("keys", "new", "alice")
+
+    assert "`callsheet keys revoke alice` ends it" in (keys / "alice.public").read_text()
+    assert "keys revoke" not in (keys / "cluster.public").read_text()
+    assert command("keys", "revoke", "cluster").code == 1
+
+
 def test_the_list_shows_rights_and_never_a_secret(command: Command, keys: Path) -> None:
     command("keys", "new", "alice", "--role", "author", "--tenant", "press")
     command("keys", "new", "root", "--role", "admin")

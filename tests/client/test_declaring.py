@@ -57,6 +57,13 @@ def test_a_decorated_function_stays_the_function_it_was(make: Make, store_url: s
     assert scheduler.submit(wait, 5).result(20) == 5
 
 
+def test_a_decorator_without_brackets_is_refused_instead_of_swallowing_the_function(scheduler: Scheduler) -> None:
+    def backup() -> None: ...
+
+    with pytest.raises(DefinitionError, match=r"job 'backup': write @scheduler\.job\(\), with brackets"):
+        scheduler.job(backup)  # type: ignore[arg-type]
+
+
 def test_a_job_is_named_for_its_function_unless_a_name_is_given(scheduler: Scheduler) -> None:
     assert scheduler.add(double).endswith("test_declaring.double")
     assert scheduler.add(double, name="twice") == "twice"

@@ -346,7 +346,8 @@ def _secret_header(name: str, rights: str) -> str:
 
 
 def _permit_header(name: str) -> str:
-    return f"Who may connect as {name}. `callsheet keys list` shows it, `callsheet keys revoke {name}` ends it."
+    ends = "" if name == CLUSTER else f", `callsheet keys revoke {name}` ends it"
+    return f"Who may connect as {name}. `callsheet keys list` shows it{ends}."
 
 
 def _whose(tenant: str) -> str:
