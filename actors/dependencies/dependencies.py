@@ -55,6 +55,7 @@ from ..messages import (
 from ..persistence.store import GetGroup, GetJobs, ListEdges
 from ..records import Decision, Job, JobRecord, RunRecord, RunState
 from .group import BY_HAND, OF_SLOT, Group, GroupKey, Groups, Member, is_by_hand
+from .reading import Reading
 from .workflow import Workflows
 
 RETRY_US: Final = SECOND
@@ -80,6 +81,7 @@ class Dependencies:
         self._loaded = False
         self._workflows = Workflows()
         self._groups = Groups()
+        self._reading = Reading(epoch)
         self._held: list[tuple[str, Plan | Due | RunsMade | GroupsMoved]] = []
         self._unsettled: dict[str, tuple[Due, tuple[GroupKey, ...]]] = {}
         self._deadline_at: int | None = None
@@ -154,8 +156,9 @@ class Dependencies:
             for turn.sender, waiting in held:
                 self._handle(waiting, turn)
             turn.sender = sender
-        elif message.key.startswith(f"group/{self._epoch}/"):
+        elif self._reading.is_answer(message.key):
             self._on_group_found(message, turn)
+            self._reading.on_answer(message.key, turn)
         elif message.key.startswith(f"slots/{self._epoch}/"):
             self._on_slots_found(message, turn)
         elif message.key.startswith(f"upstreams/{self._epoch}/"):
@@ -272,17 +275,13 @@ class Dependencies:
                 self._evaluate(key, turn)
                 self._seek_upstreams(key, group, turn)
             else:
-                self._read_group(key, turn)
+                self._reading.want(key, turn)
         self._watch_deadlines((made.deadline_at for made in message.runs if made.after), turn)
         self._groups.sort(touched)
         self._groups.forget_oldest()
 
-    def _read_group(self, key: GroupKey, turn: Turn) -> None:
-        """Ask the store for the members that ended in an earlier reign, or long ago; asked again when the coordinator asks again."""
-        tenant, group = key
-        turn.send(PERSISTENCE, Read(f"group/{self._epoch}/{tenant}", GetGroup(tenant, (group,))))
-
     def _on_group_found(self, message: Found, turn: Turn) -> None:
+        """What is stored of groups: members that ended in an earlier reign, or long ago."""
         records: tuple[RunRecord, ...] = message.rows
         touched: dict[GroupKey, Group] = {}
         for record in records:
@@ -290,7 +289,7 @@ class Dependencies:
             group = self._groups.get(key)
             if group is None:
                 continue
-            group.complete, group.bare = True, False
+            group.complete = True
             touched[key] = group
             member = group.members.setdefault(record.run.job, Member(record.run.run_id))
             if record.end is not None and member.run_id == record.run.run_id:
@@ -405,6 +404,8 @@ class Dependencies:
             return
         if message.key == "load" and not self._loaded:
             self._load(turn)
+        elif message.key == "groups":
+            self._reading.on_timer(turn)
         elif message.key == "deadline":
             self._on_deadline(turn)
 
@@ -419,7 +420,9 @@ def _verdict(
     if any(state is None for state in states):
         return None
     if all(state is RunState.SUCCEEDED for state in states):
-        return tuple(members[name].result for name in after)
+        handed = tuple(result for name in after if (result := members[name].result) is not None)
+        assert len(handed) == len(after), "a group is judged only when its results are here"
+        return handed
     assert all(state in FINAL for state in states)
     return RunState.SKIPPED
 

@@ -29,7 +29,7 @@ def is_by_hand(group: str) -> bool:
 class Member:
     """A run of a group: which upstreams it waits for, and the state it ended in, None while it lives.
 
-    It was `removed` if it was cancelled because its job was.
+    It was `removed` if it was cancelled because its job was. Its `result` is None when it is not held here any more.
     """
 
     __slots__ = ("after", "deadline_at", "removed", "result", "run_id", "state")
@@ -39,7 +39,7 @@ class Member:
         self.after: tuple[str, ...] = ()
         self.deadline_at = 0
         self.state: RunState | None = None
-        self.result = b""
+        self.result: bytes | None = b""
         self.removed = False
 
     @property
@@ -51,17 +51,15 @@ class Member:
 class Group:
     """The runs of a group by their jobs' names; and which jobs were removed that have no run in it.
 
-    It is `complete` when it is certain that no run is missing which an earlier reign knew of, and `bare` when it holds no results
-    of runs that have ended.
+    It is `complete` when it is certain that no run is missing which an earlier reign knew of.
     """
 
-    __slots__ = ("bare", "complete", "gone", "members")
+    __slots__ = ("complete", "gone", "members")
 
     def __init__(self, *, complete: bool) -> None:
         self.members: dict[str, Member] = {}
         self.gone: set[str] = set()
         self.complete = complete
-        self.bare = False
 
     @property
     def lives(self) -> bool:
@@ -71,13 +69,15 @@ class Group:
     @property
     def can_be_judged(self) -> bool:
         """Whether all is known that decides on the runs of it that wait; else the store is to be asked."""
-        return self.complete and not (self.bare and any(member.waits for member in self.members.values()))
+        if not self.complete:
+            return False
+        members = self.members.values()
+        return all(member.result is not None for member in members) or not any(member.waits for member in members)
 
     def strip(self) -> None:
         """Let go of the results: nobody waits for them. Who comes late has them read from the store."""
         for member in self.members.values():
-            member.result = b""
-        self.bare = bool(self.members)
+            member.result = None
 
     def missing(self) -> dict[str, None]:
         """The upstreams that have no run in it (yet)."""
