@@ -27,7 +27,7 @@ from msgspec.structs import replace
 
 from ..actor import COORDINATOR, PERSISTENCE, SECOND, Turn
 from ..draft import draft_of
-from ..lifecycle import BAD, FINAL, was_removed
+from ..lifecycle import BAD, FINAL
 from ..listener import Listener
 from ..messages import (
     Admit,
@@ -37,7 +37,6 @@ from ..messages import (
     Due,
     DueSlot,
     Found,
-    GroupEnd,
     GroupsMoved,
     KnowJobs,
     Lead,
@@ -55,6 +54,7 @@ from ..messages import (
 from ..persistence.store import GetGroup, GetJobs, ListEdges
 from ..records import Decision, Job, JobRecord, RunRecord, RunState
 from .group import BY_HAND, OF_SLOT, Group, GroupKey, Groups, Member, is_by_hand
+from .reading import Reading
 from .workflow import Workflows
 
 RETRY_US: Final = SECOND
@@ -80,6 +80,7 @@ class Dependencies:
         self._loaded = False
         self._workflows = Workflows()
         self._groups = Groups()
+        self._reading = Reading(epoch)
         self._held: list[tuple[str, Plan | Due | RunsMade | GroupsMoved]] = []
         self._unsettled: dict[str, tuple[Due, tuple[GroupKey, ...]]] = {}
         self._deadline_at: int | None = None
@@ -154,8 +155,9 @@ class Dependencies:
             for turn.sender, waiting in held:
                 self._handle(waiting, turn)
             turn.sender = sender
-        elif message.key.startswith(f"group/{self._epoch}/"):
+        elif self._reading.is_answer(message.key):
             self._on_group_found(message, turn)
+            self._reading.on_answer(message.key, turn)
         elif message.key.startswith(f"slots/{self._epoch}/"):
             self._on_slots_found(message, turn)
         elif message.key.startswith(f"upstreams/{self._epoch}/"):
@@ -257,32 +259,25 @@ class Dependencies:
     # ---- groups ---------------------------------------------------------------------------------------------------------
 
     def _on_runs_made(self, message: RunsMade, turn: Turn) -> None:
-        touched: dict[GroupKey, Group] = {}
+        touched: dict[GroupKey, list[str]] = {}
         for made in message.runs:
             key = (made.tenant, made.group)
-            group = self._groups.open(key, complete=not message.rebuilt)
-            member = group.members.get(made.job)
-            if member is None or member.run_id != made.run_id:
-                member = group.members[made.job] = Member(made.run_id)
-            member.after, member.deadline_at = made.after, made.deadline_at
-            touched[key] = group
+            self._groups.open(key, complete=not message.rebuilt).put(made)
+            touched.setdefault(key, []).append(made.job)
         turn.reply(Noted(message.key))
-        for key, group in touched.items():
+        for key, jobs in touched.items():
+            group = self._groups.open(key, complete=False)
             if group.can_be_judged:
-                self._evaluate(key, turn)
+                self._evaluate(key, turn, jobs)
                 self._seek_upstreams(key, group, turn)
             else:
-                self._read_group(key, turn)
+                self._reading.want(key, turn)
         self._watch_deadlines((made.deadline_at for made in message.runs if made.after), turn)
         self._groups.sort(touched)
         self._groups.forget_oldest()
 
-    def _read_group(self, key: GroupKey, turn: Turn) -> None:
-        """Ask the store for the members that ended in an earlier reign, or long ago; asked again when the coordinator asks again."""
-        tenant, group = key
-        turn.send(PERSISTENCE, Read(f"group/{self._epoch}/{tenant}", GetGroup(tenant, (group,))))
-
     def _on_group_found(self, message: Found, turn: Turn) -> None:
+        """What is stored of groups: members that ended in an earlier reign, or long ago."""
         records: tuple[RunRecord, ...] = message.rows
         touched: dict[GroupKey, Group] = {}
         for record in records:
@@ -290,12 +285,9 @@ class Dependencies:
             group = self._groups.get(key)
             if group is None:
                 continue
-            group.complete, group.bare = True, False
+            group.complete = True
             touched[key] = group
-            member = group.members.setdefault(record.run.job, Member(record.run.run_id))
-            if record.end is not None and member.run_id == record.run.run_id:
-                member.state, member.result = record.end.state, record.end.result
-                member.removed = was_removed(record.end)
+            group.find(record)
         for key, group in touched.items():
             self._evaluate(key, turn)
             self._seek_upstreams(key, group, turn)
@@ -329,54 +321,45 @@ class Dependencies:
         self._evaluate(key, turn)
 
     def _on_groups_moved(self, message: GroupsMoved, turn: Turn) -> None:
-        touched: dict[GroupKey, None] = {}
+        touched: dict[GroupKey, list[str]] = {}
         for end in message.ends:
             key = (end.tenant, end.group)
             # one that was never told of: the store knows who else is in it
-            self._move(self._groups.open(key, complete=False), end)
-            touched[key] = None
+            self._groups.open(key, complete=False).move(end)
+            touched.setdefault(key, []).append(end.job)
         turn.reply(Noted(message.key))
-        for key in touched:
-            self._evaluate(key, turn)
+        for key, jobs in touched.items():
+            self._evaluate(key, turn, self._groups.open(key, complete=False).behind(jobs))
         self._groups.sort(touched)
         self._groups.forget_oldest()
 
-    @staticmethod
-    def _move(group: Group, end: GroupEnd) -> None:
-        member = group.members.get(end.job)
-        if member is None or member.run_id != end.run_id:
-            member = group.members[end.job] = Member(end.run_id)
-        member.state, member.result, member.removed = end.state, end.result, end.removed
-
-    def _evaluate(self, key: GroupKey, turn: Turn) -> None:
-        """Unblock or resolve the runs of a group whose rule is met, or whose wait has lasted too long."""
+    def _evaluate(self, key: GroupKey, turn: Turn, jobs: Iterable[str] | None = None) -> None:
+        """Unblock or resolve runs of a group whose rule is met, or whose wait has lasted too long: those of `jobs`, or all."""
         group = self._groups.get(key)
         if group is None or not group.can_be_judged:
             return
-        removed = self._removed(key, group)
-        for member in group.members.values():
+        members = group.members
+        for member in members.values() if jobs is None else [members[job] for job in jobs if job in members]:
             if not member.waits:
                 continue
             after = member.after
-            gone = [it for it in after if it in removed]
-            verdict = _verdict(after, group.members, gone)
+            gone = self._gone(key, group, after)
+            verdict = _verdict(after, members, gone)
             if isinstance(verdict, tuple):
                 turn.send(COORDINATOR, Unblock(member.run_id, verdict))
             elif verdict is not None:
-                turn.send(COORDINATOR, Resolve(member.run_id, verdict, _because(after, group.members, gone)))
+                turn.send(COORDINATOR, Resolve(member.run_id, verdict, _because(after, members, gone)))
             elif 0 < member.deadline_at <= turn.now:
                 turn.send(COORDINATOR, Resolve(member.run_id, RunState.EXPIRED, OVERDUE))
 
-    def _removed(self, key: GroupKey, group: Group) -> set[str]:
-        """The jobs of which a group has no run, nor will ever have one, or one that was cancelled, because they were removed."""
-        tenant, name = key
-        missing = set(group.missing())
-        if not is_by_hand(
-            name
-        ):  # of a submission all runs are made at once: what is missing was removed when it was planned
-            slot, until = int(name.removeprefix(OF_SLOT)), self._workflows.removed_until
-            missing = {it for it in missing if it in group.gone or slot <= until(tenant, it)}
-        return missing.union(it for it, member in group.members.items() if member.removed)
+    def _gone(self, key: GroupKey, group: Group, after: tuple[str, ...]) -> list[str]:
+        """Of these jobs those of which a group has no run, nor will ever have one, or one that was cancelled: they were removed."""
+        missing = [it for it in after if it not in group.members]
+        if missing and not is_by_hand(key[1]):
+            slot, until = int(key[1].removeprefix(OF_SLOT)), self._workflows.removed_until
+            missing = [it for it in missing if it in group.gone or slot <= until(key[0], it)]
+        # of a submission all runs are made at once: what is missing was removed when it was planned
+        return missing + [it for it in after if it in group.members and group.members[it].removed]
 
     # ---- deadlines ------------------------------------------------------------------------------------------------------
 
@@ -388,23 +371,29 @@ class Dependencies:
             turn.set_timer("deadline", at)
 
     def _on_deadline(self, turn: Turn) -> None:
-        """Some waits have lasted too long: judge the groups of these; one that is not read yet is judged when it is."""
+        """Some waits have lasted too long: judge these; one whose group is not read yet is judged when it is."""
         self._deadline_at = None
         waiting = [
-            (member.deadline_at, key)
+            (member.deadline_at, key, job)
             for key, group in self._groups.all()
-            for member in group.members.values()
+            for job, member in group.members.items()
             if member.waits
         ]
-        for key in dict.fromkeys(key for at, key in waiting if 0 < at <= turn.now):
-            self._evaluate(key, turn)
-        self._watch_deadlines((at for at, _ in waiting), turn)
+        over: dict[GroupKey, list[str]] = {}
+        for at, key, job in waiting:
+            if 0 < at <= turn.now:
+                over.setdefault(key, []).append(job)
+        for key, jobs in over.items():
+            self._evaluate(key, turn, jobs)
+        self._watch_deadlines((at for at, _, _ in waiting), turn)
 
     def _on_timer_fired(self, message: TimerFired, turn: Turn) -> None:
         if not self._epoch:
             return
         if message.key == "load" and not self._loaded:
             self._load(turn)
+        elif message.key == "groups":
+            self._reading.on_timer(turn)
         elif message.key == "deadline":
             self._on_deadline(turn)
 
@@ -419,7 +408,9 @@ def _verdict(
     if any(state is None for state in states):
         return None
     if all(state is RunState.SUCCEEDED for state in states):
-        return tuple(members[name].result for name in after)
+        handed = tuple(result for name in after if (result := members[name].result) is not None)
+        assert len(handed) == len(after), "a group is judged only when its results are here"
+        return handed
     assert all(state in FINAL for state in states)
     return RunState.SKIPPED
 

@@ -24,6 +24,7 @@ class Workflows:
     def __init__(self) -> None:
         self._jobs: dict[str, dict[str, Job]] = {}
         self._roots: dict[str, dict[str, Job]] = {}
+        self._edges: dict[str, dict[str, tuple[str, ...]]] = {}
         self._downstream: dict[str, dict[str, list[str]]] = {}
         self._anew: dict[tuple[str, str], tuple[int, int]] = {}
 
@@ -65,10 +66,8 @@ class Workflows:
         return bool(job.after) or job.name in self._downstream.get(job.tenant, ())
 
     def _turn(self, tenant: str) -> None:
-        self._downstream[tenant] = turned(self._edges(tenant))
-
-    def _edges(self, tenant: str) -> dict[str, tuple[str, ...]]:
-        return {name: job.after for name, job in self._jobs.get(tenant, {}).items()}
+        self._edges[tenant] = {name: job.after for name, job in self._jobs.get(tenant, {}).items()}
+        self._downstream[tenant] = turned(self._edges[tenant])
 
     # ---- who runs together ----------------------------------------------------------------------------------------------
 
@@ -79,7 +78,9 @@ class Workflows:
         """
         tenant = job.tenant
         # the job as it was asked for: who asked may have heard of a newer version before this actor
-        edges = {**self._edges(tenant), job.name: job.after}
+        edges = self._edges.get(tenant, {})
+        if edges.get(job.name, ()) != job.after:
+            edges = {**edges, job.name: job.after}
         closure = [] if called else upstream_closure(edges, job.name)
         needed = [name for name in closure if self.find(tenant, name) is not None]
         following = downstream_closure(self._downstream.get(tenant, {}), edges, [*needed, job.name])
@@ -99,7 +100,7 @@ class Workflows:
 
     def shares_groups(self, job: Job) -> bool:
         """Tell whether the runs of a slot of this job can also be made by a slot of another one."""
-        edges = self._edges(job.tenant)
+        edges = self._edges.get(job.tenant, {})
         following = reachable(self._downstream.get(job.tenant, {}), job.name)
         around = {*following, *(name for each in (job.name, *following) for name in upstream_closure(edges, each))}
         others = (self.find(job.tenant, name) for name in sorted(around) if name != job.name)

@@ -167,11 +167,11 @@ def _never_slow(write: Any) -> Any:
 def _unordered(evaluate: Any) -> Any:
     """Visit the members of a group as a set of texts would: in another order under another hash seed."""
 
-    def planted(self: Any, key: Any, turn: Any) -> None:
+    def planted(self: Any, key: Any, turn: Any, jobs: Any = None) -> None:
         group = self._groups.get(key)
         if group is not None:
             group.members = {name: group.members[name] for name in frozenset(group.members)}
-        evaluate(self, key, turn)
+        evaluate(self, key, turn, None if jobs is None else frozenset(jobs))
 
     return planted
 
