@@ -56,12 +56,14 @@ class Descriptors:
         Such an object may still close its number some day. So that it does not close what the child has opened meanwhile,
         something that leads nowhere takes the place.
         """
-        nowhere = os.open(os.devnull, os.O_RDWR)
         for descriptor in list(self._inodes):
             with contextlib.suppress(OSError):
                 if self.is_same(descriptor, descriptor):
-                    os.dup2(nowhere, descriptor, inheritable=False)
-        os.close(nowhere)
+                    os.close(descriptor)  # first, because perhaps no other number is free
+                    nowhere = os.open(os.devnull, os.O_RDWR)
+                    if nowhere != descriptor:
+                        os.dup2(nowhere, descriptor, inheritable=False)
+                        os.close(nowhere)
         self.clear()
 
 

@@ -67,7 +67,7 @@ class Client(Vocabulary):
         self._guard = _guard(key)
         self._transport: ZeroMQ | None = None
         self._gateway: Gateway | None = None
-        self._dialed: dict[str, None] = {}
+        self._dialed: dict[str, str] = {}
         self._state = Lock()
         self._process = 0
         self._reason = "this client is not open; use `with Client(…) as client:`, or call open()"
@@ -161,22 +161,28 @@ class Client(Vocabulary):
     def _on_leader(self, leader: Leader) -> None:
         transport = self._transport
         if transport is not None and leader.address:
-            self._dial(leader.address)
+            self._dial(leader.address, leader.node)
             transport.learn(leader.node, leader.address)
 
-    def _dial(self, address: str) -> bool:
-        """Note an address as dialed, and give up the earliest of too many; say whether it was not yet."""
+    def _dial(self, address: str, node: str = "") -> bool:
+        """Note an address as dialed, and give up the earliest of too many; say whether it was not yet.
+
+        A node that leads there takes the place of the one that did before, which is an earlier life of it.
+        """
         transport = self._transport
         with self._state:
             is_new = address not in self._dialed
+            before = self._dialed.get(address, "")
             if not self._endpoints.was_given(address):
                 self._dialed.pop(address, None)
-            self._dialed[address] = None
+            self._dialed[address] = node or before
             learned = [each for each in self._dialed if not self._endpoints.was_given(each)]
             too_many = learned[:-MAX_LEARNED]
             for each in too_many:
                 del self._dialed[each]
         if transport is not None:
+            if before and node not in ("", before):
+                transport.forget(before)
             for each in too_many:
                 transport.disconnect(each)
         return is_new

@@ -161,11 +161,17 @@ class Election:
         self._become("looking")
         if not self.me.worker_only:
             turn.send(PERSISTENCE, WatchLease())
-        for node in (self.leader.node,) if self.leader.node else tuple(self._lines):
+        for node in self._to_be_asked(turn.elapsed):
             if node != self.me.node:
                 self._send_beat(on_node(COORDINATOR, node), turn)
         was_just_lost = self._line_lost_at is not None and turn.elapsed - self._line_lost_at < LOST_US
         self._wake(turn, LOOK_LOST_US if was_just_lost else LOOK_US)
+
+    def _to_be_asked(self, elapsed: int) -> list[str]:
+        """Who may lead. No lease says it to a node that only works: when its leader is silent, anybody may lead by now."""
+        if self.leader.node and not (self.me.worker_only and self._is_silent(elapsed)):
+            return [self.leader.node]
+        return list(dict.fromkeys([node for node in (self.leader.node, *self._lines) if node]))
 
     def _become(self, stance: Stance) -> None:
         if stance not in MOVES[self.stance]:

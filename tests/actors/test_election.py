@@ -413,6 +413,22 @@ def test_a_node_that_only_works_asks_whom_it_can_reach_and_never_looks_at_a_leas
     assert not any(isinstance(it.message, WatchLease | TakeLease) for it in node.sent)
 
 
+def test_a_node_that_only_works_asks_everybody_when_its_leader_is_silent() -> None:
+    node = OneNode("w1", worker_only=True)
+    node.hear("n1", 3, "n1", "w1")
+    node.tell(PeerLost("n1", "n1-1"))
+    node.tell(PeerFound("n2", "n2-1"))  # it does not lead yet, so what it is told now is lost on it
+    node.sent.clear()
+    node.wait(node.elapsed + SECOND)
+    asked = [it.to for it in node.sent if isinstance(it.message, Beat)]
+    assert asked.count("coordinator@n2") >= 5
+    assert asked.count("coordinator@n1") >= 5
+    node.hear("n2", 4, "n2", "w1")
+    node.sent.clear()
+    node.wait(node.elapsed + SECOND // 4)
+    assert node.sent == []
+
+
 def test_the_leader_is_asked_to_take_stock_of_an_executor_that_was_made_anew() -> None:
     node = OneNode()
     node.hear()

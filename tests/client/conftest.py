@@ -58,7 +58,7 @@ def make() -> Iterator[Make]:
     """Makes schedulers, not started yet, that are stopped at the end."""
     made: list[Scheduler] = []
 
-    def make_one(store: str, **options: Any) -> Scheduler:
+    def make_one(store: str | None = None, **options: Any) -> Scheduler:
         made.append(Scheduler(store, **{"threads": 4, "processes": 1, "drain_timeout": 2.0, **options}))
         return made[-1]
 

@@ -26,6 +26,8 @@ from callsheet import (
     UnknownRun,
     every,
 )
+from callsheet.client.leadership import Leader
+from callsheet.transport.endpoint import MAX_DIALED
 from support.reached import WAIT_S, Make, echo
 from support.waiting import eventually
 
@@ -321,6 +323,37 @@ def test_a_client_goes_on_with_the_node_that_leads_next(make: Make, file_url: st
         assert second is not None
         assert second.node != first.node
         assert second.epoch > first.epoch
+
+
+def test_a_client_goes_on_with_a_leader_that_was_started_anew_under_another_name(make: Make, file_url: str) -> None:
+    place = free_endpoint()
+    first = make(file_url, processes=0, name="first", listen=place)
+    first.add(echo, name="echo", overlap="allow_all")
+    first.start()
+    worker = make(processes=0, name="worker", listen="tcp://127.0.0.1:0", join=place, worker_only=True)
+    worker.start()
+    with Client(worker.endpoints[0]) as client:
+        assert client.submit("echo", "a").result(WAIT_S) == "aa"
+        first.stop()
+        second = make(file_url, processes=0, name="second", listen=place)
+        second.add(echo, name="echo", overlap="allow_all")
+        second.start()
+
+        assert client.submit("echo", "b").result(WAIT_S) == "bb"
+        assert client.leader is not None
+        assert client.leader.node == "second"
+
+
+def test_however_many_names_a_leader_has_had_a_client_finds_the_next(node: Scheduler, client: Client) -> None:
+    place = free_endpoint()
+
+    for number in range(2 * MAX_DIALED):
+        client._on_leader(Leader(number, f"n{number}", place))
+    client._on_leader(Leader(2 * MAX_DIALED, node.node_name, node.endpoints[0]))
+
+    transport = client._transport
+    assert transport is not None
+    assert sorted(transport._places) == sorted([f"n{2 * MAX_DIALED - 1}", node.node_name])
 
 
 def test_a_scheduler_that_does_not_lead_says_the_same_words(make: Make, file_url: str) -> None:

@@ -88,6 +88,30 @@ def test_a_node_that_has_moved_is_found_where_it_is_now(network: Network) -> Non
     assert ("n1", "lost", "n2", "1") in network.news
 
 
+def test_of_the_nodes_that_were_learned_at_an_endpoint_any_may_live_there(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callsheet.transport.zeromq.dialer.REST_MS", 20)
+    n1, early = network.node("n1"), network.node("early")
+    join(n1, early)
+    [endpoint] = early.endpoints
+    early.close()
+    late = network.node("late", listen=endpoint)
+
+    n1.learn("late", endpoint)
+    eventually(lambda: names(n1) == ["late"])
+    n1.learn("early", endpoint)
+    n1.forget("early")
+    join(n1, network.node("n3"))  # by now it is asked again what to dial
+
+    assert sorted(names(n1)) == ["late", "n3"]
+    assert ("n1", "lost", "late", "1") not in network.news
+    late.close()
+    network.node("early", "2", listen=endpoint)
+    n1.learn("early", endpoint)
+    eventually(lambda: sorted(names(n1)) == ["early", "n3"])
+
+
 def test_who_is_not_dialed_any_more_is_lost(network: Network) -> None:
     n1, n2 = network.node("n1"), network.node("n2")
     join(n1, n2)

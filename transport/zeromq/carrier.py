@@ -17,6 +17,7 @@ from ...forks import forking, register
 from ..codec import encode_all
 from ..contract import DropReason, Drops, Envelope, Guard, Receive, split_address
 from ..endpoint import EXPECTED, MAX_DIALED, can_dial
+from .dialer import ANYBODY
 from .hub import LOGGER, Found, Hub
 from .listening import Listening, listen, remove_sockets
 from .loop import Loop, Wanted
@@ -151,7 +152,7 @@ class ZeroMQ:
     def learn(self, node: str, endpoint: str) -> None:
         """Know where a node is reached, and have a line to it; a changed endpoint replaces the earlier one.
 
-        What others say of themselves may be wrong, so an impossible endpoint is logged and not dialed.
+        Where several are reached, any of them may live there: a node that was started anew may have another name. What others say of themselves may be wrong, so an impossible endpoint is logged and not dialed.
         """
         if self._places.get(node) == endpoint or node == self.name:
             return
@@ -315,11 +316,13 @@ class ZeroMQ:
     def _wanted(self) -> Wanted:
         """What is to be dialed: what was learned, and what was connected without knowing the name."""
         with self._lock:
-            wanted = {endpoint: ("", peer) for endpoint, peer in self._callees.items()}
+            wanted = {endpoint: (ANYBODY, peer) for endpoint, peer in self._callees.items()}
             for node, endpoint in self._places.items():
                 peer = self._directory.expect(node)
-                if endpoint not in wanted and peer is not None and endpoint not in self._endpoints:
-                    wanted[endpoint] = (node, peer)
+                if endpoint in self._callees or endpoint in self._endpoints or peer is None:
+                    continue
+                expected, first = wanted.get(endpoint, (frozenset(), peer))
+                wanted[endpoint] = (expected | {node}, first)
             return wanted
 
     def _answered(self, endpoint: str, peer: Peer) -> None:

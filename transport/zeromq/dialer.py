@@ -62,6 +62,9 @@ LOOK_AGAIN_MS: Final = 1_000
 DIAL_AGAIN_MS: Final = 10_000
 """Without a connection after this time the line is dialed anew: more than one attempt of ZeroMQ's takes."""
 
+ANYBODY: Final = frozenset[str]()
+"""Whoever lives at an endpoint is expected there."""
+
 _State = Literal["looking", "connecting", "greeted", "standing", "resting"]
 
 
@@ -69,11 +72,11 @@ class DialedLine:
     """A line to whoever lives at an endpoint; it rests until its first `tick`, which dials.
 
     Args:
-        expected: the node that should live there, empty for any.
+        expected: the nodes of which one should live there, empty for any.
         peer: for whom envelopes wait until it is known who lives there.
     """
 
-    def __init__(self, dialer: Dialer, endpoint: str, expected: str, peer: Peer) -> None:
+    def __init__(self, dialer: Dialer, endpoint: str, expected: frozenset[str], peer: Peer) -> None:
         self.expected = expected
         self.peer = peer
         self.refusal = ""
@@ -95,6 +98,10 @@ class DialedLine:
     def endpoint(self) -> str:
         """Where the peer listens."""
         return self._endpoint
+
+    def is_for(self, expected: frozenset[str]) -> bool:
+        """Whether it may stay when others are expected there than before."""
+        return self.expected == expected or (bool(self.expected) and self.peer.address in expected)
 
     def shut(self) -> None:
         """Let go of the socket; the line falls."""
@@ -254,8 +261,8 @@ class DialedLine:
             return f"a client, {welcome.name}, listens at {self._endpoint}; only nodes do"
         if welcome.name == dialer.hub.me.name:
             return f"the node at {self._endpoint} has the name of this one, {welcome.name}; give each a name of its own"
-        if self.expected and welcome.name != self.expected:
-            return f"at {self._endpoint} lives {welcome.name}; {self.expected} was expected"
+        if self.expected and welcome.name not in self.expected:
+            return f"at {self._endpoint} lives {welcome.name}; {' or '.join(sorted(self.expected))} was expected"
         peer = dialer.hub.directory.meet(welcome.name, welcome.name)
         if peer is None:
             return "too many peers are connected"
@@ -343,13 +350,14 @@ class Dialer:
         me = self.hub.me
         return socket_option.dealer(self._context, identity(me.name, me.incarnation, next(self._numbers)), endpoint)
 
-    def dial(self, wanted: Mapping[str, tuple[str, Peer]]) -> None:
-        """Have a line to each endpoint that is wanted, and to no other; with it the node that is expected there."""
+    def dial(self, wanted: Mapping[str, tuple[frozenset[str], Peer]]) -> None:
+        """Have a line to each endpoint that is wanted, and to no other; with it the nodes of which one is expected there."""
         for endpoint in [each for each in self._lines if each not in wanted]:
             self._lines.pop(endpoint).shut()
         for endpoint, (expected, peer) in wanted.items():
             line = self._lines.get(endpoint)
-            if line is not None and line.expected == expected:
+            if line is not None and line.is_for(expected):
+                line.expected = expected
                 continue
             if line is not None:
                 line.shut()

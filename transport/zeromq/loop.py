@@ -35,8 +35,8 @@ PAUSE_S: Final = 0.001
 MAX_PAUSE_S: Final = 0.25
 """The pause after a turn that failed; after each further one it is twice as long."""
 
-Wanted = Mapping[str, tuple[str, Peer]]
-"""Endpoints to be dialed, each with the node that is expected there, and the peer for whom to dial."""
+Wanted = Mapping[str, tuple[frozenset[str], Peer]]
+"""Endpoints to be dialed, each with the nodes of which one is expected there, and the peer for whom to dial."""
 
 
 class Loop:
