@@ -9,7 +9,7 @@
     │   ├── JobConflict      the job is there already, or the idempotency key came with other arguments
     │   ├── DependencyError  a cycle or an unknown upstream
     │   └── Forbidden        the key one came with does not allow it
-    ├── RunError             a run ended, but not well; `.state` is its final state, `.error` what the function raised
+    ├── RunError             a run ended, but not well; `.state` says how, `.error_type` and `.traceback` what was raised
     ├── DataError            a value is not data, or is larger than its limit (also a TypeError)
     ├── NotRunning           the scheduler has not been started, or has stopped
     ├── ListenError          an address cannot be listened at: taken, not allowed, not this machine's

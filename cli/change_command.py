@@ -15,8 +15,8 @@ from .output import fields, show_json
 from .reach import changing, is_running
 from .waiting import STORED, WaitOption, WaitTimeoutOption, check_wait
 
-JobsArgument = Annotated[list[str], typer.Argument(metavar="JOB...", help="Names of jobs.")]
-RunsArgument = Annotated[list[int], typer.Argument(metavar="RUN...", help="Numbers of runs.")]
+JobsArgument = Annotated[list[str], typer.Argument(metavar="JOB", help="Names of jobs.")]
+RunsArgument = Annotated[list[int], typer.Argument(metavar="RUN", help="Numbers of runs.")]
 
 
 def trigger_command(

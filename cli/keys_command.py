@@ -40,9 +40,9 @@ COLUMNS: Final = (
     Column("NAME", lambda row: row["name"]),
     Column("ROLE", lambda row: row["role"]),
     Column("TENANT", lambda row: row["tenant"]),
-    Column("CREATED", lambda row: row["created"]),
-    Column("REVOKED", lambda row: row["revoked"]),
-    Column("FINGERPRINT", lambda row: row["fingerprint"]),
+    Column("CREATED", lambda row: _instant(row["created"])),
+    Column("REVOKED", lambda row: _instant(row["revoked"])),
+    Column("FINGERPRINT", lambda row: row["fingerprint"], wide=True),
 )
 
 
@@ -170,6 +170,14 @@ def _told(permit: Permit) -> dict[str, Any]:
         "fingerprint": permit.fingerprint,
         "public": permit.public,
     }
+
+
+def _instant(written: str | None) -> datetime | str | None:
+    """What stands in a file as a moment; as it stands where it is none, because a person may have written it."""
+    try:
+        return written and datetime.fromisoformat(written)
+    except ValueError:
+        return written
 
 
 def _role(given: str) -> Role:

@@ -33,7 +33,7 @@ ROLES: Final = {"leader": "it leads", "follower": "it follows", "worker": "it wo
 TargetArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[FILE_OR_MODULE[:NAME]]",
+        metavar="FILE_OR_MODULE[:NAME]",
         help="The program with the scheduler. Without one: a node without functions, which may lead.",
     ),
 ]

@@ -16,6 +16,7 @@ from typing import Any, Final
 from msgspec import Struct
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -52,6 +53,11 @@ COLOURS: Final = {
 """How the words of states, decisions, statuses and nodes are shown."""
 
 
+BROKEN_LEAST: Final = 40
+"""How much is shown of a text that may be cut, where the lines are too long for the terminal all the same."""
+LONGEST_LINE: Final = 10_000
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table: its title, where its value is, and how it lies."""
@@ -60,7 +66,7 @@ class Column:
     value: Callable[[Any], Any]
     right: bool = False
     wide: bool = False
-    """May be cut at the end when there is little room; the others never are."""
+    """May be cut at the end when there is little room; the others only where a picture must fit on the screen (`--watch`, `--live`)."""
 
 
 def is_terminal() -> bool:
@@ -75,26 +81,45 @@ def show_table(rows: Sequence[Any], columns: Sequence[Column], nothing: str) -> 
         for row in rows:
             print("\t".join(plain(column.value(row)) for column in columns))
     elif rows:
-        Console(highlight=False).print(make_table(rows, columns))
+        console = Console(highlight=False)
+        table = make_table(rows, columns, whole=True)
+        if _width_of(table, console) > console.width:  # the terminal breaks the lines: a name that is cut is of no use
+            table = make_table(rows, columns, whole=True, least=BROKEN_LEAST)
+            console.width = _width_of(table, console)
+        console.print(table)
     else:
         print(nothing)
 
 
-def make_table(rows: Sequence[Any], columns: Sequence[Column], title: str | None = None) -> Table:
-    """Return rows as a table for a terminal."""
+def make_table(
+    rows: Sequence[Any], columns: Sequence[Column], title: str | None = None, *, whole: bool = False, least: int = 4
+) -> Table:
+    """Return rows as a table for a terminal.
+
+    whole: what may not be cut is shown whole, even where the table is then wider than the terminal. least: so many characters
+    are shown at least of what may be cut.
+    """
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left", title_style="bold"
     )
-    for column in columns:
+    cells = [[_for_eyes(column.value(row)) for row in rows] for column in columns]
+    for column, texts in zip(columns, cells, strict=True):
+        longest = max(text.cell_len for text in (Text(column.title), *texts))
+        shown = longest if whole and not column.wide else min(longest, least)
         table.add_column(
             column.title,
             justify="right" if column.right else "left",
             no_wrap=not column.wide,  # rich takes room from those that wrap; their texts are cut instead
-            min_width=4,
+            min_width=shown,
         )
-    for row in rows:
-        table.add_row(*(_for_eyes(column.value(row)) for column in columns))
+    for row in zip(*cells, strict=True):
+        table.add_row(*row)
     return table
+
+
+def _width_of(table: Table, console: Console) -> int:
+    """Return how wide a table is at least."""
+    return Measurement.get(console, console.options.update_width(LONGEST_LINE), table).minimum
 
 
 def show_json(value: Any) -> None:

@@ -102,7 +102,7 @@ def jobs_command(
 
 
 def runs_command(
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only the runs of this job.")] = None,
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="Only the runs of this job.")] = None,
     store: StoreOption = None,
     tenant: TenantOption = DEFAULT_TENANT,
     state: Annotated[str | None, typer.Option("--state", metavar="STATE", help="Only runs in this state.")] = None,

@@ -30,7 +30,7 @@ def run_command(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FILE_OR_MODULE[:NAME]]",
+            metavar="FILE_OR_MODULE[:NAME]",
             help="The program with the scheduler. Without one: run the commands that are in the store.",
         ),
     ] = None,
@@ -58,7 +58,8 @@ def run_command(
     else:
         if store is not None or allow_shell:
             raise WrongUsage(
-                "--store and --allow-shell are for `run` without a program; the program's Scheduler(…) says them"
+                "--store and --allow-shell are for `run` without a program; the program's Scheduler(…) says them, "
+                "or `callsheet node`, which takes both"
             )
         scheduler = load_scheduler(target)
         title = f"callsheet {target}"

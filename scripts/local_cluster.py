@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,11 +54,17 @@ def main() -> int:
         for number in range(1, arguments.nodes + 1)
     ]
     print(f"{len(nodes)} nodes of {arguments.program} on {store}; logs in {folder}")
-    print(f"see them:  callsheet cluster --store {store} --watch")
+    print(f"see them:  {_command()} cluster --store {store} --watch")
     for node in nodes:
         print(f"{node.name}: process {node.process.pid}, {node.log}", flush=True)
     running = _watch(nodes, asked)
     return max(_stop(running), int(len(running) < len(nodes)))
+
+
+def _command() -> str:
+    """How a person calls `callsheet` here: who has only this checkout does not find it on PATH."""
+    beside = Path(sys.executable).with_name("callsheet")
+    return "callsheet" if shutil.which("callsheet") or not beside.exists() else str(beside)
 
 
 def _read() -> argparse.Namespace:

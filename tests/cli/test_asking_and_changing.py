@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from callsheet import Scheduler, at
+from callsheet.cli.application import run
 from support.waiting import eventually
 
 STORE = {"CALLSHEET_STORE": "sqlite:///jobs.db"}
@@ -238,6 +239,16 @@ def test_help_and_version_are_told_and_nothing_said_is_usage(shell: Any) -> None
     assert "Exit codes: 0 done" in told.out
     assert shell().code == 2
     assert shell("fly").code == 2
+
+
+@pytest.mark.parametrize("command", ["run", "node", "submit", "runs", "trigger", "cancel"])
+def test_the_usage_brackets_an_argument_once(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert run([command, "--help"]) == 0
+
+    usage = capsys.readouterr().out.splitlines()[0]
+    assert usage.startswith(f"Usage: callsheet {command} [OPTIONS] ")
+    assert "[[" not in usage
+    assert usage.count("...") <= 1
 
 
 def test_a_reader_that_goes_away_is_no_failure(shell: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,7 +155,7 @@ def test_the_script_runs_a_cluster_and_leaves_no_node_behind(tmp_path: Path, num
         process = subprocess.Popen(
             [sys.executable, script, "2", "app.py", "--store", store, "--", "--threads", "1"],
             cwd=tmp_path,
-            env={**os.environ, "TMPDIR": str(tmp_path)},
+            env={**os.environ, "TMPDIR": str(tmp_path), "PATH": os.defpath},
             stdout=said,
             stderr=said,
         )
@@ -170,6 +171,8 @@ def test_the_script_runs_a_cluster_and_leaves_no_node_behind(tmp_path: Path, num
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0), text
     eventually(lambda: all("stopped" in log.read_text() for log in logs), WITHIN_S)
     assert ("n1: stopped\nn2: stopped\n" in text) == (number == signal.SIGINT)
+    named = text.split("see them:  ")[1].split(" cluster --store")[0].split()
+    assert shutil.which(named[0], path=os.defpath), f"{named[0]} cannot be typed as it is said"
 
 
 def logs_of(process: subprocess.Popen[bytes], folder: Path) -> list[Path]:

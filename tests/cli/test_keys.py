@@ -1,16 +1,21 @@
 """The command that makes keys: what it says, what it leaves, and what it never shows."""
 
+import io
 import json
 import os
 import stat
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from callsheet.cli.application import run
+from callsheet.cli.keys_command import COLUMNS
+from callsheet.cli.output import make_table
 from callsheet.transport.security import KeyFolder, read_pair
 
 NEW_CLUSTER = ("keys", "new", "cluster", "--role", "node")
@@ -52,6 +57,19 @@ def keys(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     ran = command(*NEW_CLUSTER)
     assert ran.code == 0, ran.err
     return folder
+
+
+@pytest.fixture
+def local_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Sets this process's time zone, and takes it back."""
+
+    def become(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield become
+    monkeypatch.undo()
+    time.tzset()
 
 
 def rows_of(ran: Ran) -> dict[str, dict[str, str]]:
@@ -115,6 +133,21 @@ def test_the_list_shows_rights_and_never_a_secret(command: Command, keys: Path) 
     assert [row["name"] for row in as_json.json] == ["alice", "cluster", "root"]
     for name in rows:
         assert read_pair(keys / f"{name}.secret").secret not in plain.out + as_json.out
+
+
+def test_on_a_narrow_terminal_names_and_rights_are_shown_whole_and_times_are_local(
+    command: Command, keys: Path, local_time: Callable[[str], None]
+) -> None:
+    command("keys", "new", "alice", "--role", "operator")
+    row = {**command("keys", "list", "--json").json[0], "created": "2030-05-01T12:00:00Z"}
+    row["revoked"] = "2030-05-02T12:00:00Z"
+    local_time("America/New_York")
+    console = Console(width=80, file=io.StringIO(), highlight=False)
+    with console.capture() as shown:
+        console.print(make_table([row], COLUMNS))
+
+    line = shown.get().splitlines()[3]
+    assert line.split()[:7] == ["alice", "operator", "default", "2030-05-01", "08:00", "2030-05-02", "08:00"]
 
 
 def test_a_revoked_key_stays_in_the_list_with_the_instant(command: Command, keys: Path) -> None:
