@@ -79,7 +79,11 @@ class InsertJob(Struct, frozen=True, tag="insert_job"):
 
 
 class PutJob(Struct, frozen=True, tag="put_job"):
-    """Write a new version of a job's definition and its state; a mark that is there and greater stays, and so does `removed`."""
+    """Write a new version of a job's definition and its state; a mark that is there and greater stays, and so does `removed`.
+
+    With a greater mark that is there slots were decided since the edit was read. If its trigger is the same, by its anchor, what
+    was written with that mark stays too: the count of fires, when to look next, and that the job is exhausted.
+    """
 
     job: Job
     state: JobState
@@ -100,9 +104,9 @@ class SetJobStatus(Struct, frozen=True, tag="set_job_status"):
 class AdvanceJob(Struct, frozen=True, gc=False, tag="advance_job"):
     """Move a job's high-water mark on, with its count of fires and when to look next.
 
-    Nothing is done when the mark that is there is greater. When the job has a newer version by now, its mark alone is moved: the
-    slots up to it are decided, whatever the version. `exhausted` makes an active job `exhausted`; the status is not touched
-    otherwise. `fires` None leaves the count.
+    Nothing is done when the mark that is there is greater. When the job has a newer version by now, with another trigger (by its
+    anchor), its mark alone is moved: the slots up to it are decided, whatever the version. `exhausted` makes an active job
+    `exhausted`; the status is not touched otherwise. `fires` None leaves the count.
     """
 
     tenant: str

@@ -179,11 +179,7 @@ class MemoryStore:
                     self._put_job(write.job, write.state)
             case contract.PutJob():
                 there = self._tables.jobs.get(write.job.key)
-                state = write.state
-                if there is not None:
-                    mark, removed = max(there.state.mark, state.mark), max(there.state.removed, state.removed)
-                    state = msgspec.structs.replace(state, mark=mark, removed=removed)
-                self._put_job(write.job, state)
+                self._put_job(write.job, write.state if there is None else _edited(write, there))
             case contract.SetJobStatus():
                 record = self._tables.jobs.get((write.tenant, write.job))
                 if record is not None and record.state.version == write.version:
@@ -233,8 +229,10 @@ class MemoryStore:
             return
         old = record.state
         if old.version != write.version:
-            self._put_job(record.job, msgspec.structs.replace(old, mark=write.mark))
-            return
+            decided = self._tables.definitions.get((write.tenant, write.job, write.version))
+            if decided is None or decided.anchor != record.job.anchor:
+                self._put_job(record.job, msgspec.structs.replace(old, mark=write.mark))
+                return
         state = JobState(
             tenant=old.tenant,
             name=old.name,
@@ -306,3 +304,14 @@ class MemoryStore:
     def read(self, question: Question) -> list[Any]:
         """Answer a question; the list's items are said at the question."""
         return answer(self._tables, question)
+
+
+def _edited(write: contract.PutJob, there: JobRecord) -> JobState:
+    """The state of a job after an edit; what was written about slots since the edit was read stays."""
+    old, state = there.state, write.state
+    state = msgspec.structs.replace(state, mark=max(old.mark, state.mark), removed=max(old.removed, state.removed))
+    if old.mark <= write.state.mark or there.job.anchor != write.job.anchor:
+        return state
+    is_over = old.status == "exhausted" and state.status == "active"
+    status = "exhausted" if is_over else state.status
+    return msgspec.structs.replace(state, fires=old.fires, next_due=old.next_due, status=status)

@@ -56,6 +56,15 @@ _ENTRIES_IN_A_ROW: Final = MAX_PAGE
 """Claim entries in one row at most; a larger claim is stored as several rows."""
 
 
+class Outline(msgspec.Struct):
+    """What a change asks of the definition that is stored; the trigger of it need not be readable here."""
+
+    tenant: str
+    name: str
+    anchor: int = 0
+    tags: tuple[str, ...] = ()
+
+
 def run_row(run: Run) -> Row:
     """A run as the values that are bound for it."""
     slot, arguments, token, parent = run.slot, run.arguments, run.token, run.parent
@@ -210,6 +219,11 @@ def to_job_record(row: Row) -> JobRecord:
         return JobRecord(unpack_record(packed, Job), state)
     except DecodeError as error:
         raise DecodeError(f"job {name!r} of tenant {tenant!r}: {error}") from None
+
+
+def to_outline(packed: bytes) -> Outline:
+    """What a change asks of a packed definition."""
+    return unpack_record(packed, Outline)
 
 
 def to_entries(packed: bytes) -> tuple[ClaimEntry, ...]:

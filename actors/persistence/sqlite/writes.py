@@ -11,14 +11,13 @@ those on jobs keep their order among themselves.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, groupby
-from typing import Final, assert_never, cast
+from typing import Final, TypeVar, assert_never, cast
 
 from msgspec.structs import replace
 
-from ....data import unpack_record
-from ...records import Attempt, Claim, Condition, Decision, End, Event, Job, Receipt, Run, RunState, Submission
+from ...records import Attempt, Claim, Condition, Decision, End, Event, Receipt, Run, RunState, Submission
 from .. import store as contract
 from ..store import Committed, Write
 from .rows import (
@@ -33,6 +32,7 @@ from .rows import (
     event_row,
     job_row,
     run_row,
+    to_outline,
 )
 
 CHUNKS: Final = (256, 128, 64, 32, 16, 8, 4, 2, 1)
@@ -40,6 +40,7 @@ CHUNKS: Final = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 
 JobKey = tuple[str, str]
 JobWrite = contract.InsertJob | contract.PutJob | contract.SetJobStatus | contract.AdvanceJob
+JobWriteT = TypeVar("JobWriteT", contract.PutJob, contract.AdvanceJob)
 
 _NOTHING: Final = Committed()
 _TEXT: Final = "nullif(?, 0)"
@@ -88,6 +89,15 @@ def _plain(table: str, columns: int, tail: str = "", verb: str = "INSERT") -> _S
     return _Statement(f"{verb} INTO {table} VALUES", f"({', '.join('?' * columns)})", tail)
 
 
+def _state(assignments: str) -> _Statement:
+    return _Statement(
+        "INSERT INTO jobs (tenant, name, version, status, mark, fires, next_due, removed, linked, epoch) VALUES",
+        f"(?, ?, ?, ?, ?, ?, {_NUMBER}, ?, ?, ?)",
+        "ON CONFLICT (tenant, name) DO UPDATE SET version = excluded.version, mark = max(mark, excluded.mark), "
+        "removed = max(removed, excluded.removed), linked = excluded.linked, epoch = excluded.epoch, " + assignments,
+    )
+
+
 _ADD_RUNS: Final = _Statement(
     "INSERT INTO runs VALUES", f"(?, ?, ?, ?, ?, {_NUMBER}, ?, ?, ?, ?, ?, {_TEXT}, {_NUMBER})"
 )
@@ -112,13 +122,13 @@ _ADD_EVENTS: Final = _Statement(
     "INSERT INTO events (at, kind, tenant, job, run_id, text) VALUES", f"(?, ?, ?, ?, {_NUMBER}, ?)"
 )
 _PUT_DEFINITIONS: Final = _plain("definitions", 4, verb="INSERT OR REPLACE")
-_PUT_JOBS: Final = _Statement(
-    "INSERT INTO jobs (tenant, name, version, status, mark, fires, next_due, removed, linked, epoch) VALUES",
-    f"(?, ?, ?, ?, ?, ?, {_NUMBER}, ?, ?, ?)",
-    "ON CONFLICT (tenant, name) DO UPDATE SET version = excluded.version, status = excluded.status, "
-    "mark = max(mark, excluded.mark), fires = excluded.fires, next_due = excluded.next_due, "
-    "removed = max(removed, excluded.removed), linked = excluded.linked, epoch = excluded.epoch",
+_PUT_JOBS: Final = _state("status = excluded.status, fires = excluded.fires, next_due = excluded.next_due")
+_EDIT_JOBS: Final = _state(
+    "fires = iif(mark > excluded.mark, fires, excluded.fires), "
+    "next_due = iif(mark > excluded.mark, next_due, excluded.next_due), "
+    "status = iif(mark > excluded.mark AND status = 'exhausted' AND excluded.status = 'active', status, excluded.status)"
 )
+"""For jobs that keep their trigger: what was written about slots since the edit was read stays."""
 _ADVANCE_JOBS: Final = _Statement(
     "WITH new (tenant, name, version, mark, fires, next_due, exhausted, epoch) AS (VALUES",
     f"(?, ?, ?, ?, {_NUMBER}, {_NUMBER}, ?, ?)",
@@ -142,6 +152,14 @@ _FIND_DEFINITIONS: Final = _Statement(
     "(?, ?)",
     ") SELECT d.job FROM asked a CROSS JOIN jobs j ON j.tenant = a.tenant AND j.name = a.name "
     "CROSS JOIN definitions d ON d.tenant = j.tenant AND d.name = j.name AND d.version = j.version",
+)
+_FIND_NEWER: Final = _Statement(
+    "WITH asked (tenant, name, version) AS (VALUES",
+    "(?, ?, ?)",
+    ") SELECT j.tenant, j.name, j.version, old.job, new.job FROM asked a "
+    "CROSS JOIN jobs j ON j.tenant = a.tenant AND j.name = a.name AND j.version > a.version "
+    "CROSS JOIN definitions old ON old.tenant = a.tenant AND old.name = a.name AND old.version = a.version "
+    "CROSS JOIN definitions new ON new.tenant = j.tenant AND new.name = j.name AND new.version = j.version",
 )
 _FIND_TOKENS: Final = _Statement(
     "WITH asked (tenant, token) AS (VALUES",
@@ -292,15 +310,34 @@ def _set_statuses(connection: sqlite3.Connection, writes: Iterable[contract.SetJ
 
 
 def _advance_jobs(connection: sqlite3.Connection, writes: Iterable[contract.AdvanceJob], epoch: int) -> None:
-    """Advance jobs in order: a statement sees each job once, so one that comes again begins the next statement."""
-    rows: dict[JobKey, Row] = {}
+    for advances in _once_each(writes, lambda write: (write.tenant, write.job)):
+        newer = _versions_since(connection, advances)
+        for key, version in newer.items():
+            advances[key] = replace(advances[key], version=version)
+        _ADVANCE_JOBS.run(connection, [advance_row(write, epoch) for write in advances.values()])
+
+
+def _versions_since(connection: sqlite3.Connection, advances: dict[JobKey, contract.AdvanceJob]) -> dict[JobKey, int]:
+    """Which jobs have a newer version by now that kept the trigger: what is decided of the older one counts for it."""
+    asked = [(*key, write.version) for key, write in advances.items()]
+    found = _FIND_NEWER.fetch(connection, asked)
+    return {
+        (tenant, name): version
+        for tenant, name, version, old, new in found
+        if to_outline(old).anchor == to_outline(new).anchor
+    }
+
+
+def _once_each(writes: Iterable[JobWriteT], key_of: Callable[[JobWriteT], JobKey]) -> Iterator[dict[JobKey, JobWriteT]]:
+    """The writes in order, a job once in each part: a statement sees each job once, and one that comes again sees the first."""
+    part: dict[JobKey, JobWriteT] = {}
     for write in writes:
-        key = (write.tenant, write.job)
-        if key in rows:
-            _ADVANCE_JOBS.run(connection, list(rows.values()))
-            rows = {}
-        rows[key] = advance_row(write, epoch)
-    _ADVANCE_JOBS.run(connection, list(rows.values()))
+        key = key_of(write)
+        if key in part:
+            yield part
+            part = {}
+        part[key] = write
+    yield part
 
 
 def _insert_jobs(connection: sqlite3.Connection, writes: list[contract.InsertJob], epoch: int) -> list[JobKey]:
@@ -321,25 +358,26 @@ def _known_jobs(connection: sqlite3.Connection, keys: Sequence[JobKey]) -> set[J
     return {(tenant, name) for tenant, name in _FIND_JOBS.fetch(connection, keys)}
 
 
-def _put_jobs(connection: sqlite3.Connection, writes: list[contract.PutJob], epoch: int) -> None:
-    newest = {write.job.key: write for write in writes}
-    for (packed,) in _FIND_DEFINITIONS.fetch(connection, list(newest)):
-        old = unpack_record(packed, Job)
-        for tag in old.tags:
-            connection.execute(_FORGET_TAG, (old.tenant, tag, old.name))
-    _PUT_DEFINITIONS.run(
-        connection, [definition_row(write.job) for write in writes if newest[write.job.key] is not write]
-    )
-    for write in writes:  # one row for each job; the greatest mark of them counts
-        kept = newest[write.job.key]
-        if write.state.mark > kept.state.mark:
-            newest[write.job.key] = contract.PutJob(kept.job, replace(kept.state, mark=write.state.mark))
-    _write_definitions(connection, list(newest.values()), epoch)
+def _put_jobs(connection: sqlite3.Connection, writes: Iterable[contract.PutJob], epoch: int) -> None:
+    for edits in _once_each(writes, lambda write: write.job.key):
+        kept: set[JobKey] = set()
+        for (packed,) in _FIND_DEFINITIONS.fetch(connection, list(edits)):
+            old = to_outline(packed)
+            key = old.tenant, old.name
+            if edits[key].job.anchor == old.anchor:
+                kept.add(key)
+            for tag in old.tags:
+                connection.execute(_FORGET_TAG, (old.tenant, tag, old.name))
+        _write_definitions(connection, [it for key, it in edits.items() if key not in kept], epoch)
+        _write_definitions(connection, [it for key, it in edits.items() if key in kept], epoch, _EDIT_JOBS)
 
 
 def _write_definitions(
-    connection: sqlite3.Connection, writes: Sequence[contract.InsertJob | contract.PutJob], epoch: int
+    connection: sqlite3.Connection,
+    writes: Sequence[contract.InsertJob | contract.PutJob],
+    epoch: int,
+    statement: _Statement = _PUT_JOBS,
 ) -> None:
     _PUT_DEFINITIONS.run(connection, [definition_row(write.job) for write in writes])
-    _PUT_JOBS.run(connection, [job_row(write.job, write.state, epoch) for write in writes])
+    statement.run(connection, [job_row(write.job, write.state, epoch) for write in writes])
     _ADD_TAGS.run(connection, [(w.job.tenant, tag, w.job.name) for w in writes for tag in w.job.tags])

@@ -93,6 +93,7 @@ def records(draw: st.DrawFn) -> JobRecord:
         draw(names),
         tenant=draw(tenants),
         version=draw(st.integers(1, 2)),
+        anchor=draw(st.integers(0, 1)),
         tags=draw(tags),
         after=draw(st.sampled_from(((), ("a",)))),
         arguments=draw(blobs),

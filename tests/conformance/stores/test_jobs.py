@@ -214,16 +214,57 @@ def test_paused_jobs_of_all_tenants_are_held(leader: Leader) -> None:
     assert leader.read(ListHeld()) == []
 
 
-def test_an_edit_that_was_read_before_a_slot_does_not_take_the_mark_back(leader: Leader) -> None:
-    leader.write(insert(a_record("job", state={"mark": 10, "next_due": 20})))
-    leader.write(AdvanceJob("default", "job", 1, 30, 1, 40))
-    leader.write(put(a_record("job", version=2, state={"mark": 10, "next_due": 20})))
+def test_an_edit_that_was_read_before_a_slot_takes_nothing_of_it_back(leader: Leader) -> None:
+    leader.write(insert(a_record("job", anchor=5, state={"mark": 10, "fires": 1, "next_due": 20})))
+    leader.write(AdvanceJob("default", "job", 1, 30, 2, 40))
+    leader.write(put(a_record("job", anchor=5, version=2, state={"mark": 10, "fires": 1, "next_due": 20})))
     [edited] = leader.read(DueJobs(99))
-    assert (edited.state.version, edited.state.mark, edited.state.next_due) == (2, 30, 20)
+    assert edited == a_record("job", anchor=5, version=2, state={"mark": 30, "fires": 2, "next_due": 40})
 
 
-def test_a_slot_of_an_older_version_moves_the_mark_alone(leader: Leader) -> None:
-    leader.write(insert(a_record("job", version=2, state={"mark": 10, "fires": 3, "next_due": 20})))
+def test_an_edit_that_was_read_before_the_last_slot_leaves_the_job_exhausted(leader: Leader) -> None:
+    leader.write(insert(a_record("job", state={"mark": 10, "fires": 1, "next_due": 20})))
+    leader.write(AdvanceJob("default", "job", 1, 20, 2, None, exhausted=True))
+    leader.write(put(a_record("job", version=2, state={"mark": 10, "fires": 1, "next_due": 20})))
+    ended = {"status": "exhausted", "mark": 20, "fires": 2}
+    assert leader.read(GetJobs((("default", "job"),))) == [a_record("job", version=2, state=ended)]
+
+
+def test_edits_of_one_batch_take_effect_in_its_order(leader: Leader) -> None:
+    leader.write(insert(a_record("job", state={"mark": 10, "fires": 1, "next_due": 20})))
+    leader.write(
+        put(a_record("job", version=2, state={"mark": 15, "fires": 2, "next_due": 25})),
+        put(a_record("job", version=3, state={"mark": 10, "fires": 1, "next_due": 20})),
+    )
+    [edited] = leader.read(DueJobs(99))
+    assert edited == a_record("job", version=3, state={"mark": 15, "fires": 2, "next_due": 25})
+
+
+def test_a_new_trigger_that_was_read_before_a_slot_begins_anew_behind_it(leader: Leader) -> None:
+    leader.write(insert(a_record("job", anchor=5, state={"mark": 10, "fires": 1, "next_due": 20})))
+    leader.write(AdvanceJob("default", "job", 1, 30, 2, None, exhausted=True))
+    leader.write(put(a_record("job", anchor=29, version=2, state={"mark": 29, "next_due": 39})))
+    [edited] = leader.read(DueJobs(99))
+    assert edited == a_record("job", anchor=29, version=2, state={"mark": 30, "next_due": 39})
+
+
+def test_a_slot_of_an_older_version_counts_for_the_job_if_its_trigger_was_kept(leader: Leader) -> None:
+    leader.write(insert(a_record("job", anchor=5, state={"mark": 10, "fires": 1, "next_due": 20})))
+    leader.write(insert(a_record("last", anchor=5, state={"mark": 10, "fires": 1, "next_due": 20})))
+    for name in ("job", "last"):
+        leader.write(put(a_record(name, anchor=5, version=2, state={"mark": 10, "fires": 1, "next_due": 20})))
+    leader.write(
+        AdvanceJob("default", "job", 1, 20, 2, 30), AdvanceJob("default", "last", 1, 20, 2, None, exhausted=True)
+    )
+    assert leader.read(GetJobs((("default", "job"), ("default", "last")))) == [
+        a_record("job", anchor=5, version=2, state={"mark": 20, "fires": 2, "next_due": 30}),
+        a_record("last", anchor=5, version=2, state={"mark": 20, "fires": 2, "status": "exhausted"}),
+    ]
+
+
+def test_a_slot_of_an_older_version_with_another_trigger_moves_the_mark_alone(leader: Leader) -> None:
+    leader.write(insert(a_record("job", anchor=5)))
+    leader.write(put(a_record("job", anchor=6, version=2, state={"mark": 10, "fires": 3, "next_due": 20})))
     leader.write(AdvanceJob("default", "job", 1, 15, 9, None, exhausted=True))
     [record] = leader.read(DueJobs(99))
     assert (record.state.mark, record.state.fires, record.state.next_due) == (15, 3, 20)
