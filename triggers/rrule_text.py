@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import lcm, prod
 from typing import Final
 
 from dateutil.rrule import rrule, rrulestr
@@ -23,6 +24,14 @@ from .zone import Zone, find_zone
 MAX_COUNT: Final = 100_000
 MAX_LINES: Final = 100
 MAX_DATES: Final = 1_000
+MAX_TIMES_A_DAY: Final = 1_440
+"""What is to fire more often on its days is written with HOURLY, MINUTELY or SECONDLY, where a step is one moment and not one day."""
+
+MAX_DROPPED_IN_A_ROW: Final = 100_000
+"""A rule of which this many dates in a row are excluded counts as ended: longer than a day of seconds."""
+
+WALK: Final = 100
+"""Excluded dates that are passed over one by one; further on, the next is looked for."""
 
 _STEPS: Final = {
     "WEEKLY": timedelta(weeks=1),
@@ -31,7 +40,9 @@ _STEPS: Final = {
     "MINUTELY": timedelta(minutes=1),
     "SECONDLY": timedelta(seconds=1),
 }
+_MONTHS: Final = {"YEARLY": 12, "MONTHLY": 1}
 _SEVERAL_A_DAY: Final = ("HOURLY", "MINUTELY", "SECONDLY")
+_TIMES: Final = ("BYHOUR", "BYMINUTE", "BYSECOND")
 # A rule without a single date makes dateutil look until the year 9999, so the check is made in the last 400 of them:
 # the calendar repeats after 400 years.
 _CYCLE_YEARS: Final = 400
@@ -60,13 +71,13 @@ _UNTIL: Final = re.compile(r"UNTIL=(\d{8}T\d{6}Z)")
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One RRULE or EXRULE line. `stride` is what it may be moved on by; None when its COUNT forbids that."""
+    """One RRULE or EXRULE line. It may be moved on by `stride`, or by `years`; None and 0 when its COUNT forbids that."""
 
     rule: rrule
     start: datetime
     stride: timedelta | None
+    years: int
     several_a_day: bool
-    by_easter: bool
 
     def readings(self, since: datetime) -> Iterator[datetime]:
         """Yield the readings at or after `since`."""
@@ -75,15 +86,42 @@ class _Part:
             strides = (since - self.start) // self.stride - 1
             if strides > 0:
                 rule = rule.replace(dtstart=self.start + strides * self.stride)
+        elif self.years:
+            strides = (since.year - self.start.year) // self.years - 1
+            if strides > 0:
+                rule = rule.replace(dtstart=self._moved(strides * self.years))
         return (reading for reading in _dates(rule) if reading >= since)
 
     def has_a_date(self) -> bool:
-        """Tell whether there is any reading within 400 years; Easter, which dateutil knows to 4099 only, always is."""
-        if self.by_easter:
-            return True
+        """Tell whether there is any reading within 400 years."""
         cycles = max(0, (_LAST_CYCLE - self.start.year) // _CYCLE_YEARS)
-        moved = self.start.replace(year=self.start.year + cycles * _CYCLE_YEARS)
+        moved = self._moved(cycles * _CYCLE_YEARS)
         return next(_dates(self.rule.replace(dtstart=moved, until=None)), None) is not None
+
+    def _moved(self, years: int) -> datetime:
+        return self.start.replace(year=self.start.year + years)
+
+
+class _Exclusion:
+    """What an EXRULE line drops, asked in ascending order."""
+
+    def __init__(self, part: _Part, since: datetime) -> None:
+        self._part = part
+        self._find(since)
+
+    def _find(self, since: datetime) -> None:
+        self._dates = self._part.readings(since)
+        self._next = next(self._dates, None)
+
+    def holds(self, reading: datetime) -> bool:
+        walked = 0
+        while self._next is not None and self._next < reading:
+            walked += 1
+            if walked == WALK and self._part.stride is not None:
+                self._find(reading)
+            else:
+                self._next = next(self._dates, None)
+        return self._next == reading
 
 
 def _dates(rule: rrule) -> Iterator[datetime]:
@@ -122,15 +160,20 @@ class Rule:
         """Yield the naive readings at or after `since`, ascending, each once."""
         rows: list[Iterator[datetime]] = [rule.readings(since) for rule in self._rules]
         rows.append(date for date in self._dates if date >= since)
-        dropped = heapq.merge(*(rule.readings(since) for rule in self._except))
-        drop = next(dropped, None)
+        exclusions = [_Exclusion(part, since) for part in self._except]
         last = None
+        dropped = 0
         for reading in heapq.merge(*rows):
-            while drop is not None and drop < reading:
-                drop = next(dropped, None)
-            if reading not in (last, drop) and reading not in self._except_dates:
-                yield reading
+            if reading == last:
+                continue
             last = reading
+            if reading in self._except_dates or any(exclusion.holds(reading) for exclusion in exclusions):
+                dropped += 1
+                if dropped == MAX_DROPPED_IN_A_ROW:
+                    return
+            else:
+                dropped = 0
+                yield reading
 
     def never_meets_a_date(self) -> bool:
         """Tell whether one of the rules names no date at all in 400 years."""
@@ -170,8 +213,9 @@ class Rule:
             raise TriggerError(f"RRULE {value!r}: BYSETPOS goes with DAILY, WEEKLY, MONTHLY and YEARLY; drop it")
         step = _STEPS.get(frequency)
         stride = None if step is None or count is not None else step * interval
+        years = 0 if count is not None else _years(frequency, interval, self._start)
         several_a_day = frequency in _SEVERAL_A_DAY and "BYHOUR" not in words
-        return _Part(rule, self._start, stride, several_a_day, "BYEASTER" in words)
+        return _Part(rule, self._start, stride, years, several_a_day)
 
     def _reading(self, text: str, parameters: list[str], line: str) -> datetime:
         """Return a date-time of the text as a naive reading on the zone's clock."""
@@ -238,6 +282,22 @@ def _check_ranges(words: dict[str, str], value: str) -> None:
             raise TriggerError(
                 f"RRULE {value!r}: BYDAY counts from 1 to {weeks} here, or from the end; {number} was found"
             )
+
+    times = prod(len(words[name].split(",")) for name in _TIMES if name in words)
+    if words.get("FREQ") not in _SEVERAL_A_DAY and times > MAX_TIMES_A_DAY:
+        raise TriggerError(
+            f"RRULE {value!r}: {times} times of a day, the limit is {MAX_TIMES_A_DAY}; "
+            "write it with FREQ=MINUTELY or FREQ=SECONDLY"
+        )
+
+
+def _years(frequency: str, interval: int, start: datetime) -> int:
+    """Return by how many years a rule may be moved on, so that it meets the same months and its start exists; 0 for others."""
+    months = _MONTHS.get(frequency)
+    if months is None:
+        return 0
+    years = lcm(interval * months, 12) // 12
+    return lcm(years, _CYCLE_YEARS) if (start.month, start.day) == (2, 29) else years
 
 
 def _whole(words: dict[str, str], name: str, value: str, most: int) -> int | None:

@@ -26,6 +26,14 @@ def readings(trigger: Trigger, count: int, zone: str = "UTC", after: str = "2026
     return found
 
 
+def instants(trigger: Trigger, count: int) -> list[int]:
+    schedule = compile_trigger(trigger, anchor=utc("2026-01-01T00:00"))
+    found = [schedule.first_mark]
+    while len(found) <= count and (instant := schedule.next_instant(found[-1])) is not None:
+        found.append(instant)
+    return found[1:]
+
+
 def test_the_last_friday_of_the_month_is_found() -> None:
     trigger = rrule("FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=17;BYMINUTE=0;BYSECOND=0", zone="Europe/Berlin")
 
@@ -92,6 +100,73 @@ def test_a_rule_by_seconds_from_long_ago_is_not_walked_through() -> None:
 
     after = utc("2026-01-01T00:00")
     assert schedule.next_instant(after) == (after // 7_000_000 + 1) * 7_000_000
+
+
+@pytest.mark.parametrize("frequency", ["SECONDLY", "HOURLY", "DAILY"])
+def test_a_rule_that_is_excluded_altogether_ends_soon(frequency: str) -> None:
+    trigger = rrule(f"RRULE:FREQ={frequency}\nEXRULE:FREQ={frequency}")
+
+    assert readings(trigger, 1) == []
+
+
+def test_a_row_that_is_excluded_for_most_of_a_day_goes_on_behind_it() -> None:
+    hours = ",".join(map(str, range(23)))
+    trigger = rrule(f"RRULE:FREQ=SECONDLY\nEXRULE:FREQ=SECONDLY;BYHOUR={hours}", start="2026-01-01T00:00:00Z")
+
+    assert readings(trigger, 61)[-2:] == ["01-01 23:00", "01-01 23:01"]
+
+
+def test_what_is_excluded_by_seconds_is_not_walked_through_for_the_years_between_two_dates() -> None:
+    lines = "DTSTART:20250101T120000Z\nRRULE:FREQ=YEARLY\nRRULE:FREQ=YEARLY;BYSECOND=1\nEXRULE:FREQ=SECONDLY;INTERVAL=2"
+
+    assert [row[:5] for row in readings(rrule(lines), 3)] == ["01-01", "01-01", "01-01"]
+    assert [f"{to_datetime(it):%S}" for it in instants(rrule(lines), 3)] == ["01", "01", "01"]
+
+
+def test_a_rule_by_easter_that_never_fires_is_refused() -> None:
+    with pytest.raises(TriggerError, match="names no date within 400 years"):
+        rrule("FREQ=SECONDLY;BYEASTER=0;BYMONTH=12")
+
+
+@pytest.mark.parametrize("rule", ["MONTHLY;BYDAY=MO,TU", "YEARLY;BYDAY=MO,TU"])
+def test_a_rule_by_months_from_long_ago_is_not_walked_through(rule: str) -> None:
+    minutes = ",".join(map(str, range(60)))
+    trigger = rrule(f"FREQ={rule};BYHOUR=1,2,3;BYMINUTE={minutes}", start="0002-01-01T00:00:00Z")
+
+    assert readings(trigger, 1) == ["01-05 01:00"]
+
+
+def test_more_times_a_day_than_minutes_are_refused() -> None:
+    sixty = ",".join(map(str, range(60)))
+    with pytest.raises(TriggerError, match="10800 times of a day, the limit is 1440"):
+        rrule(f"FREQ=YEARLY;BYHOUR=1,2,3;BYMINUTE={sixty};BYSECOND={sixty}")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(["YEARLY", "MONTHLY"]),
+    st.integers(1, 30),
+    st.sampled_from(["", ";BYDAY=MO,-1FR", ";BYMONTHDAY=31", ";BYMONTH=2", ";BYWEEKNO=1,53", ";BYYEARDAY=1,366"]),
+    st.sampled_from(["2024-02-29", "2023-12-31", "2024-01-01", "2021-03-30"]),
+    st.integers(0, 15_000),
+)
+def test_a_rule_that_is_moved_on_by_years_keeps_its_dates(
+    frequency: str, interval: int, by: str, start: str, ahead: int
+) -> None:
+    text = f"FREQ={frequency};INTERVAL={interval}{by if 'WEEKNO' not in by or frequency == 'YEARLY' else ''}"
+    begin = datetime.fromisoformat(start).replace(tzinfo=UTC)
+    after = begin + timedelta(days=ahead)
+    expected = rrulestr(text, dtstart=begin).after(after)
+    try:
+        trigger = rrule(text, start=begin)
+    except TriggerError:
+        assert expected is None
+        return
+
+    found = compile_trigger(trigger, anchor=0).next_instant(from_datetime(after))
+
+    last = datetime(9998, 1, 1, tzinfo=UTC)
+    assert found == (None if expected is None or expected > last else from_datetime(expected))
 
 
 @pytest.mark.parametrize("order", ["forward", "backward"])
