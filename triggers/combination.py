@@ -16,7 +16,7 @@ class BoundedSeries(Series):
     __slots__ = ("_end", "_inner", "_start")
 
     def __init__(self, inner: Series, start: int | None, end: int | None) -> None:
-        self._inner = inner
+        self._inner = inner if start is None else inner.not_before(start)
         self._start = start
         self._end = end
 
@@ -40,6 +40,9 @@ class BoundedSeries(Series):
 
     def after_end(self, end: int) -> Series:
         return BoundedSeries(self._inner.after_end(end), self._start, self._end)
+
+    def not_before(self, start: int) -> Series:
+        return BoundedSeries(self._inner.not_before(start), self._start, self._end)
 
     def _from(self, after: int) -> int:
         return after if self._start is None else max(after, self._start - 1)
@@ -88,6 +91,9 @@ class UnionSeries(Series):
     def after_end(self, end: int) -> Series:
         return UnionSeries(tuple(member.after_end(end) for member in self._members))
 
+    def not_before(self, start: int) -> Series:
+        return UnionSeries(tuple(member.not_before(start) for member in self._members))
+
 
 class DifferenceSeries(Series):
     """The instants of `base` that are not instants of `without`."""
@@ -133,3 +139,6 @@ class DifferenceSeries(Series):
 
     def after_end(self, end: int) -> Series:
         return DifferenceSeries(self._base.after_end(end), self._without)
+
+    def not_before(self, start: int) -> Series:
+        return DifferenceSeries(self._base.not_before(start), self._without)

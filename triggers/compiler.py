@@ -88,7 +88,9 @@ def _series(trigger: Trigger, anchor: int, depth: int) -> Series:
         case Every():
             return FixedRateSeries(_first(trigger.start, anchor, trigger.period_us), trigger.period_us)
         case FixedDelay():
-            return FixedDelaySeries(_first(trigger.start, anchor, trigger.delay_us), trigger.delay_us)
+            first = _first(trigger.start, anchor, trigger.delay_us)
+            # a start that had passed when the job was added is no start: nothing would ever follow it
+            return FixedDelaySeries(first if first >= anchor else anchor + trigger.delay_us, trigger.delay_us)
         case Cron():
             fields = parse_cron(trigger.expression, trigger.dialect)
             return CronSeries(fields, find_zone(trigger.zone), trigger.gap, trigger.fold)

@@ -43,6 +43,9 @@ class FixedDelaySeries(SingleSeries):
     def after_end(self, end: int) -> Series:
         return FixedDelaySeries(end + self._delay, self._delay)
 
+    def not_before(self, start: int) -> Series:
+        return FixedDelaySeries(max(self._instant, start), self._delay)
+
 
 class FixedRateSeries(Series):
     """first + k * period for k = 0, 1, 2 …; everything is one division."""

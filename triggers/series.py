@@ -57,6 +57,10 @@ class Series(ABC):
         """Return the series as it goes on when the last run ended at `end` (µs UTC)."""
         return self
 
+    def not_before(self, start: int) -> Series:
+        """Return the series for one that begins at `start`: what counts from an end and would come before, comes then."""
+        return self
+
 
 def last_passed(step: Callable[[int], int | None], passed: Callable[[int], bool], first: int, beyond: int) -> int:
     """Return the last instant for which `passed` holds, without listing those before it.

@@ -110,6 +110,24 @@ def test_a_fixed_delay_is_counted_from_the_end_of_the_last_run() -> None:
     assert schedule.after_end(end).after_end(end + DAY_US).next_instant(end) == end + DAY_US + 10 * MINUTE_US
 
 
+def test_a_fixed_delay_whose_start_has_passed_begins_a_delay_after_the_job_was_added() -> None:
+    schedule = compiled(every("10m", start="2000-01-01T00:00:00Z", after_end=True))
+
+    assert instants(schedule, schedule.first_mark, NOW + DAY_US) == [NOW + 10 * MINUTE_US]
+
+
+def test_a_fixed_delay_that_is_to_begin_later_begins_then() -> None:
+    start = NOW + HOUR_US
+    bounded = every("10m", after_end=True).but(start=start // 1_000_000)
+    schedule = compiled(bounded)
+
+    assert instants(schedule, schedule.first_mark, NOW + DAY_US) == [start]
+    assert instants(schedule.after_end(NOW), NOW, NOW + DAY_US) == [start]
+    assert instants(schedule.after_end(start), start, NOW + DAY_US) == [start + 10 * MINUTE_US]
+    both = compiled((every("10m", after_end=True) | at(start // 1_000_000 + 1)).but(start=start // 1_000_000))
+    assert instants(both, both.first_mark, NOW + DAY_US) == [start, start + 1_000_000]
+
+
 def test_a_fixed_delay_in_a_union_keeps_its_place() -> None:
     schedule = compiled((every("10m", after_end=True) | at(0)).but(end="2026-01-02T00:00:00Z", jitter=1))
 
