@@ -28,7 +28,7 @@ from ...records import (
     Run,
     RunState,
 )
-from ..store import MAX_PAGE, AdvanceJob
+from ..store import MAX_PAGE, AdvanceJob, UnusableJob
 
 Row = tuple[Any, ...]
 
@@ -219,6 +219,15 @@ def to_job_record(row: Row) -> JobRecord:
         return JobRecord(unpack_record(packed, Job), state)
     except DecodeError as error:
         raise DecodeError(f"job {name!r} of tenant {tenant!r}: {error}") from None
+
+
+def to_usable_job(row: Row) -> JobRecord | UnusableJob:
+    """As `to_job_record`, or why that cannot be."""
+    try:
+        return to_job_record(row)
+    except DecodeError as error:
+        tenant, name, *_, next_due, _removed, _packed = row
+        return UnusableJob(tenant, name, next_due, str(error))
 
 
 def to_outline(packed: bytes) -> Outline:
