@@ -98,24 +98,34 @@ class UnionSeries(Series):
 class DifferenceSeries(Series):
     """The instants of `base` that are not instants of `without`."""
 
-    __slots__ = ("_base", "_known", "_without")
+    __slots__ = ("_base", "_dropped", "_known", "_without")
 
     def __init__(self, base: Series, without: Series) -> None:
         self._base = base
         self._without = without
         # The last answer and what it answered: a long row of dropped instants is walked through once.
         self._known: tuple[int, int | None] = (0, None)
+        # And the row in which it gave up: all of the base after the first and up to the second are dropped.
+        self._dropped: tuple[int, int] = (0, 0)
 
     def next(self, after: int) -> int | None:
         asked, answer = self._known
         if answer is not None and asked <= after < answer:
             return answer
-        instant = self._base.next(after)
-        for _ in range(MAX_DROPPED_IN_A_ROW):
+        since, last = self._dropped
+        if since <= after < last:
+            dropped = self._base.count(after, last)
+        else:
+            since = last = after
+            dropped = 0
+        while dropped < MAX_DROPPED_IN_A_ROW:
+            instant = self._base.next(last)
             if instant is None or not self._without.contains(instant):
                 self._known = after, instant
                 return instant
-            instant = self._base.next(instant)
+            last = instant
+            dropped += 1
+        self._dropped = since, last
         return None
 
     def count(self, after: int, until: int) -> int:

@@ -169,9 +169,11 @@ def _decide_many(
     if schedule.due(first) < oldest:
         start = schedule.last_due(first, oldest - 1)
         decisions = [_plain(row, DecisionKind.SKIPPED_LATE) for row in _rows(schedule, mark, start)]
-    if start == last:
-        return decisions, last
+        start = decisions[-1].last
     rows = list(_rows(schedule, start, last))
+    if not rows:
+        return decisions, start
+    last = rows[-1].last
     if policy.policy == "all":
         fired, last = _fire_all(schedule, rows, policy.max_catchup)
         return decisions + fired, last
@@ -227,14 +229,20 @@ def _fire_all(schedule: Schedule, rows: list[_Row], most: int) -> tuple[list[Dec
                 return decisions, decisions[-1].last
             decisions.append(Decision(DecisionKind.FIRED, instant, instant))
             most -= 1
+        if decisions[-1].last != row.last:
+            return decisions, decisions[-1].last  # a difference that ends within the row
     return decisions, last
 
 
 def _rows(schedule: Schedule, after: int, last: int) -> Iterator[_Row]:
-    """Yield the slots in (after, last] in rows that are wholly excluded or wholly not; `last` is a slot."""
+    """Yield the slots in (after, last] in rows that are wholly excluded or wholly not; `last` is a slot.
+
+    A difference ends where it drops too many instants in a row, also when there are more behind them.
+    """
     while after < last:
         first = schedule.next_instant(after)
-        assert first is not None
+        if first is None:
+            return
         change = schedule.stretch_end(first)
         end: int | None = last
         if change is not None and change <= last:

@@ -19,6 +19,7 @@ downtime like any other, decided by each job's catch-up policy, and reported.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import Final, NamedTuple, assert_never
 
@@ -41,7 +42,7 @@ from ..messages import (
     StepDown,
     TimerFired,
 )
-from ..persistence.store import MAX_PAGE, DueJobs, GetJobs, ListUnarmed
+from ..persistence.store import MAX_PAGE, DueJobs, GetJobs, ListUnarmed, UnusableJob
 from ..records import Event, JobRecord
 from ..schedule import compile_job, counts_from_end, step_job
 
@@ -71,6 +72,9 @@ RESEND_US: Final = 2 * SECOND
 
 REMEMBERED_US: Final = 15 * MINUTE
 """How long it is known of a job that is watched no more up to where its slots are decided: longer than an edit is on its way."""
+
+MAX_TOLD: Final = 3
+"""Jobs that cannot be used here which are named at a time."""
 
 AT_ONCE: Final = 0
 """When a job is due that has no slot to come: the coordinator knows of one, or writes that there is none."""
@@ -256,8 +260,8 @@ class Clock:
         turn.send(PERSISTENCE, Read(f"unarmed/{self._epoch}/{self._scan}", ListUnarmed(after)))
 
     def _on_found(self, message: Found, turn: Turn) -> None:
-        records: tuple[JobRecord, ...] = message.rows
         if message.key in (f"job/{self._epoch}", f"held/{self._epoch}"):
+            records: tuple[JobRecord, ...] = message.rows
             for record in records:
                 if message.key.startswith("held"):
                     self._held.pop(record.job.key, None)
@@ -268,19 +272,18 @@ class Clock:
         is_scan = message.key == f"due/{self._epoch}/{self._scan}"
         if not is_scan and message.key != f"unarmed/{self._epoch}/{self._scan}":
             return
-        for record in records:
+        for record in _usable(message.rows, turn):
             key = record.job.key
             # what is watched, or was decided since the question was put, is newer here than in the answer
             if key not in self._entries and not self._is_passed(record):
                 self._enter(record)
+        is_more = len(message.rows) == MAX_PAGE
         if not is_scan:
-            if len(records) == MAX_PAGE:
-                self._ask_unarmed(turn, after=records[-1].job.key)
+            if is_more:
+                self._ask_unarmed(turn, after=_place(message.rows[-1])[1:])
             return
-        if len(records) == MAX_PAGE:
-            last = records[-1]
-            assert last.state.next_due is not None
-            self._ask(turn, after=(last.state.next_due, last.job.tenant, last.job.name))
+        if is_more:
+            self._ask(turn, after=_place(message.rows[-1]))
         else:
             turn.set_timer("horizon", turn.now + HORIZON_US // 2)
             self._ask_unarmed(turn, after=None)
@@ -409,6 +412,27 @@ class Clock:
         text = f"the wall clock jumped by {step:+.1f} s; what was missed is decided by each job's catch-up policy"
         turn.emit(Happened(Event(turn.now, "clock_jumped", text=text), "warning"))
         self._timer_at = None
+
+
+def _usable(rows: tuple[JobRecord | UnusableJob, ...], turn: Turn) -> Iterator[JobRecord]:
+    """The jobs that can be used; of the others a person is told, and they wait in the store."""
+    unusable = []
+    for row in rows:
+        if isinstance(row, UnusableJob):
+            unusable.append(row)
+        else:
+            yield row
+    if unusable:
+        some = "; ".join(row.text for row in unusable[:MAX_TOLD])
+        text = f"{len(unusable)} jobs that cannot be used here do not fire: {some}"
+        turn.emit(Happened(Event(turn.now, "jobs_unusable", text=text), "warning"))
+
+
+def _place(row: JobRecord | UnusableJob) -> tuple[int, str, str]:
+    """Where a job stands in the order of what is due."""
+    if isinstance(row, UnusableJob):
+        return row.next_due or 0, row.tenant, row.name
+    return row.state.next_due or 0, row.job.tenant, row.job.name
 
 
 def _age(record: JobRecord) -> tuple[int, int]:

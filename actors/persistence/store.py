@@ -237,7 +237,10 @@ class ListHeld(Struct, frozen=True, tag="list_held"):
 
 
 class DueJobs(Struct, frozen=True, tag="due_jobs"):
-    """→ list[JobRecord], active, with `next_due` <= until, ordered by (next_due, tenant, name), after that triple; at most `limit`."""
+    """→ list[JobRecord], active, with `next_due` <= until, ordered by (next_due, tenant, name), after that triple; at most `limit`.
+
+    In place of one that cannot be used here stands an `UnusableJob`: it alone waits.
+    """
 
     until: int
     after: tuple[int, str, str] | None = None
@@ -247,11 +250,20 @@ class DueJobs(Struct, frozen=True, tag="due_jobs"):
 class ListUnarmed(Struct, frozen=True, tag="list_unarmed"):
     """→ list[JobRecord], active, that have fired and have no `next_due`, of every tenant, by name, after `after`; at most `limit`.
 
-    These count from the end of their last run.
+    These count from the end of their last run. In place of one that cannot be used here stands an `UnusableJob`.
     """
 
     after: tuple[str, str] | None = None
     limit: int = MAX_PAGE
+
+
+class UnusableJob(Struct, frozen=True):
+    """Where a job stands among others whose definition cannot be used here, such as one with an unknown time zone; `text` says why."""
+
+    tenant: str
+    name: str
+    next_due: int | None
+    text: str
 
 
 class GetLiveRuns(Struct, frozen=True, tag="get_live_runs"):
@@ -369,7 +381,9 @@ Question = (
     | GetCounters
 )
 
-Answers = JobRecord | Job | LiveRun | RunRecord | Submission | Receipt | Decision | Attempt | Event | Counters
+Answers = (
+    JobRecord | UnusableJob | Job | LiveRun | RunRecord | Submission | Receipt | Decision | Attempt | Event | Counters
+)
 
 
 class Store(Protocol):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from callsheet.actors.actor import HOUR, SetTimer, deliver, sent
+from callsheet.actors.actor import HOUR, Emit, SetTimer, deliver, sent
 from callsheet.actors.clock.clock import ASK_AGAIN_US, HORIZON_US, MAX_UNDECIDED, Clock
 from callsheet.actors.clock.stopped import StoppedClock
 from callsheet.actors.messages import (
@@ -21,7 +21,7 @@ from callsheet.actors.messages import (
     StepDown,
     TimerFired,
 )
-from callsheet.actors.persistence.store import DueJobs, GetJobs
+from callsheet.actors.persistence.store import MAX_PAGE, DueJobs, GetJobs, ListUnarmed, UnusableJob
 from callsheet.actors.records import JobRecord
 from callsheet.triggers import CatchUp, at, every
 from support.actors import MINUTE, NOW, SECOND, make_job, make_record
@@ -46,6 +46,25 @@ def test_a_new_leader_asks_for_what_is_due_within_the_horizon() -> None:
     effects = deliver(Clock(), Lead(1, "n"), now=NOW)
     (read,) = sent(effects, Read)
     assert read.question == DueJobs(until=NOW + HORIZON_US)
+
+
+def test_a_job_that_cannot_be_used_is_told_of_and_all_others_fire() -> None:
+    clock = Clock()
+    deliver(clock, Lead(1, "n"), now=NOW)
+    unusable = UnusableJob("t", "bad", NOW, "job 'bad': no time zone 'Europe/Nowhre'")
+    page = (make_record(make_job(trigger=every(60))), *(unusable,) * (MAX_PAGE - 1))
+
+    effects = deliver(clock, Found("due/1/1", page), now=NOW)
+
+    assert [it.question for it in sent(effects, Read)] == [DueJobs(until=NOW + HORIZON_US, after=(NOW, "t", "bad"))]
+    (told,) = [it.event for it in effects if isinstance(it, Emit) and isinstance(it.event, Happened)]
+    assert told.event.kind == "jobs_unusable"
+    assert "999 jobs that cannot be used here do not fire: job 'bad': no time zone" in told.event.text
+    assert fired(wake(clock, NOW + MINUTE)) == [NOW + MINUTE]
+
+    effects = deliver(clock, Found("unarmed/1/1", (UnusableJob("t", "last", None, "why"),) * MAX_PAGE), now=NOW)
+
+    assert [it.question for it in sent(effects, Read)] == [ListUnarmed(("t", "last"))]
 
 
 def test_what_is_due_is_asked_again_soon_when_no_answer_comes_and_else_after_half_the_horizon() -> None:

@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 from callsheet.actors.persistence.sqlite import SQLiteStore
-from callsheet.actors.persistence.store import AddClaim, AddRuns, GetJobs, GetLiveRuns, GetRuns, ListRuns
+from callsheet.actors.persistence.store import (
+    AddClaim,
+    AddRuns,
+    DueJobs,
+    GetJobs,
+    GetLiveRuns,
+    GetRuns,
+    ListRuns,
+    ListUnarmed,
+    UnusableJob,
+)
 from callsheet.actors.records import Claim, ClaimEntry, Run
 from callsheet.errors import Fenced, StoreError
 from callsheet.triggers import cron
@@ -268,6 +278,32 @@ def test_a_job_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         other.commit()
     with pytest.raises(StoreError, match=r"job .nightly. of tenant .default.: .*Europe/Nowhre"):
         store.read(GetJobs((("default", "nightly"),)))
+    store.close()
+
+
+def test_a_job_that_cannot_be_read_keeps_no_other_from_being_found_due(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "jobs.db")
+    store.open()
+    due = [a_record(name, state={"next_due": 5}) for name in ("a", "c")]
+    late = [a_record(name, state={"fires": 1}) for name in ("d", "f")]
+    zoned = cron("0 2 * * *", zone="Europe/Berlin")
+    unusable = a_record("b", trigger=zoned, state={"next_due": 5}), a_record("e", trigger=zoned, state={"fires": 1})
+    Leader(store).write(*(insert(record) for record in (*due, *late, *unusable)))
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as other:
+        (packed,) = other.execute("SELECT job FROM definitions WHERE name = 'b'").fetchone()
+        packed = packed.replace(b"Europe/Berlin", b"Europe/Nowhre")
+        other.execute("UPDATE definitions SET job = ? WHERE name IN ('b', 'e')", (packed,))
+        other.commit()
+
+    a, b, c = store.read(DueJobs(9))
+    d, e, f = store.read(ListUnarmed())
+
+    assert ([a, c], [d, f]) == (due, late)
+    assert isinstance(b, UnusableJob)
+    assert (b.tenant, b.name, b.next_due) == ("default", "b", 5)
+    assert "Europe/Nowhre" in b.text
+    assert isinstance(e, UnusableJob)
+    assert (e.name, e.next_due) == ("e", None)
     store.close()
 
 

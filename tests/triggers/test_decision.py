@@ -1,5 +1,6 @@
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -359,3 +360,23 @@ def test_rows_and_single_decisions_say_the_same(schedule: Schedule, policy: Catc
     spread = [(one.kind, at, one.into) for one in rows.decisions for at in slots_of(schedule, one)]
     assert spread == [(one.kind, one.first, one.into) for one in single.decisions]
     assert (rows.mark, rows.next) == (single.mark, single.next)
+
+
+SECONDS = START // SECOND_US
+# A day of seconds is dropped, more in a row than a difference looks through.
+ENDS = compiled(every("1s", start=SECONDS) - every("1s", start=SECONDS).but(start=SECONDS + 50, end=SECONDS + 86_400))
+
+
+@pytest.mark.parametrize("policy", ["latest", "earliest", "all", "none"])
+def test_a_difference_that_ends_within_what_was_missed_is_decided_up_to_its_end(policy: Any) -> None:
+    missed = decide(ENDS, START, START + DAY_US + 10 * SECOND_US, CatchUp(policy))
+
+    assert sum(decision.count for decision in missed.decisions) == 49
+    assert (missed.mark, missed.next) == (START + 49 * SECOND_US, None)
+
+
+def test_all_slots_of_a_difference_are_caught_up_with_to_its_end() -> None:
+    missed = decide(ENDS, START, START + DAY_US + 10 * SECOND_US, CatchUp("all", window_us=2 * DAY_US))
+
+    assert [decision.kind for decision in missed.decisions] == [FIRED] * 49
+    assert (missed.mark, missed.next) == (START + 49 * SECOND_US, None)

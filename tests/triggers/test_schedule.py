@@ -22,7 +22,9 @@ from callsheet.triggers import (
     manual,
     rrule,
 )
+from callsheet.triggers.combination import DifferenceSeries
 from callsheet.triggers.instant import DAY_US, HOUR_US, MINUTE_US, SECOND_US, from_datetime, to_datetime
+from callsheet.triggers.interval_series import FixedRateSeries
 
 
 def utc(text: str) -> int:
@@ -405,3 +407,20 @@ def test_slots_are_equal_by_their_data(first: int, second: int) -> None:
     assert schedule.slot(first) == schedule.slot(first)
     assert schedule.slot(first) != schedule.slot(second)
     assert len({schedule.slot(first), schedule.slot(first), schedule.slot(second)}) == 2
+
+
+def test_a_difference_that_has_given_up_looks_through_no_row_twice() -> None:
+    asked: list[int] = []
+
+    class Dropping(FixedRateSeries):
+        def contains(self, instant: int) -> bool:
+            asked.append(instant)
+            return instant <= NOW + 60_000 * SECOND_US
+
+    seconds = FixedRateSeries(NOW, SECOND_US)
+    series = DifferenceSeries(seconds, Dropping(NOW, SECOND_US))
+
+    assert [series.next(NOW + at * SECOND_US) for at in range(0, 10_000, 100)] == [None] * 100
+    assert series.next(NOW + 10_001 * SECOND_US) == NOW + 60_001 * SECOND_US
+    assert series.next(NOW + 5_000 * SECOND_US) is None
+    assert len(asked) == len(set(asked))

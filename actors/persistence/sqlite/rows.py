@@ -28,7 +28,7 @@ from ...records import (
     Run,
     RunState,
 )
-from ..store import MAX_PAGE, AdvanceJob
+from ..store import MAX_PAGE, AdvanceJob, UnusableJob
 
 Row = tuple[Any, ...]
 
@@ -54,6 +54,15 @@ default of a field of `Job` cannot change without a migration."""
 _STATES: Final = {state.value: state for state in RunState}
 _ENTRIES_IN_A_ROW: Final = MAX_PAGE
 """Claim entries in one row at most; a larger claim is stored as several rows."""
+
+
+class Outline(msgspec.Struct):
+    """What a change asks of the definition that is stored; the trigger of it need not be readable here."""
+
+    tenant: str
+    name: str
+    anchor: int = 0
+    tags: tuple[str, ...] = ()
 
 
 def run_row(run: Run) -> Row:
@@ -210,6 +219,20 @@ def to_job_record(row: Row) -> JobRecord:
         return JobRecord(unpack_record(packed, Job), state)
     except DecodeError as error:
         raise DecodeError(f"job {name!r} of tenant {tenant!r}: {error}") from None
+
+
+def to_usable_job(row: Row) -> JobRecord | UnusableJob:
+    """As `to_job_record`, or why that cannot be."""
+    try:
+        return to_job_record(row)
+    except DecodeError as error:
+        tenant, name, *_, next_due, _removed, _packed = row
+        return UnusableJob(tenant, name, next_due, str(error))
+
+
+def to_outline(packed: bytes) -> Outline:
+    """What a change asks of a packed definition."""
+    return unpack_record(packed, Outline)
 
 
 def to_entries(packed: bytes) -> tuple[ClaimEntry, ...]:

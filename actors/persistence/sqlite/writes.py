@@ -17,8 +17,7 @@ from typing import Final, TypeVar, assert_never, cast
 
 from msgspec.structs import replace
 
-from ....data import unpack_record
-from ...records import Attempt, Claim, Condition, Decision, End, Event, Job, Receipt, Run, RunState, Submission
+from ...records import Attempt, Claim, Condition, Decision, End, Event, Receipt, Run, RunState, Submission
 from .. import store as contract
 from ..store import Committed, Write
 from .rows import (
@@ -33,6 +32,7 @@ from .rows import (
     event_row,
     job_row,
     run_row,
+    to_outline,
 )
 
 CHUNKS: Final = (256, 128, 64, 32, 16, 8, 4, 2, 1)
@@ -324,7 +324,7 @@ def _versions_since(connection: sqlite3.Connection, advances: dict[JobKey, contr
     return {
         (tenant, name): version
         for tenant, name, version, old, new in found
-        if unpack_record(old, Job).anchor == unpack_record(new, Job).anchor
+        if to_outline(old).anchor == to_outline(new).anchor
     }
 
 
@@ -362,9 +362,10 @@ def _put_jobs(connection: sqlite3.Connection, writes: Iterable[contract.PutJob],
     for edits in _once_each(writes, lambda write: write.job.key):
         kept: set[JobKey] = set()
         for (packed,) in _FIND_DEFINITIONS.fetch(connection, list(edits)):
-            old = unpack_record(packed, Job)
-            if edits[old.key].job.anchor == old.anchor:
-                kept.add(old.key)
+            old = to_outline(packed)
+            key = old.tenant, old.name
+            if edits[key].job.anchor == old.anchor:
+                kept.add(key)
             for tag in old.tags:
                 connection.execute(_FORGET_TAG, (old.tenant, tag, old.name))
         _write_definitions(connection, [it for key, it in edits.items() if key not in kept], epoch)
