@@ -195,6 +195,10 @@ class Ready:
         """Whether anything may be queued."""
         return bool(self._lanes)
 
+    def __contains__(self, needs: Needs) -> bool:
+        """Whether anything may be queued for these needs."""
+        return needs in self._lanes
+
     def waiting(self, kind: ExecutorKind) -> list[Needs]:
         """The different needs of this kind for which anything may be queued."""
         return [needs for needs in self._lanes if needs.kind == kind]

@@ -43,6 +43,18 @@ def shown(leader: Leader, run_id: int) -> RunRecord:
 # ---- urgency ------------------------------------------------------------------------------------------------------------
 
 
+def test_of_runs_that_need_different_things_the_most_urgent_goes_first() -> None:
+    leader = Cluster(room=0)
+    labels = [f"host={number}" for number in range(20)]
+    for number in range(60):
+        leader.admit(
+            draft(f"job-{number}", labels=(labels[number % 20],), priority=number * 37 % 100), key=f"k{number}"
+        )
+    leader.offer(room=7, labels=labels)
+    leader.offer(room=60, labels=labels)
+    assert jobs(leader) == [f"job-{number}" for number in sorted(range(60), key=lambda it: -(it * 37 % 100))]
+
+
 def test_what_is_given_back_keeps_the_urgency_that_it_had() -> None:
     leader = Leader(thread=1)
     leader.admit(draft("first"))
