@@ -8,6 +8,7 @@ from typing import Final
 
 from ..actor import MINUTE, Address
 from ..lifecycle import check_move
+from ..portions import command_size
 from ..records import ExecutorKind, Job, Run, RunState
 from .places import Needs, Place
 
@@ -86,6 +87,8 @@ class Live:
     def weigh(self, place: Place) -> None:
         """Count a large order as on its way to a place."""
         size = len(self.run.arguments or self.job.arguments) + sum(map(len, self.handed))
+        if self.job.command is not None:
+            size += command_size(self.job.command)
         if size >= LARGE_BYTES:
             self.load = size
             place.loading += size
