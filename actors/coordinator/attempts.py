@@ -70,7 +70,7 @@ class Attempts:
         reign = self._reign
         ready = reign.book.ready
         claimed: list[Live] = []
-        wanted = [(ready.rank(needs), needs) for needs in ready.waiting(kind)]
+        wanted = [(ready.rank(needs), needs) for needs in ready.waiting(kind) if ready.first(needs)]
         heapify(wanted)
         while wanted:
             _, needs = wanted[0]
@@ -81,7 +81,7 @@ class Attempts:
             place, room = best
             is_alone = len(wanted) == 1 and not (kept and needs.resources)
             claimed += self._claim_for(needs, room if is_alone else 1, place)
-            if needs in ready:
+            if ready.first(needs):
                 heapreplace(wanted, (ready.rank(needs), needs))
             else:
                 heappop(wanted)

@@ -198,10 +198,6 @@ class Ready:
         """Whether anything may be queued."""
         return bool(self._lanes)
 
-    def __contains__(self, needs: Needs) -> bool:
-        """Whether anything may be queued for these needs."""
-        return needs in self._lanes
-
     def waiting(self, kind: ExecutorKind) -> list[Needs]:
         """The different needs of this kind for which anything may be queued."""
         return [needs for needs in self._lanes if needs.kind == kind]
@@ -215,7 +211,7 @@ class Ready:
         return sorted((needs for needs in self._lanes if needs.resources), key=self.rank)
 
     def rank(self, needs: Needs) -> Rank:
-        """How urgent the most urgent run of these needs is, less is more; something must be queued for them."""
+        """How urgent the most urgent run of these is, less is more; what is not ready any more counts until `first` is asked."""
         return min(map(_head, self._lanes[needs].items()))
 
     def tidy(self) -> None:
