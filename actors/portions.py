@@ -94,12 +94,19 @@ def order_size(order: Order) -> int:
     size = _FIELDS + _CHARACTER * texts + len(order.arguments)
     if order.handed:
         size += handed_size(order.handed)
-    return size if order.command is None else size + _command_size(order.command)
+    return size if order.command is None else size + command_size(order.command)
 
 
 def handed_size(handed: Sequence[bytes]) -> int:
     """What upstreams' results take in an order."""
     return sum(map(len, handed)) + _HEAD * len(handed)
+
+
+def command_size(command: Command) -> int:
+    """What a command takes in an order."""
+    environment = command.environment
+    fixed = (command.line, command.folder, command.stdin)
+    return _FIELDS + _texts_size((*fixed, *command.argv, *environment, *environment.values()))
 
 
 def outcome_size(outcome: Outcome) -> int:
@@ -121,12 +128,6 @@ def progress_size(progress: Progress) -> int:
 
 def _error_size(error: ErrorInfo) -> int:
     return _texts_size((error.type, error.text, error.traceback, *error.bases))
-
-
-def _command_size(command: Command) -> int:
-    environment = command.environment
-    fixed = (command.line, command.folder, command.stdin)
-    return _FIELDS + _texts_size((*fixed, *command.argv, *environment, *environment.values()))
 
 
 def _texts_size(texts: Sequence[str]) -> int:

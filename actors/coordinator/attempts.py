@@ -9,6 +9,7 @@ the run has now changes nothing. What the executor gives back unspent (`not_star
 from __future__ import annotations
 
 from collections.abc import Sequence
+from heapq import heapify, heappop, heapreplace
 from typing import Final
 
 from ..actor import EXECUTOR, MINUTE, SECOND, Turn
@@ -25,7 +26,7 @@ from ..messages import (
     Withdrawn,
 )
 from ..portions import fence_portions, first_of, order_size, portions
-from ..records import EXECUTOR_KINDS, Attempt, AttemptOutcome, Condition, RunState
+from ..records import EXECUTOR_KINDS, Attempt, AttemptOutcome, Condition, ExecutorKind, RunState
 from .backoff import backoff_us, is_retried
 from .batch import Claimed
 from .book import Live, Rank
@@ -60,26 +61,32 @@ class Attempts:
         ready = reign.book.ready
         if reign.quiet or not ready:
             return
-        count = waited = 0
         kept = self._keep(turn.now)
-        for kind in EXECUTOR_KINDS:
-            wanted = ready.waiting(kind)
-            while wanted:
-                # needs that differ compete for the same places: one run at a time then, the most urgent first
-                needs = wanted[0] if len(wanted) == 1 else min(wanted, key=ready.rank)
-                best = reign.places.best(needs, self._barred(needs, kept) if kept and needs.resources else ())
-                if best is None:
-                    wanted.remove(needs)
-                    continue
-                place, room = best
-                is_alone = len(wanted) == 1 and not (kept and needs.resources)
-                taken = self._claim_for(needs, room if is_alone else 1, place)
-                count += len(taken)
-                waited += sum(turn.now - live.ready_at for live in taken)
-                if not is_alone or len(taken) < room:
-                    wanted = [other for other in ready.waiting(kind) if other in wanted]
-        if count:
-            turn.emit(AttemptsStarted(count, waited))
+        taken = [live for kind in EXECUTOR_KINDS for live in self._claim_kind(kind, kept)]
+        if taken:
+            turn.emit(AttemptsStarted(len(taken), sum(turn.now - live.ready_at for live in taken)))
+
+    def _claim_kind(self, kind: ExecutorKind, kept: dict[Place, tuple[Needs, Rank]]) -> list[Live]:
+        """Claim runs of a kind. Needs that differ compete for the same places: one run at a time then, the most urgent first."""
+        reign = self._reign
+        ready = reign.book.ready
+        claimed: list[Live] = []
+        wanted = [(ready.rank(needs), needs) for needs in ready.waiting(kind) if ready.first(needs)]
+        heapify(wanted)
+        while wanted:
+            _, needs = wanted[0]
+            best = reign.places.best(needs, self._barred(needs, kept) if kept and needs.resources else ())
+            if best is None:
+                heappop(wanted)
+                continue
+            place, room = best
+            is_alone = len(wanted) == 1 and not (kept and needs.resources)
+            claimed += self._claim_for(needs, room if is_alone else 1, place)
+            if ready.first(needs):
+                heapreplace(wanted, (ready.rank(needs), needs))
+            else:
+                heappop(wanted)
+        return claimed
 
     def _keep(self, now: int) -> dict[Place, tuple[Needs, Rank]]:
         """The places where units are kept for a run that has waited for them for long, and how urgent that is.

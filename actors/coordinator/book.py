@@ -8,6 +8,7 @@ from typing import Final
 
 from ..actor import MINUTE, Address
 from ..lifecycle import check_move
+from ..portions import command_size
 from ..records import ExecutorKind, Job, Run, RunState
 from .places import Needs, Place
 
@@ -86,6 +87,8 @@ class Live:
     def weigh(self, place: Place) -> None:
         """Count a large order as on its way to a place."""
         size = len(self.run.arguments or self.job.arguments) + sum(map(len, self.handed))
+        if self.job.command is not None:
+            size += command_size(self.job.command)
         if size >= LARGE_BYTES:
             self.load = size
             place.loading += size
@@ -208,7 +211,7 @@ class Ready:
         return sorted((needs for needs in self._lanes if needs.resources), key=self.rank)
 
     def rank(self, needs: Needs) -> Rank:
-        """How urgent the most urgent run of these needs is, less is more; something must be queued for them."""
+        """How urgent the most urgent run of these is, less is more; what is not ready any more counts until `first` is asked."""
         return min(map(_head, self._lanes[needs].items()))
 
     def tidy(self) -> None:

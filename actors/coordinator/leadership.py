@@ -378,6 +378,7 @@ class Leadership:
         self._attempts.send_again(turn)
         self._requests.forget_holds(turn)
         reign.forget_marks()
+        reign.forget_removed()
         reign.book.ready.tidy()
         self._unrenewed = iter(list(reign.book.live.values()))
         self._renew_reasons(turn)

@@ -37,6 +37,9 @@ REMEMBERED_MARKS: Final = 16_384
 """When the marks of more jobs were noted by an audit, those go that were noted before the last time. So each stays for half a
 minute at least, which is longer than a slot or an edit is on its way."""
 
+REMEMBERED_REMOVED: Final = 16_384
+"""Likewise of jobs that were removed: runs of them that are on their way come within seconds."""
+
 SETTLED_STEP: Final = 1_024
 """The settled mark is written when it can move this far."""
 
@@ -79,7 +82,8 @@ class Reign:
         self.sent: Batch | None = None
         self.hooks = Hooks()
         self.held: set[tuple[str, str]] = set()
-        self.removed: dict[tuple[str, str], int] = {}
+        self._removed: dict[tuple[str, str], int] = {}
+        self._older_removed: dict[tuple[str, str], int] = {}
         self._marks: dict[tuple[str, str], int] = {}
         self._older_marks: dict[tuple[str, str], int] = {}
         self.unarmed: dict[tuple[str, str], Unarmed] = {}
@@ -210,12 +214,26 @@ class Reign:
 
     def remove(self, job: tuple[str, str], version: int) -> None:
         """Let nothing of a job begin any more up to this version, which was removed; 0 says that none was."""
-        if version > self.removed.get(job, 0):
-            self.removed[job] = version
+        if version > self._removed_to(job):
+            self._removed[job] = version
+
+    def _removed_to(self, job: tuple[str, str]) -> int:
+        return self._removed.get(job) or self._older_removed.get(job, 0)
 
     def is_removed(self, live: Live) -> bool:
         """Tell whether the job of a run was removed; one that was declared anew has another version."""
-        return live.run.version <= self.removed.get(live.key, 0)
+        return live.run.version <= self._removed_to(live.key)
+
+    def forget_removed(self) -> None:
+        """Forget jobs without a live run that were removed long ago: before the last audit but one, if there are many."""
+        if len(self._removed) > REMEMBERED_REMOVED:
+            still = {job: version for job, version in self._older_removed.items() if job in self.book.by_job}
+            # what was removed again since has the greater version
+            self._removed, self._older_removed = {}, {**still, **self._removed}
+
+    def removed(self) -> int:
+        """How many removed jobs are remembered."""
+        return len(self._removed) + len(self._older_removed)
 
     @staticmethod
     def _stay(live: Live, state: RunState, reason: str, look_at: int) -> None:
@@ -296,7 +314,7 @@ class Reign:
 
     def _is_over(self, live: Live, now: int) -> bool:
         """End a run that has no attempt in hand, if nothing of it may begin any more; tell whether it was so."""
-        if self.removed and self.is_removed(live):
+        if (self._removed or self._older_removed) and self.is_removed(live):
             self.end(live, RunState.CANCELLED, now, reason=REMOVED)
         elif live.is_late(now):
             self.end_late(live, now)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from callsheet.actors.coordinator.book import Book, Live
-from callsheet.actors.coordinator.reign import LOOKS_A_RUN, LOOKS_SLACK, Reign
+from callsheet.actors.coordinator.reign import LOOKS_A_RUN, LOOKS_SLACK, REMEMBERED_REMOVED, Reign
 from callsheet.actors.coordinator.request import MAX_WATCHERS
 from callsheet.actors.messages import Draft, RunsEnded, WatchLive
 from callsheet.actors.persistence.store import Counters
@@ -63,3 +65,31 @@ def test_a_run_that_ends_while_its_job_is_paused_is_not_kept_until_the_job_goes_
     book.put_aside(second)
     book.leave(second)
     assert book.take_aside(second.key) == ()
+
+
+def test_of_very_many_jobs_that_were_removed_only_the_latest_and_those_with_live_runs_are_remembered() -> None:
+    reign = Reign(1, "n", Counters(run_id=0, fence=0, settled=0))
+    lives = live(1)
+    reign.book.enter(lives)
+    reign.remove(lives.key, 1)
+    for audit in range(5):
+        for number in range(REMEMBERED_REMOVED + 1):
+            reign.remove(("t", f"job-{audit}-{number}"), 1)
+        reign.forget_removed()
+        assert reign.removed() <= 2 * (REMEMBERED_REMOVED + 2)
+    assert reign.is_removed(lives), "what it has begun is not tried again"
+    latest = Live(replace(lives.run, job="job-4-0"), lives.job, RunState.READY)
+    assert reign.is_removed(latest), "a run of it may be on its way"
+
+
+def test_that_a_job_is_removed_again_is_remembered_by_its_newer_version() -> None:
+    reign = Reign(1, "n", Counters(run_id=0, fence=0, settled=0))
+    newer = Live(replace(live(1).run, version=3), live(1).job, RunState.READY)
+    reign.book.enter(newer)
+    for audit in range(3):
+        reign.remove(newer.key, 1 + audit)
+        assert reign.is_removed(newer) is (audit == 2)
+        for number in range(REMEMBERED_REMOVED):
+            reign.remove(("t", f"job-{audit}-{number}"), 1)
+        reign.forget_removed()
+        assert reign.is_removed(newer) is (audit == 2)

@@ -47,6 +47,7 @@ from callsheet.actors.records import (
     MAX_ARGUMENT_BYTES,
     MAX_LOG_BYTES,
     MAX_RESULT_BYTES,
+    Command,
     End,
     ErrorInfo,
     Run,
@@ -76,7 +77,8 @@ def roomy(**more: Any) -> Cluster:
     """A leader whose member takes as many runs as there are, and whose own executor takes none."""
     leader = Cluster()
     leader.tell(Offer("n", "i", {}, Capacity(0, 0, 0, 0)), sender="executor")
-    leader.tell(Offer("n2", "i2", {"thread": MANY, "async": MANY}, Capacity(MANY, MANY, 0, 0), **more), sender=OTHER)
+    room = dict.fromkeys(("thread", "async", "command"), MANY)
+    leader.tell(Offer("n2", "i2", room, Capacity(MANY, MANY, 0, MANY), **more), sender=OTHER)
     return leader
 
 
@@ -150,6 +152,15 @@ def test_no_more_large_orders_are_on_their_way_to_a_node_than_its_line_holds() -
         now_there = leader.assigned()[-100:]
         leader.tell(AttemptsEnded("n2", tuple(map(outcome_of, now_there))), sender=OTHER)
     assert len({order.run_id for order in leader.assigned()}) == 1_000
+
+
+def test_what_commands_read_is_large_on_its_way_too() -> None:
+    leader = roomy()
+    admit(leader, 200, executor="command", command=Command(line="cat", stdin="x" * 400_000))
+    first = leader.assigned()
+    assert 0 < len(first) * 400_000 <= MAX_LOADING_BYTES
+    leader.tell(AttemptsBegun(tuple((order.run_id, order.fence) for order in first)), sender=OTHER)
+    assert len(leader.assigned()) == 2 * len(first)
 
 
 def test_small_orders_are_not_held_up_by_their_number() -> None:

@@ -11,6 +11,7 @@ from callsheet.actors.coordinator.leadership import RENEWED_A_TURN
 from callsheet.actors.messages import (
     Answer,
     AttemptsEnded,
+    CancelLive,
     Describe,
     Draft,
     HoldJob,
@@ -41,6 +42,28 @@ def shown(leader: Leader, run_id: int) -> RunRecord:
 
 
 # ---- urgency ------------------------------------------------------------------------------------------------------------
+
+
+def test_of_runs_that_need_different_things_the_most_urgent_goes_first() -> None:
+    leader = Cluster(room=0)
+    labels = [f"host={number}" for number in range(20)]
+    for number in range(60):
+        leader.admit(
+            draft(f"job-{number}", labels=(labels[number % 20],), priority=number * 37 % 100), key=f"k{number}"
+        )
+    leader.offer(room=7, labels=labels)
+    leader.offer(room=60, labels=labels)
+    assert jobs(leader) == [f"job-{number}" for number in sorted(range(60), key=lambda it: -(it * 37 % 100))]
+
+
+def test_a_run_that_was_cancelled_lends_its_urgency_to_nobody() -> None:
+    leader = Cluster(room=0)
+    leader.admit(
+        draft("urgent", labels=("gpu",), priority=100), draft("later", labels=("gpu",)), draft("b", priority=50)
+    )
+    leader.tell(CancelLive("c", "client-1", 1, "not wanted"), sender="registry")
+    leader.offer(room=1, labels=("gpu",))
+    assert jobs(leader) == ["b"]
 
 
 def test_what_is_given_back_keeps_the_urgency_that_it_had() -> None:

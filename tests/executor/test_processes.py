@@ -75,6 +75,20 @@ def test_a_brisk_job_that_dies_in_a_batch_leaves_what_ended_before_it_succeeded(
     assert {outcome.outcome for outcome in stage.seen.wait_all([order.fence for order in killers])} == {"crashed"}
 
 
+def test_a_stop_of_what_waits_behind_a_job_that_lets_nobody_run_does_not_end_that_job(make_stage: Any) -> None:
+    stage = make_stage(processes=1)
+    path = stage.path("hold")
+    for _ in range(30):  # now it is known to be brisk, and travels in batches
+        stage.run("hold_interpreter_if_there", str(path), kind="process")
+    path.touch()
+    first, second = (stage.order("hold_interpreter_if_there", str(path), kind="process") for _ in range(2))
+    stage.runner.start([first, second])
+    eventually(begun(stage, "hold"))
+    stage.runner.stop(second.fence, "cancelled", 0)
+    assert stage.seen.wait(first.fence).outcome == "succeeded"
+    assert stage.seen.wait(second.fence).outcome in {"not_started", "cancelled", "succeeded"}
+
+
 def test_a_worker_that_is_killed_from_outside_yields_crashed_and_is_replaced(stage: Any) -> None:
     process = unpack(stage.run("my_process", kind="process").result)
     order = stage.order("wait_for", str(stage.path("go")), kind="process")

@@ -307,11 +307,15 @@ class Foreman:
             worker.state = WorkerState.RETIRING
             worker.announce(live.order.fence)
         left_us = (grace_us if begun else max(grace_us, LEAST_GRACE_US)) - (time.monotonic_ns() - asked_ns) // 1_000
-        if left_us <= 0:
+        if left_us <= 0 and (begun or not self._has_begun_another(worker, live)):
             worker.signal(signal.SIGKILL)  # what follows is the end of its channel
             return
-        wait_us = left_us if begun else min(left_us, LOOK_AGAIN_US)
+        wait_us = left_us if begun else LOOK_AGAIN_US
         self._after(wait_us, lambda: self._press(worker, live, asked_ns, grace_us))
+
+    def _has_begun_another(self, worker: WorkerProcess, live: LiveAttempt) -> bool:
+        """Whether this waits behind a job that the worker cannot be interrupted in; it is not ended for the other's sake."""
+        return any(self._marks.is_set(fence) for fence in worker.held if fence != live.order.fence)
 
     def _time(self, instant_ns: int) -> None:
         if not self._next_time_out_ns or instant_ns < self._next_time_out_ns:

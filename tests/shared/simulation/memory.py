@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from callsheet.actors.actor import COORDINATOR, EXECUTOR, PERSISTENCE, Send, Turn
 from callsheet.actors.coordinator.coordinator import Coordinator
-from callsheet.actors.messages import MarksRead, StockTaken, TakeStock
+from callsheet.actors.messages import MarksRead, StockTaken, TakeStock, TimerFired
 from callsheet.actors.persistence.memory import MemoryStore
 from callsheet.actors.persistence.persistence import Persistence
 from callsheet.actors.records import RunState
@@ -33,6 +33,8 @@ def rebuilt(world: World, life: Life) -> Any:
         turn.effects = []
         for to, message in messages:
             _pass_on(to, message, coordinator, persistence, life, turn)
+        if not messages:
+            coordinator.receive(TimerFired("rebuild"), turn)  # very many runs are entered in several turns
         lead: Any = coordinator._lead
         if lead is not None and lead.is_ready:
             return lead.reign
