@@ -168,7 +168,9 @@ class Attempts:
 
     def _may_begin(self, live: Live, now: int) -> bool:
         """Whether what was claimed may begin: it was not cancelled meanwhile, nor its job removed, nor is it too late."""
-        return live.state is RunState.CLAIMED and not live.is_late(now) and not self._reign.is_removed(live)
+        begin_by = live.begin_by
+        is_late = live.is_late(now) or (begin_by is not None and now >= begin_by)
+        return live.state is RunState.CLAIMED and not is_late and not self._reign.is_removed(live)
 
     def _send(self, place: Place, orders: Sequence[Order], turn: Turn) -> None:
         for portion in portions(orders, order_size):
@@ -414,6 +416,12 @@ class Attempts:
     def stop_late(self, live: Live) -> None:
         """Ask the executor to end the attempt in hand, whose time is over; it answers with the outcome."""
         self._stop(live, "timed_out")
+
+    def fetch_late(self, live: Live) -> None:
+        """Fetch back the order in hand, which waits on its node and begins too late; if it has begun there, it goes on."""
+        if live.place is not None:
+            withdraw = Withdraw(self._reign.epoch, audit_key(self._reign), (live.fence,), live.place.incarnation)
+            self._reign.batch.send(live.place.address, withdraw)  # behind the order
 
     def _stop(self, live: Live, reason: StopReason) -> None:
         if live.place is not None:

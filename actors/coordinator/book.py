@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-from ..actor import MINUTE, Address
+from ..actor import MINUTE, SECOND, Address
 from ..lifecycle import check_move
 from ..portions import command_size
 from ..records import ExecutorKind, Job, Run, RunState
@@ -19,6 +19,9 @@ Rank = tuple[int, int]
 PRIORITY_STEP_US: Final = MINUTE
 """Waiting this long is worth one step of priority, so the lowest priority starts within a stated bound."""
 
+
+MOMENT_US: Final = SECOND
+"""So long who has just become ready may be on its way to its place, although its start deadline passes, or has passed."""
 
 LARGE_BYTES: Final = 4 * 1024
 """Orders of so many bytes are counted on their way; those below cannot fill a line."""
@@ -126,6 +129,12 @@ class Live:
         if self.job.start_deadline_us is None or self.has_begun:
             return None
         return max(self.run.created_at, self.run.not_before) + self.job.start_deadline_us
+
+    @property
+    def begin_by(self) -> int | None:
+        """The instant by which what was handed out must have begun: `start_by`, or a moment after it became ready."""
+        start_by = self.start_by
+        return None if start_by is None else max(start_by, self.since + MOMENT_US)
 
     @property
     def key(self) -> JobKey:

@@ -241,6 +241,9 @@ class Rebuild:
         live.fence, live.node = row.claim.fence, node
         live.place = self._reign.places.place(on_node(EXECUTOR, node), node, row.incarnation)
         live.place.take(live.job)
+        begin_by = live.begin_by
+        if begin_by is not None:
+            self._reign.look(begin_by, "start_deadline", live)
 
     def _announce(self, turn: Turn) -> None:
         """Tell dependencies which runs of workflows live; it answers for those that wait."""

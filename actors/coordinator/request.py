@@ -279,10 +279,21 @@ class Requests:
                     if live.state is RunState.DELAYED and (live.look_at is None or live.look_at <= now):
                         reign.make_ready(live, now)
                 case "start_deadline":
-                    if live.state is RunState.READY and not live.has_begun:
-                        reign.end(live, RunState.EXPIRED, now, reason="no place was free before its start deadline")
+                    self._on_start_deadline(live, now)
                 case "run_deadline":
                     self._on_run_deadline(live, turn)
+
+    def _on_start_deadline(self, live: Live, now: int) -> None:
+        """End what waits for a place; what was handed out and waits for one on its node is fetched back, and ends then."""
+        begin_by = live.begin_by
+        if begin_by is None:
+            return
+        if live.state is RunState.READY:
+            self._reign.end(live, RunState.EXPIRED, now, reason="no place was free before its start deadline")
+        elif live.state is RunState.CLAIMED and now < begin_by:
+            self._reign.look(begin_by, "start_deadline", live)
+        elif live.state is RunState.CLAIMED and not live.begun:
+            self._attempts.fetch_late(live)
 
     def _on_run_deadline(self, live: Live, turn: Turn) -> None:
         if live.state is RunState.CANCELLING:

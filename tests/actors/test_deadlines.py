@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from callsheet.actors.messages import (
     Answer,
     Assign,
+    AttemptsBegun,
     CancelLive,
     Describe,
     Draft,
@@ -192,6 +193,67 @@ def test_a_run_that_waited_for_upstreams_past_its_start_deadline_begins_if_a_pla
     leader.admit(draft(after=("first",), waits=True, start_deadline_us=SECOND))
     leader.tell(Unblock(1, ()), after=MINUTE)
     assert [order.run_id for order in leader.assigned()] == [1]
+
+
+def fetched_back(leader: Leader) -> list[int]:
+    """The fences of what was asked back since the last time."""
+    withdrawn = [fence for it in leader.out if isinstance(it, Withdraw) for fence in it.fences]
+    leader.out.clear()
+    return withdrawn
+
+
+def test_an_order_that_still_waits_on_its_node_at_its_start_deadline_is_fetched_back_and_expires() -> None:
+    leader = Leader()
+    leader.admit(draft(start_deadline_us=MINUTE))
+    (order,) = leader.assigned()
+    leader.tell(TimerFired("look"), after=MINUTE)
+    assert fetched_back(leader) == [order.fence]
+    leader.tell(TimerFired("audit"), after=30 * SECOND)
+    assert leader.assigned() == [], "an order that is sent again may begin now"
+    assert order.fence in fetched_back(leader), "what was said may be lost"
+    leader.end(order, "not_started")
+    assert states(leader) == ["EXPIRED"]
+
+
+def test_what_has_begun_by_its_start_deadline_is_not_fetched_back() -> None:
+    leader = Leader()
+    leader.admit(draft(start_deadline_us=MINUTE))
+    (order,) = leader.assigned()
+    leader.tell(AttemptsBegun(((order.run_id, order.fence),)), sender="executor")
+    leader.tell(TimerFired("look"), after=MINUTE)
+    assert fetched_back(leader) == []
+    leader.end(order)
+    assert states(leader) == ["SUCCEEDED"]
+
+
+def test_an_order_whose_claim_is_stored_after_its_start_deadline_does_not_leave() -> None:
+    leader = Leader()
+    leader.hold_saves = True
+    leader.admit(draft(start_deadline_us=SECOND))
+    leader.hold_saves = False
+    leader.tell(TimerFired("save"), after=SECOND)
+    assert (states(leader), leader.assigned()) == (["EXPIRED"], [])
+
+
+def test_what_waited_for_upstreams_past_its_start_deadline_has_a_moment_to_begin_on_its_node() -> None:
+    leader = Leader()
+    leader.admit(draft(after=("first",), waits=True, start_deadline_us=SECOND))
+    leader.tell(Unblock(1, ()), after=MINUTE)
+    (order,) = leader.assigned()
+    leader.tell(TimerFired("look"))
+    assert fetched_back(leader) == []
+    leader.tell(TimerFired("look"), after=SECOND)
+    assert fetched_back(leader) == [order.fence]
+
+
+def test_a_new_leader_fetches_back_what_has_not_begun_by_its_start_deadline() -> None:
+    stock = StockTaken(1, "n", "i", (), (MarksRead("dead", readable=True, fences=(), dead=False),))
+    row = live_row(1, claim=True)
+    assert row.claim is not None
+    leader = Leader((row,), stock, jobs=(make_record(make_job(start_deadline_us=MINUTE)),))
+    fetched_back(leader)
+    leader.tell(TimerFired("look"), after=MINUTE)
+    assert fetched_back(leader) == [row.claim.fence]
 
 
 def test_a_new_leader_says_of_a_snoozed_run_why_it_waits() -> None:

@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 
 OUTSIDE: Final = "outside"
 ASK_AGAIN_US: Final = MILLION
+PLAIN: Final = 0
+"""The job that waits for nothing and stays, so that there is work."""
+LINKS_EVERY_US: Final = 6 * MILLION
+"""How often, on the average, a client changes what waits for what."""
 REQUEST_US: Final = 30 * MILLION
 WATCH_AGAIN_US: Final = 5 * MILLION
 BETWEEN_WORDS_US: Final = MILLION
@@ -88,6 +92,11 @@ class Client:
             part = Random(self._random.random())
             self._world.time.call_at(at, partial(self._act, name, part))
         self._world.time.call_in(WATCH_AGAIN_US, self._watch_again)
+        random = stream(self._world.seed, "workload", "client", self._number, "links")
+        at = 3 * MILLION
+        while at < until:
+            at += int(random.expovariate(1.0) * LINKS_EVERY_US)
+            self._world.time.call_at(at, partial(self._act, random.choice(LINK_ACTIONS), Random(random.random())))
 
     def is_free(self, work: Work) -> bool:
         """Whether a word about this job may be said now."""
@@ -281,7 +290,12 @@ class Client:
 
     # ---- words about jobs -----------------------------------------------------------------------------------------------
 
-    def declare(self, works: list[Work], then: Callable[[], None] = lambda: None) -> None:
+    def declare(
+        self,
+        works: list[Work],
+        then: Callable[[], None] = lambda: None,
+        refused: Callable[[], None] = lambda: None,
+    ) -> None:
         """Declare jobs, all at once."""
         keys = [work.key for work in works]
         jobs = tuple(work.job for work in works)
@@ -291,15 +305,26 @@ class Client:
                 self._world.promises.on_word(key)
         self._busy |= numbers
         self._world.settled_jobs -= numbers
+        self._world.words.ask(keys)
 
         def answered(message: Any) -> None:
+            is_done = isinstance(message, JobsAdded)
+            self._world.words.over(keys, is_done=is_done)
             if isinstance(message, JobsAdded):
                 self._world.promises.on_declared(keys, message)
                 self._world.maybe_removed.difference_update(keys)
                 self._world.settled_jobs.update(numbers)
+                for job in jobs:
+                    self._world.words.stand(job.key, job)
+            else:
+                refused()
             self._rest(numbers, then)
 
-        self.ask(AddJobs(self.key(), jobs), answered, partial(self._rest, numbers, then))
+        def over() -> None:
+            self._world.words.over(keys, is_done=False)
+            self._rest(numbers, then)
+
+        self.ask(AddJobs(self.key(), jobs), answered, over)
 
     def _rest(self, numbers: set[int], then: Callable[[], None]) -> None:
         for work in self._world.workload.all():
@@ -314,11 +339,7 @@ class Client:
 
     def change(self, random: Random, action: str) -> None:
         """Say a word about a job of one's own."""
-        mine = [
-            work
-            for work in self._world.workload.works
-            if work.number % self._world.options.clients == self._number and work.number not in self._busy
-        ]
+        mine = self._mine()
         if not mine:
             return
         work = random.choice(mine)
@@ -331,12 +352,49 @@ class Client:
         trigger = self._world.workload.another_trigger(random) if action == "reschedule" else None
         self._say(work, action, trigger)
 
+    def _mine(self) -> list[Work]:
+        """The jobs of one's own about which a word may be said now."""
+        clients = self._world.options.clients
+        works = (work for work in self._world.workload.works if work.number % clients == self._number)
+        return [work for work in works if self.is_free(work)]
+
     def resume_all(self) -> None:
         """Let all paused jobs of one's own go on."""
-        for work in self._world.workload.works:
-            is_mine = work.number % self._world.options.clients == self._number
-            if is_mine and work.number not in self._busy and self._world.promises.held.get(work.key) == "paused":
+        for work in self._mine():
+            if self._world.promises.held.get(work.key) == "paused":
                 self._say(work, "resume", None)
+
+    def relink(self, random: Random) -> None:
+        """Declare a job of one's own, but for the plain one, with other upstreams; if that is refused it stays what it was."""
+        mine = [work for work in self._mine() if work.number != PLAIN and work.job.hook is None]
+        if not mine:
+            return
+        work = random.choice(mine)
+        before = work.job
+        work.job = asked = self._world.workload.relinked(work, random)
+
+        def refused() -> None:
+            self._world.count("relinks refused")
+            work.job = before if work.job is asked else work.job
+
+        self._world.count("relinks")
+        self.declare([work], refused=refused)
+
+    def uproot(self, random: Random) -> None:
+        """Remove a job of one's own for which others wait, but for the plain one; sometimes it is soon there again."""
+        awaited = {(work.key[0], name) for work in self._world.workload.works for name in work.job.after}
+        mine = [it for it in self._mine() if it.key in awaited and it.number in self._world.settled_jobs - {PLAIN}]
+        if not mine:
+            return
+        work, is_back, wait = random.choice(mine), random.random() < 0.5, random.random()
+        self._world.count("uprooted")
+        self._say(work, "remove", None)
+        if is_back:
+            self._world.time.call_in(BETWEEN_WORDS_US + int(wait**2 * 8 * MILLION), partial(self._bring_back, work))
+
+    def _bring_back(self, work: Work) -> None:
+        if self.is_free(work) and work.number not in self._world.settled_jobs:
+            self.declare([work])
 
     def _say(self, work: Work, action: Any, trigger: Any) -> None:
         if trigger is not None:
@@ -347,15 +405,22 @@ class Client:
             self._world.settled_jobs.discard(work.number)
             self._world.maybe_removed.add(work.key)
         self._busy.add(work.number)
-        rest = partial(self._rest, {work.number}, lambda: None)
+        self._world.words.ask([work.key])
         asked_at = self._world.time.now
 
-        def answered(message: Any) -> None:
-            if isinstance(message, JobChanged):
-                self._world.promises.on_changed(work.key, action, asked_at)
-            rest()
+        def over(*, is_done: bool = False) -> None:
+            self._world.words.over([work.key], is_done=is_done)
+            self._rest({work.number}, lambda: None)
 
-        self.ask(ChangeJob(self.key(), *work.key, action, trigger), answered, rest)
+        def answered(message: Any) -> None:
+            is_done = isinstance(message, JobChanged)
+            if is_done:
+                self._world.promises.on_changed(work.key, action, asked_at)
+            over(is_done=is_done)
+            if is_done and action != "remove":
+                self._world.words.stand(work.key)
+
+        self.ask(ChangeJob(self.key(), *work.key, action, trigger), answered, over)
 
 
 ACTIONS_BY_NAME: Final[dict[str, Callable[[Client, Random], None]]] = {
@@ -369,7 +434,10 @@ ACTIONS_BY_NAME: Final[dict[str, Callable[[Client, Random], None]]] = {
     "edit": partial(Client.change, action="edit"),
     "query": Client.query,
     "watch": Client.watch,
+    "relink": Client.relink,
+    "uproot": Client.uproot,
 }
+LINK_ACTIONS: Final = ("relink", "relink", "uproot")
 ACTIONS: Final = (
     *("submit",) * 6,
     "token",

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 CRASHES: Final = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.CRASH_AFTER)
 """A crash after a step finds it in flight: the disk draws whether it was done."""
+FELT_US: Final = 6 * MILLION
+"""So long a fault is felt at most by itself: a slow store, a slow node, an orderly stop."""
 CRASH_ALONE: Final = tuple(name for name in ACTOR_NAMES if name != "metrics")
 
 
@@ -98,6 +100,7 @@ class FaultPlan:
     def _act(self, name: str, act: Callable[[], object]) -> None:
         if self.has(name):
             self._world.count(f"fault {name}")
+            self._world.calm.disturb(FELT_US)
             act()
 
     def _set_lines(self) -> None:
@@ -145,16 +148,19 @@ class FaultPlan:
             random = self._streams["commit"]
             if random.random() < self._commit_crash:
                 self._world.count("fault commit")
+                self._world.calm.disturb()
                 return random.choice(CRASHES)
         if not self.has("store") or step.kind in ("open", "enter", "is_dead"):
             return Fault.NONE
         until, bad = self._bad.get(node, (0, Fault.NONE))
         if until > self._world.time.now:
+            self._world.calm.disturb()
             return bad if bad is Fault.BUSY or step.kind == "commit" else Fault.NONE
         random = self._streams["store"]
         chance, kind = random.random(), random.random()
         if chance >= self._store_odds:
             return Fault.NONE
+        self._world.calm.disturb()
         if step.kind == "commit":
             return (Fault.BUSY, Fault.FULL, Fault.UNKNOWN_LOST, Fault.UNKNOWN_DONE)[int(kind * 4)]
         return Fault.BUSY
@@ -165,7 +171,10 @@ class FaultPlan:
 
     def is_full(self, node: str, name: str) -> bool:
         """Whether a mailbox takes nothing now."""
-        return self._full_until.get((node, name), 0) > self._world.time.now
+        is_full = self._full_until.get((node, name), 0) > self._world.time.now
+        if is_full:
+            self._world.calm.lose()
+        return is_full
 
     def start_wait(self) -> int:
         """How long a function with a free place waits for its call (µs)."""

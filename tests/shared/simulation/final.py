@@ -4,6 +4,8 @@
 17  metrics equal the events                                  21  nobody starves
 18  every past slot of an active job has its decision         22  memory equals what the store would rebuild
 19  every run has ended, or has one reason and one next look  23  slots equal the calendar (see `slots`)
+
+Of what has not ended, also 25 (see `deadline`) and 26 (see `word`).
 """
 
 from __future__ import annotations
@@ -136,6 +138,7 @@ class Final:
     def _judge_live(self, live: Live) -> None:
         name = f"run {live.run.run_id} of {live.run.job} is {live.state}"
         now, wall = self._world.time.now, self._world.wall()
+        self._world.deadlines.judge_live(live)
         if not live.reason:
             self._fail("19", f"{name} and has no reason")
         if live.state in WAITING and live.look_at is None:
@@ -163,6 +166,7 @@ class Final:
     def _judge_blocked(self, live: Live, name: str, wall: int) -> None:
         """Something that has not ended must stand before it."""
         tables = self._world.disk.tables
+        self._world.words.judge_blocked(live)
         if wall - live.run.created_at < self._patience():
             return
         group = tables.by_group.get((live.run.tenant, live.run.group), []) if live.run.group else []
@@ -260,11 +264,13 @@ class Final:
     # ---- progress -------------------------------------------------------------------------------------------------------
 
     def _judge_progress(self) -> None:
-        """A world in which nothing happened shows nothing."""
+        """A world in which nothing happened shows nothing: some work must have been done, probes do not count."""
         world = self._world
-        succeeded = world.counts["ended SUCCEEDED"]
-        if not world.options.until_s and succeeded < 3:
-            self._fail("progress", f"only {succeeded} runs succeeded: {dict(world.counts)}")
+        probes = {run_id for _, run_id in world.probes}
+        ends = world.disk.tables.ends.items()
+        has_worked = any(end.state is RunState.SUCCEEDED for run_id, end in ends if run_id not in probes)
+        if not world.options.until_s and not has_worked:
+            self._fail("progress", f"no run but probes succeeded: {dict(world.counts)}")
 
 
 def sizes(thing: object, path: str = "", depth: int = 4) -> Iterator[tuple[str, int]]:

@@ -13,11 +13,11 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from callsheet.actors.actor import COORDINATOR
 from callsheet.actors.messages import Envelope, PeerFound, PeerLost
-from callsheet.transport.simulated import SimulatedNetwork, SimulatedTransport
+from callsheet.transport.simulated import Faults, SimulatedNetwork, SimulatedTransport
 from simulation.client import OUTSIDE
 from simulation.virtual import MILLION, stream
 
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 _COORDINATORS: Final = "coordinator@"
+_OUTSIDE: Final = f"@{OUTSIDE}"
 WINDOW_US: Final = 100_000
 MOST_TALK: Final = 100
 """Messages of one coordinator to the other nodes within a window, for each node, at most."""
+LATE_US: Final = MILLION
+"""What is later than this is as good as lost."""
 SILENT_US: Final = 5 * MILLION
 """Within this a client finds out that nobody is at the other end."""
 FOUND_IN_US: Final = 50_000
@@ -48,6 +51,7 @@ class Network(SimulatedNetwork):
         self._window = 0
         self._talk: Counter[str] = Counter()
         self._void: set[SimulatedTransport] = set()
+        self._is_inner = False
 
     def carry(self, origin: SimulatedTransport, envelope: Envelope, frame: bytes) -> None:
         world = self._world
@@ -55,9 +59,16 @@ class Network(SimulatedNetwork):
         world.carried += 1
         if envelope.sender.startswith(_COORDINATORS) and envelope.recipient.startswith(_COORDINATORS):
             self._watch(envelope)
+        self._is_inner = origin.node != OUTSIDE and not envelope.recipient.endswith(_OUTSIDE)
         if world.tell is not None:
             world.tell(envelope)
         super().carry(origin, envelope, frame)
+
+    def _draw(self, faults: Faults) -> Any:
+        fate = super()._draw(faults)
+        if self._is_inner and (fate.lost or fate.late_us > LATE_US):
+            self._world.calm.lose()
+        return fate
 
     def _watch(self, envelope: Envelope) -> None:
         """Nodes tell each other that they live now and then, and ask a little when nobody leads; they do not talk all the time."""
@@ -74,6 +85,22 @@ class Network(SimulatedNetwork):
     def forget_words(self) -> None:
         """What is on its way to clients was said of commits that are lost, as they may be: nobody can be held to it any more."""
         self._void = set(self._lives)
+
+    def cut(self, origin: str, destination: str) -> None:
+        super().cut(origin, destination)
+        self._world.calm.lose()
+
+    def mend(self, origin: str, destination: str) -> None:
+        super().mend(origin, destination)
+        self._world.calm.lose()
+
+    def heal(self) -> None:
+        super().heal()
+        self._world.calm.lose()
+
+    def is_cut_somewhere(self) -> bool:
+        """Whether anything is cut now."""
+        return bool(self._cut)
 
     def is_cut(self, one: str, other: str) -> bool:
         """Whether nothing passes between two nodes, in one direction at least."""

@@ -171,6 +171,7 @@ class Life:
         if not self._world.options.apart:
             self._world.disk.stand_still(self, until)
         self._held_until = max(self._held_until, until)
+        self._world.calm.disturb(until - self._world.time.now)
 
     @property
     def held_until(self) -> int:

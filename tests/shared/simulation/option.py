@@ -47,6 +47,8 @@ ACTIONS: Final = (
     "edit",
     "query",
     "watch",
+    "relink",
+    "uproot",
 )
 
 

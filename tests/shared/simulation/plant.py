@@ -1,5 +1,7 @@
 """Bugs planted on purpose, by name. A simulation that does not find each of them is too weak.
 
+Those that only a cluster can have are in `simulation.cluster_plant`, those of deadlines and upstreams in `simulation.word_plant`.
+
 A plant patches a class of the actors, or of the simulated world below them, while a world runs. Each names the invariants of
 which one must find it.
 """
@@ -30,6 +32,7 @@ from callsheet.actors.schedule import step_job
 from simulation import disk, runner
 from simulation.cluster_plant import CLUSTER_PLANTS
 from simulation.planting import Plant, replaced
+from simulation.word_plant import WORD_PLANTS
 
 
 def _ack_before_commit(send_batch: Any) -> Any:
@@ -301,7 +304,7 @@ _ALL: Final = (
     ),
     Plant("set_iterated", replaced(dependencies.Dependencies, "_evaluate", _unordered), ("determinism",)),
 )
-PLANTS: Final = {plant.name: plant for plant in _ALL} | CLUSTER_PLANTS
+PLANTS: Final = {plant.name: plant for plant in _ALL} | CLUSTER_PLANTS | WORD_PLANTS
 """All plants. `set_iterated` is found by comparing digests under different hash seeds, the others by an invariant."""
 
 

@@ -162,8 +162,10 @@ class Promises:
                 case contract.InsertJob(job=job) | contract.PutJob(job=job):
                     self._declared.discard(job.key)
                     self.held.pop(job.key, None)
+                    self._world.words.forgive(job.key)
                 case contract.SetJobStatus(tenant=tenant, job=name):
                     self.held.pop((tenant, name), None)
+                    self._world.words.forgive((tenant, name))
                 case contract.AddSubmissions(submissions=submissions):
                     for submission in submissions:
                         self._by_key.pop(submission.key, None)

@@ -9,6 +9,11 @@
     6   legal moves only, final is final              16   buffers stay bounded, and are empty when all is quiet
     7   attempts grow by one, up to the maximum       17   metrics equal the events
     8   a stale fence changes nothing                 18 … 23  at the end, see `simulation.final`
+    24  what was said of a job is gone by             25  deadlines
+    26  nothing waits for a job that was removed
+
+24 and 26 are judged by `simulation.word`, 25 by `simulation.deadline`: when a commit or a start shows it, and at the end; and what
+is to be done at once only where nothing has held it up, see `simulation.calm`.
 
 This module judges commits; `simulation.leadership` whoever leads. Starts are judged by the trace, acknowledgements by the promises, the end by `final`.
 """
@@ -119,6 +124,7 @@ class Referee:
                 judgement()
             self._judge_slots(writes, before)
             self._world.promises.on_stored(writes)
+            self._world.words.on_stored(writes)
 
         return after
 
@@ -228,6 +234,8 @@ class Referee:
             self.fail("6", f"run {end.run_id} ended {end.state}, which is not final")
         if there is not None:
             return
+        self._world.deadlines.on_end(end)
+        self._world.words.on_end(end)
         if end.fence:
             self._judge_fence(end.run_id, end.fence, "end")
         if end.state in (RunState.LOST, RunState.QUARANTINED):

@@ -105,6 +105,9 @@ class Trace:
         self._judge_claim(begin, name)
         self._judge_before(begin, before, name)
         self._judge_time(begin, run, name)
+        self._world.deadlines.on_begin(
+            order, run, is_first=order.run_id not in self.by_run or not self.by_run[order.run_id]
+        )
         self._judge_words(begin, run, name)
         self._judge_overlap(begin, run, name)
         self._judge_upstreams(begin, run, name)

@@ -109,6 +109,26 @@ class Workload:
             changes["overlap"] = "allow_all" if job.overlap == "skip" else "skip"
         return structs.replace(job, **changes)
 
+    def relinked(self, work: Work, random: Random) -> Job:
+        """The same job with other upstreams, or none; now and then it would wait for itself by that."""
+        others = [it for it in self.works if it.key[0] == work.key[0] and it.job.hook is None and it is not work]
+        picks, is_careful = random.sample(range(64), random.choice((0, 1, 1, 2, 2))), random.random() < 0.85
+        others = [it for it in others if not (is_careful and work.job.name in self._upstreams(it))]
+        names = dict.fromkeys(others[pick % len(others)].job.name for pick in picks) if others else ()
+        return structs.replace(work.job, after=tuple(names))
+
+    def _upstreams(self, work: Work) -> set[str]:
+        """What a job waits for, directly or not, by what was last said."""
+        found: set[str] = set()
+        frontier = list(work.job.after)
+        while frontier:
+            name = frontier.pop()
+            upstream = self.find(work.key[0], name)
+            if name not in found and upstream is not None:
+                found.add(name)
+                frontier.extend(upstream.job.after)
+        return found
+
     def another_trigger(self, random: Random) -> Trigger:
         """A trigger drawn for now."""
         return draw_trigger(random, self._world.wall())

@@ -17,8 +17,10 @@ from typing import Any, Final
 
 from callsheet.actors.messages import Accepted, Submit, SubmitItem
 from callsheet.actors.records import Command, Job
+from simulation.calm import Calm
 from simulation.client import OUTSIDE, Client
 from simulation.constant import draw_constants, patched
+from simulation.deadline import Deadlines
 from simulation.disk import Disk
 from simulation.fault import FaultPlan
 from simulation.final import Final as FinalJudgement
@@ -31,6 +33,7 @@ from simulation.referee import Referee
 from simulation.slots import Slots
 from simulation.trace import Trace
 from simulation.virtual import MILLION, Timeline, stream
+from simulation.word import Words
 from simulation.workload import Nature, Work, Workload
 
 BASE: Final = 1_774_656_000 * MILLION
@@ -69,11 +72,14 @@ class World:
         self.healed_at = 0
         self._constants = draw_constants(stream(self.seed, "constants")) if options.constants else {}
         self.disk = Disk(self.time, durable=options.durable)
+        self.calm = Calm(self)
         self.network = Network(self)
         self.peers = Peers(self)
         self.outside = self.network.transport(OUTSIDE)
         self.referee = Referee(self)
         self.promises = Promises(self)
+        self.words = Words(self)
+        self.deadlines = Deadlines(self)
         self.trace = Trace(self)
         self.slots = Slots(self)
         self.nodes = self._draw_nodes(places)
