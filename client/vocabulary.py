@@ -73,7 +73,8 @@ class Vocabulary(Questions):
     def add_definitions(self, jobs: Sequence[Job]) -> JobsAdded:
         """Store definitions as they are: new ones are added, those that differ are changed; return how many of which.
 
-        All or none up to 256 jobs that are 8 MiB together, else batch by batch. `add` is the way to make a definition of a function or command.
+        All or none up to 256 jobs that are 8 MiB together, else batch by batch. `add` is the way to make a definition of a
+        function or command.
 
         Raises:
             DependencyError: an upstream is unknown, or there would be a cycle.
@@ -133,8 +134,9 @@ class Vocabulary(Questions):
     def submit_many(self, calls: Iterable[Sequence[Any]]) -> list[Handle]:
         """Ask for many runs, `(job, *args)` each; return their handles in order when all are stored. See `submit`.
 
-        They go in batches of 256, of 8 MiB at most, each of which is stored as a whole or not at all. The error of one that is refused, or not
-        answered in time, ends it; `error.submitted` has for each run in order its handle if it is stored, or None.
+        They go in batches of 256, of 8 MiB at most, each of which is stored as a whole or not at all. The error of one that is
+        refused, or not answered in time, ends it; `error.submitted` has for each run in order its handle if it is stored, or
+        None.
         """
         return self.options().submit_many(calls)
 
