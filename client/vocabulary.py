@@ -39,7 +39,7 @@ from .batch import parts
 from .gateway import Gateway
 from .handle import Handle, not_ended
 from .news import LOOK_S, PAGES, News
-from .option import Duration, check_name, check_run_id, check_trigger
+from .option import Duration, check_name, check_run_id, check_trigger, duration_us
 from .questions import Questions, Target
 from .submission import Submission
 from .view import MemberView, view_member
@@ -235,7 +235,8 @@ class Vocabulary(Questions):
             TimeoutError: no answer; maybe nobody leads.
         """
         gateway = self._open_gateway()
-        answer = gateway.request(ListMembers(gateway.key()), to=COORDINATOR, timeout_s=timeout)
+        limit_s = None if timeout is None else duration_us(timeout, "timeout") / 1_000_000
+        answer = gateway.request(ListMembers(gateway.key()), to=COORDINATOR, timeout_s=limit_s)
         assert isinstance(answer, MembersListed)
         return [view_member(status) for status in answer.members]
 
