@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from typing import Final
 
@@ -10,6 +12,7 @@ _NEEDED: Final = ("typer", "rich", "click")
 
 def main() -> None:
     """Run the command with the process's arguments, and exit with one of the codes of `callsheet.cli.outcome`."""
+    _prepare_streams()
     try:
         from .application import run
     except ModuleNotFoundError as error:
@@ -19,3 +22,13 @@ def main() -> None:
         print(text, file=sys.stderr)
         sys.exit(1)
     sys.exit(run(sys.argv[1:]))
+
+
+def _prepare_streams() -> None:
+    """Let streams that were closed lead nowhere, and show what a terminal's encoding has no character for as an escape."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - it stays until the process ends
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -96,8 +96,11 @@ def run(arguments: list[str]) -> int:
     except UsageError as error:
         return _tell_usage(error)
     except BrokenPipeError:
-        _abandon_output()
-        return DONE
+        return _abandon_output()
+    except SystemExit as error:  # how the parser ends on a broken pipe of its own accord
+        if isinstance(error.__context__, BrokenPipeError):
+            return _abandon_output()
+        raise
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except EXPECTED as error:
@@ -128,6 +131,7 @@ def _tell_usage(error: Any) -> int:
     return USAGE
 
 
-def _abandon_output() -> None:
-    """Whoever read our output has gone: let the interpreter find nothing to flush there."""
+def _abandon_output() -> int:
+    """Whoever read our output has gone: let the interpreter find nothing to flush there. That is no failure."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return DONE

@@ -77,14 +77,13 @@ def import_crontab_command(
     source, text = _read_file(file)
     form = _is_system(file) if system is None else system
     read = _only(read_crontab(text, system=form), user)
-    me = pwd.getpwuid(os.getuid()).pw_name
     plan = Plan(
         source=source,
         prefix=prefix or _stem(file),
         tenant=tenant,
         zone=zone or local_zone(),
         folder=str(Path(folder).resolve()) if folder else str(Path.home()),
-        user=me,
+        user=_my_name(),
         root=os.getuid() == 0,
         overlap=overlap,
         catchup=catchup,
@@ -179,6 +178,14 @@ def _refuse_strangers(scheduler: Vocabulary, report: Report, tag: str) -> None:
                 f"{report.file}:{made.line}: there is a job {found.name!r} already, from {whose}; choose other names by "
                 f"--prefix. Nothing was imported"
             )
+
+
+def _my_name() -> str:
+    """Return whose process this is; in a container that may be a number that no name is known of."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _read_file(file: str) -> tuple[str, str]:

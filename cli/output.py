@@ -124,12 +124,18 @@ def _width_of(table: Table, console: Console) -> int:
 
 def show_json(value: Any) -> None:
     """Print a value as JSON: an object or a list, of plain values, records and times."""
-    print(json.dumps(value, default=_for_json, ensure_ascii=False, indent=2))
+    print(_json_text(value, indent=2))
 
 
 def show_json_line(value: Any) -> None:
     """Print a value as JSON on one line, at once."""
-    print(json.dumps(value, default=_for_json, ensure_ascii=False), flush=True)
+    print(_json_text(value), flush=True)
+
+
+def _json_text(value: Any, indent: int | None = None) -> str:
+    """Return a value as JSON; where output is not UTF-8, with the escapes of JSON for what is not ASCII."""
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    return json.dumps(value, default=_for_json, ensure_ascii=not is_utf8, indent=indent)
 
 
 def fields(record: Any) -> dict[str, Any]:

@@ -3,7 +3,8 @@
     a scheduler runs     as a client of it: the lease in the store says where its cluster's leader listens
     none runs            to ask: the store's file, only read        to change: a scheduler that runs nothing, for a moment
 
-A scheduler that starts at that moment is waited for, and then asked. Of several commands that change a store at once while none runs, one after the other has the lease; who comes later waits for it.
+A scheduler that starts at that moment is waited for, and then asked. Of several commands that change a store at once while none
+runs, one after the other has the lease; who comes later waits for it.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial, wraps
 from os import PathLike, getpid
+from threading import Event as Flag
 from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
@@ -147,10 +148,22 @@ class AsyncClient:
         self._process = 0
 
     async def open(self) -> Self:
-        """Connect, and find who leads. See `Client.open`."""
+        """Connect, and find who leads. Whoever is cancelled in this leaves it closed. See `Client.open`."""
         if self._threads is None:
             self._threads, self._process = ThreadPoolExecutor(MAX_THREADS, "callsheet-client"), getpid()
-        await self.call(self.client.open)
+        given_up = Flag()
+
+        def open_unless_given_up() -> None:
+            self.client.open()
+            if given_up.is_set():
+                self.client.close()
+
+        try:
+            await self.call(open_unless_given_up)
+        except asyncio.CancelledError:  # its thread knows nothing of that, and goes on until the client is closed
+            given_up.set()
+            await self.close()
+            raise
         return self
 
     async def close(self) -> None:

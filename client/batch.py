@@ -1,8 +1,10 @@
 """A submission of many runs: batch after batch, several on their way at once, and what became of each when one fails.
 
-begin ─▶ [ window: up to 16 batches ] ─▶ the oldest is answered ─▶ begin …
-└─ refused, or not in time: no further batch begins, those on their way are
-waited for, and the error says which runs are stored
+    begin ─▶ [ window: up to 16 batches ] ─▶ the oldest is answered ─▶ begin …
+                                          └▶ refused, or not in time
+
+When one is refused, or not answered in time, no further batch begins, those on their way are waited for, and the error says
+which runs are stored.
 """
 
 from __future__ import annotations

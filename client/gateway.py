@@ -181,11 +181,16 @@ class Gateway:
         self._bell.set()
 
     def wait_for_leader(self, timeout_s: float) -> bool:
-        """Wait until somebody is known to lead; say whether somebody is."""
+        """Wait until somebody is known to lead; say whether somebody is.
+
+        Raises:
+            NotRunning: the gateway was closed meanwhile.
+        """
         with self._led:
-            return self._led.wait_for(lambda: self._closed or self._leadership.leader is not None, timeout_s) and (
-                not self._closed
-            )
+            is_known = self._led.wait_for(lambda: self._closed or self._leadership.leader is not None, timeout_s)
+        if self._closed:
+            raise NotRunning(self._closed)
+        return bool(is_known)
 
     # ---- requests -------------------------------------------------------------------------------------------------------
 

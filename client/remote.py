@@ -78,7 +78,8 @@ class Client(Vocabulary):
         Raises:
             StoreError: a store that is an endpoint is not there, or none of ours.
             TimeoutError: nobody said in time who leads.
-            NotRunning: it is open already, or was when this process was forked from the one that opened it.
+            NotRunning: it is open already, or was when this process was forked from the one that opened it; or it was closed
+                while this waited.
         """
         from ..transport.zeromq import ZeroMQ
 
@@ -110,6 +111,9 @@ class Client(Vocabulary):
                     f"{endpoint}: {refusal}" for endpoint, refusal in transport.refusals().items() if refusal
                 )
                 raise gateway.nobody_leads(limit_s, why)
+        except NotRunning:  # it was closed while this waited
+            self.close()
+            raise NotRunning(self._reason) from None
         except BaseException:
             self.close()
             raise

@@ -45,9 +45,9 @@ FAILED: Final = (
 class Doors(Struct, frozen=True, kw_only=True):
     """How others reach a scheduler.
 
-    `keys` is the folder of keys that the network side needs; `insecure` listens without them, and
-    serves HTTP without a token, where strangers can come in. `http` is where health and metrics are served, `127.0.0.1:8080`,
-    and `http_token` who may read them.
+    `keys` is the folder of keys that the network side needs; `insecure` listens without them, and serves HTTP without a token,
+    where strangers can come in. `http` is where health and metrics are served, `127.0.0.1:8080`, and `http_token` who may read
+    them.
     """
 
     keys: str | None = None

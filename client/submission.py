@@ -29,13 +29,13 @@ class Submission:
         token: str | None,
         delay: Duration | None,
         at: datetime | None,
-        timeout_s: float | None,
+        timeout: float | None,
     ) -> None:
         self._scheduler = scheduler
         self._priority = None if priority is None else check_priority(priority)
         self._token = None if token is None else check_name(token, "an idempotency key")
         self._not_before = _not_before(delay, at)
-        self.timeout_s = timeout_s
+        self.timeout_s = None if timeout is None else duration_us(timeout, "timeout") / 1_000_000
 
     def submit(self, job: Target, *args: Any, **kwargs: Any) -> Handle:
         """See `Scheduler.submit`."""

@@ -39,7 +39,7 @@ from .batch import parts
 from .gateway import Gateway
 from .handle import Handle, not_ended
 from .news import LOOK_S, PAGES, News
-from .option import Duration, check_name, check_run_id, check_trigger
+from .option import Duration, check_name, check_run_id, check_trigger, duration_us
 from .questions import Questions, Target
 from .submission import Submission
 from .view import MemberView, view_member
@@ -73,7 +73,8 @@ class Vocabulary(Questions):
     def add_definitions(self, jobs: Sequence[Job]) -> JobsAdded:
         """Store definitions as they are: new ones are added, those that differ are changed; return how many of which.
 
-        All or none up to 256 jobs that are 8 MiB together, else batch by batch. `add` is the way to make a definition of a function or command.
+        All or none up to 256 jobs that are 8 MiB together, else batch by batch. `add` is the way to make a definition of a
+        function or command.
 
         Raises:
             DependencyError: an upstream is unknown, or there would be a cycle.
@@ -133,8 +134,9 @@ class Vocabulary(Questions):
     def submit_many(self, calls: Iterable[Sequence[Any]]) -> list[Handle]:
         """Ask for many runs, `(job, *args)` each; return their handles in order when all are stored. See `submit`.
 
-        They go in batches of 256, of 8 MiB at most, each of which is stored as a whole or not at all. The error of one that is refused, or not
-        answered in time, ends it; `error.submitted` has for each run in order its handle if it is stored, or None.
+        They go in batches of 256, of 8 MiB at most, each of which is stored as a whole or not at all. The error of one that is
+        refused, or not answered in time, ends it; `error.submitted` has for each run in order its handle if it is stored, or
+        None.
         """
         return self.options().submit_many(calls)
 
@@ -233,7 +235,8 @@ class Vocabulary(Questions):
             TimeoutError: no answer; maybe nobody leads.
         """
         gateway = self._open_gateway()
-        answer = gateway.request(ListMembers(gateway.key()), to=COORDINATOR, timeout_s=timeout)
+        limit_s = None if timeout is None else duration_us(timeout, "timeout") / 1_000_000
+        answer = gateway.request(ListMembers(gateway.key()), to=COORDINATOR, timeout_s=limit_s)
         assert isinstance(answer, MembersListed)
         return [view_member(status) for status in answer.members]
 

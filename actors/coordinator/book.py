@@ -30,9 +30,10 @@ LARGE_BYTES: Final = 4 * 1024
 class Live:
     """A run that has not ended.
 
-    `next_at` is the instant before which nothing of it begins: said at submit, or a retry's wait. `attempts` and `crashes` are spent ones; `fence` names the attempt in hand, 0 when none is, and `place` is where it is. It was queued at `ready_at`, and has waited for the attempt
-    in hand `since` (0: not yet). It begins when it neither
-    `waits` for upstreams nor stands behind `gates`, which are runs of hooks and earlier runs of its job.
+    `next_at` is the instant before which nothing of it begins: said at submit, or a retry's wait. `attempts` and `crashes` are
+    spent ones; `fence` names the attempt in hand, 0 when none is, and `place` is where it is. It was queued at `ready_at`, and
+    has waited for the attempt in hand `since` (0: not yet). It begins when it neither `waits` for upstreams nor stands behind
+    `gates`, which are runs of hooks and earlier runs of its job.
     """
 
     __slots__ = (

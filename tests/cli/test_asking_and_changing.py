@@ -258,11 +258,34 @@ def test_a_reader_that_goes_away_is_no_failure(shell: Any) -> None:
         + " | head -n 1"
     )
     ran = subprocess.run(
-        line, shell=True, check=False, cwd=shell.folder, env=shell.environment, capture_output=True, text=True
+        ["bash", "-o", "pipefail", "-c", line],
+        check=False,
+        cwd=shell.folder,
+        env=shell.environment,
+        capture_output=True,
+        text=True,
     )
 
     assert ran.stdout.startswith("instant")
-    assert ran.stderr == ""
+    assert (ran.stderr, ran.returncode) == ("", 0)
+
+
+def test_an_output_that_is_closed_is_no_failure_and_gets_nothing(shell: Any) -> None:
+    for arguments in (["preview", "@daily"], ["--version"]):
+        command = " ".join(f"'{word}'" for word in [sys.executable, "-m", "callsheet.cli", *arguments])
+        ran = subprocess.run(
+            ["bash", "-c", f"{command} >&-"], check=False, cwd=shell.folder, env=shell.environment, capture_output=True
+        )
+        assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+def test_a_terminal_without_utf_8_is_shown_escapes(shell: Any) -> None:
+    preview = ("preview", "0 2 * * *", "--zone", "Europe/Berlin", "-n", "1", "--from", "2026-03-28T12:00Z")
+
+    ran = shell(*preview, PYTHONIOENCODING="ascii")
+    assert (ran.code, ran.err) == (0, "")
+    assert "gap\\u219203:00" in ran.out
+    assert shell(*preview, "--json", PYTHONIOENCODING="latin-1").json[0]["note"] == "gap→03:00"
 
 
 def test_without_its_libraries_the_command_says_what_to_install(shell: Any) -> None:

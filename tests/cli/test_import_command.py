@@ -1,8 +1,10 @@
+import pwd
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from callsheet.cli.application import run
 from support.waiting import eventually
 
 CORPUS = Path(__file__).parent / "crontabs"
@@ -93,6 +95,20 @@ def test_a_system_file_taken_for_a_users_is_doubted(shell: Any) -> None:
 
     assert ran.code == 1
     assert "say --system" in ran.err
+
+
+def test_who_has_no_name_in_the_list_of_users_may_import_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unknown(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "tab").write_text("0 2 * * * tidy\n")
+
+    assert run(["import", "crontab", str(tmp_path / "tab"), "--dry-run"]) == 0
+    assert "tab:tidy" in capsys.readouterr().out
 
 
 def test_only_one_users_lines_of_a_system_file_can_be_imported(shell: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -119,6 +120,25 @@ def test_the_history_is_followed_as_it_grows(node: Scheduler) -> None:
                 await asyncio.wait([following], timeout=0.1)
             await following
             assert set(kinds) <= {"job_resume", "job_pause"}
+
+    asyncio.run(main())
+
+
+def test_who_is_cancelled_while_it_is_opened_leaves_it_closed() -> None:
+    async def main() -> None:
+        client = AsyncClient("tcp://127.0.0.1:1")
+        opening = asyncio.ensure_future(client.open())
+        while not is_open(client):
+            await asyncio.wait([opening], timeout=0.001)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        assert not is_open(client)
+
+    def is_open(client: AsyncClient) -> bool:
+        with suppress(NotRunning):
+            return client.leader is None
+        return False
 
     asyncio.run(main())
 

@@ -54,6 +54,10 @@ NO_NUMBERS: dict[str, Ask] = {
     "jobs": lambda it: it.jobs(limit=1.5),
     "events": lambda it: it.events(limit="all"),
     "decisions": lambda it: it.decisions("echo", limit=TOO_LARGE),
+    "time before now": lambda it: it.options(timeout=-1).submit("echo", "a"),
+    "no time": lambda it: it.options(timeout=float("nan")).submit("echo", "a"),
+    "more time than there is": lambda it: it.options(timeout=10**12).submit("echo", "a"),
+    "time for members": lambda it: it.members(timeout="long"),
 }
 TEXTS: dict[str, Ask] = {
     "submit": lambda it: it.submit(HALF),

@@ -10,11 +10,13 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
 from callsheet import (
+    CallsheetError,
     Client,
     DefinitionError,
     JobConflict,
@@ -173,6 +175,26 @@ def test_the_history_is_followed_as_it_grows(client: Client) -> None:
 
 
 # ---- opening and closing ------------------------------------------------------------------------------------------------
+
+
+def test_who_opens_a_client_that_is_closed_meanwhile_is_told_so_at_once() -> None:
+    client = Client("tcp://127.0.0.1:1")
+    told: SimpleQueue[BaseException] = SimpleQueue()
+
+    def open_it() -> None:
+        try:
+            client.open(2 * WAIT_S)
+        except (CallsheetError, TimeoutError) as error:
+            told.put(error)
+
+    opening = threading.Thread(target=open_it)
+    opening.start()
+    while opening.is_alive():
+        client.close()
+
+    error = told.get(timeout=WAIT_S)
+    assert isinstance(error, NotRunning)
+    assert str(error) == "this client was closed"
 
 
 def test_a_client_that_is_not_open_says_so(node: Scheduler) -> None:

@@ -13,8 +13,11 @@ import pytest
 from callsheet.errors import DefinitionError, ListenError, NotRunning
 from callsheet.transport.contract import Envelope
 from callsheet.transport.zeromq import ZeroMQ
+from callsheet.transport.zeromq.loop import Loop
 from support.carrying import LOCAL, Network, ipc_in, join, mailbox, noted
 from support.waiting import eventually
+
+PATIENCE_S = 20.0
 
 
 @pytest.fixture
@@ -85,6 +88,25 @@ def test_closing_before_opening_is_harmless() -> None:
     n1.close()
     n1.send(noted("a", "clock"))
     assert n1.dropped() == {"closed": 1}
+
+
+def test_who_closes_a_transport_while_another_thread_opens_it_closes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = ZeroMQ("n", "1")
+    closing = threading.Thread(target=transport.close)
+    begun: list[Loop] = []
+
+    def start(loop: Loop) -> None:
+        closing.start()
+        closing.join(0.05)  # it ends if nothing keeps it from going by what is half open
+        begun.append(loop)
+        loop.thread.start()
+
+    monkeypatch.setattr(Loop, "start", start)
+    transport.open()
+    closing.join(PATIENCE_S)
+
+    assert not closing.is_alive()
+    assert not begun[0].thread.is_alive()
 
 
 def test_closing_with_full_queues_ends_soon_and_counts_what_was_given_up(network: Network, tmp_path: Path) -> None:

@@ -100,9 +100,9 @@ class ZeroMQ:
             NotRunning: it was opened or closed before, or belongs to the parent of this process.
         """
         self._check_process()
-        if self._loop is not None or self._closed:
-            raise NotRunning(f"the transport of {self.name} opens once; make a new one")
-        with forking:
+        with forking, self._lock:  # whoever closes it meanwhile finds it open, or keeps it from opening
+            if self._loop is not None or self._closed:
+                raise NotRunning(f"the transport of {self.name} opens once; make a new one")
             listening = listen(self._listen, self._guard)
             self._endpoints = listening.endpoints
             endpoint = self._endpoints[0] if self._endpoints else ""
