@@ -2,7 +2,8 @@
 
 24  what was acknowledged of a job is stored as it was said, and what is made of the job a moment later is made by it: its runs
     are of that version, and a slot brings a run of each job that follows; no job waits for itself
-26  a run that waits for a job that is removed, and of which it has no run, ends at once
+26  a run that waits for a job that is removed, and of which it has no run, or one that ends by that, ends at once; it is not
+    skipped
 
 A word that got no answer, or was refused, may be carried out later, by a copy of it; for so long nothing is known of its job.
 """
@@ -18,13 +19,15 @@ from msgspec import structs
 from callsheet.actors.coordinator.book import Live
 from callsheet.actors.persistence import store as contract
 from callsheet.actors.persistence.store import Write
-from callsheet.actors.records import End, Job, Run
+from callsheet.actors.records import End, Job, Run, RunState
 from simulation.virtual import MILLION
 
 if TYPE_CHECKING:
     from simulation.world import World
 
 JobKey = tuple[str, str]
+REMOVED: Final = "its job was removed"
+"""Why a run is cancelled with its job."""
 UNSURE_US: Final = 30 * MILLION
 """So long a copy of a request may lie somewhere."""
 
@@ -40,6 +43,7 @@ class Words:
         self._standing: dict[JobKey, tuple[int, int]] = {}
         self._removed_at: dict[JobKey, int] = {}
         self._made_at: dict[int, int] = {}
+        self._cut_at: dict[int, int] = {}
 
     # ---- what is said ---------------------------------------------------------------------------------------------------
 
@@ -159,21 +163,35 @@ class Words:
         """An end is about to be stored: nothing has waited until now for a job that was removed."""
         tables = self._world.disk.tables
         run, job = tables.runs.get(end.run_id), self._world.definition(end.run_id)
+        self._cut_at.pop(end.run_id, None)  # an end may have been lost with the power
+        if end.reason == REMOVED:
+            self._cut_at[end.run_id] = self._world.time.now
         if run is None or job is None or not job.after or not run.group or run.arguments:
             return
+        what = f"ended {end.state} ({end.reason})"
         if end.run_id not in tables.facts:
-            self._judge_waiting(run, job, f"ended {end.state} ({end.reason})")
+            self._judge_waiting(run, job, what)
+        numbers = tables.by_group.get((run.tenant, run.group), ())
+        cut = [number for number in numbers if tables.runs[number].job in job.after and number in self._cut_at]
+        if cut and end.state is RunState.SKIPPED:
+            self._fail("26", f"run {run.run_id} of {run.job} {what}; its upstream's run {cut[0]} ended with its job")
 
     def _judge_waiting(self, run: Run, job: Job, what: str) -> None:
         tables = self._world.disk.tables
-        present = {tables.runs[number].job for number in tables.by_group.get((run.tenant, run.group), ())}
+        present = {tables.runs[number].job: number for number in tables.by_group.get((run.tenant, run.group), ())}
         for name in job.after:
-            removed_us = self._removed_us(run, name)
-            if name not in present and self._world.calm.is_late(removed_us):
+            number = present.get(name)
+            removed_us = self._removed_us(run, name) if number is None else self._cut_us(number)
+            if self._world.calm.is_late(removed_us):
                 self._fail(
                     "26",
                     f"run {run.run_id} of {run.job} {what}, and its upstream {name} was removed {removed_us / 1e6} s ago",
                 )
+
+    def _cut_us(self, number: int) -> int:
+        """How long ago a run ended with its job; 0: it did not."""
+        now = self._world.time.now
+        return now - self._cut_at.get(number, now) if number in self._world.disk.tables.ends else 0
 
     def _removed_us(self, run: Run, name: str) -> int:
         """How long a run knows that an upstream of which it has no run was removed; 0: it was not, or before, and is there again."""
