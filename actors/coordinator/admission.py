@@ -33,16 +33,14 @@ from ..persistence.store import AdvanceJob
 from ..records import Decision, Job, Run, RunState
 from ..refusal import conflict_text
 from ..schedule import counts_from_end
+from .answers import Answer, Answers
 from .batch import Admitted
 from .book import Live
 from .hooks import tell_run, tell_skip
 from .reign import MAX_CAUGHT_UP, MAX_QUEUED, Reign
 
-REMEMBERED_KEYS: Final = 4_096
-"""Submissions and slots whose answers are remembered, for those that ask again."""
-
-
-Answer = Accepted | Decided | RequestRejected
+REMEMBERED_TOKENS: Final = 4_096
+"""Runs that are remembered by their idempotency keys: more than are submitted while the registry looks one up in the store."""
 
 
 class Admission:
@@ -51,7 +49,7 @@ class Admission:
     def __init__(self, reign: Reign) -> None:
         self._reign = reign
         self._in_hand: set[str] = set()
-        self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._answers = Answers()
         self._tokens: OrderedDict[tuple[str, str], Run] = OrderedDict()
 
     # ---- clients --------------------------------------------------------------------------------------------------------
@@ -61,7 +59,7 @@ class Admission:
         reign = self._reign
         if message.key in self._in_hand:
             return
-        answer = self._answers.get(message.key)
+        answer = self._answers.find(message.key)
         if answer is not None:
             turn.send(message.client, answer)
             return
@@ -110,13 +108,11 @@ class Admission:
         if run.token is not None and self._tokens.get((run.tenant, run.token)) is run:
             del self._tokens[(run.tenant, run.token)]
 
-    def answered(self, key: str, answer: Answer | None) -> None:
+    def answered(self, key: str, answer: Answer | None, elapsed: int) -> None:
         """A submission or a batch of slots is stored (or was refused): remember what was said."""
         self._in_hand.discard(key)
         if answer is not None:
-            self._answers[key] = answer
-            if len(self._answers) > REMEMBERED_KEYS:
-                self._answers.popitem(last=False)
+            self._answers.keep(key, answer, elapsed)
 
     # ---- slots ----------------------------------------------------------------------------------------------------------
 
@@ -124,7 +120,7 @@ class Admission:
         """Decide overlap and make the runs of due slots."""
         if message.key in self._in_hand or self._reign.quiet:
             return
-        answer = self._answers.get(message.key)
+        answer = self._answers.find(message.key)
         if answer is not None:
             turn.send("clock", answer)
             return
@@ -279,7 +275,7 @@ class Admission:
         reign.enter(live)
         if run.token is not None:
             self._tokens.setdefault((run.tenant, run.token), run)
-            if len(self._tokens) > REMEMBERED_KEYS:
+            if len(self._tokens) > REMEMBERED_TOKENS:
                 self._tokens.popitem(last=False)
         return live
 

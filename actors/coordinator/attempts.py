@@ -208,9 +208,8 @@ class Attempts:
         for live in reign.book.live.values():
             if live.place is None or live.fence in unsent or turn.now - live.ready_at <= SEND_AGAIN_US:
                 continue
-            if (
-                self._may_begin(live, turn.now) and not live.waits
-            ):  # else dependencies has not said yet what is handed on
+            # while it waits, dependencies has not said yet what is handed on
+            if self._may_begin(live, turn.now) and not live.waits:
                 waiting.setdefault(live.place, []).append(live)
                 continue
             if live.state is RunState.CANCELLING:

@@ -43,10 +43,10 @@ class Followup:
             if admitted.key in self._refused:
                 continue
             answer = accepted(admitted, self._durable, replaced)
-            self._admission.answered(admitted.key, answer)
+            self._admission.answered(admitted.key, answer, turn.elapsed)
             turn.send(admitted.client, answer)
         for to, decided in batch.decided:
-            self._admission.answered(decided.key, decided)
+            self._admission.answered(decided.key, decided, turn.elapsed)
             turn.send(to, decided)
         if batch.ended:
             self._tell_ends(batch.ended, turn)
@@ -108,7 +108,7 @@ class Followup:
         text = conflict_text(old)
         index = admitted.run_ids.index(run_id)
         rejected = RequestRejected(admitted.key, "token_conflict", text, index)
-        self._admission.answered(admitted.key, rejected)
+        self._admission.answered(admitted.key, rejected, turn.elapsed)
         turn.send(admitted.client, rejected)
 
     # ---- runs that the store did not take -------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ class Followup:
         gone: dict[int, None] = {}
         for admitted in batch.admitted:
             turn.send(admitted.client, RequestRejected(admitted.key, "store_full", text))
-            self._admission.answered(admitted.key, None)
+            self._admission.answered(admitted.key, None, turn.elapsed)
             for live in admitted.lives:
                 self._admission.forget_token(live.run)
                 gone[live.run.run_id] = None

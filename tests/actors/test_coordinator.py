@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from callsheet.actors.executor.runner import Outcome
 from callsheet.actors.messages import (
     Accepted,
+    Admit,
     AdmitSlot,
     AdmitSlots,
     AttemptsEnded,
@@ -283,6 +284,15 @@ def test_a_repeated_due_makes_no_second_run() -> None:
     assert len(leader.written(AddRuns, "runs")) == 1
     assert kinds(leader).count("Decided") == 2
     assert Decided(f"due/{(NOW,)}") in leader.out
+
+
+def test_a_submission_that_is_asked_again_behind_ten_thousand_others_is_made_once() -> None:
+    leader = Leader()
+    leader.admit(draft(), key="asked twice")
+    others = (Admit(f"other/{number}", "client-2", (draft(),), 1) for number in range(10_000))  # what a mailbox holds
+    leader.tell(*others)
+    leader.admit(draft(), key="asked twice")
+    assert len(leader.written(AddRuns, "runs")) == 10_001
 
 
 def test_a_waiting_run_begins_when_it_is_unblocked_with_what_is_handed_on() -> None:
