@@ -62,8 +62,8 @@ def _expired_early(end_late: Any) -> Any:
 def _known_once(link: Any) -> Any:
     """Go by the first definition of a job that was heard."""
 
-    def planted(self: Any, jobs: Any) -> None:
-        link(self, [job for job in jobs if self.find(*job.key) is None])
+    def planted(self: Any, records: Any) -> None:
+        link(self, [record for record in records if self.find(*record.job.key) is None])
 
     return planted
 
@@ -87,7 +87,7 @@ _ALL: Final = (
     Plant("cycles_taken", lambda: patch.object(definition, "find_cycle", lambda edges, start: []), ("24",), LINKS),
     Plant(
         "removal_unheard",
-        lambda: patch.object(dependencies.Dependencies, "_miss", lambda self, *arguments: None),
+        lambda: patch.object(dependencies.Dependencies, "_miss", lambda self, upstream, turn, *, is_gone: None),
         ("26",),
         CALM,
     ),
