@@ -152,7 +152,8 @@ class ZeroMQ:
     def learn(self, node: str, endpoint: str) -> None:
         """Know where a node is reached, and have a line to it; a changed endpoint replaces the earlier one.
 
-        Where several are reached, any of them may live there: a node that was started anew may have another name. What others say of themselves may be wrong, so an impossible endpoint is logged and not dialed.
+        Where several are reached, any of them may live there: a node that was started anew may have another name. What others
+        say of themselves may be wrong, so an impossible endpoint is logged and not dialed.
         """
         if self._places.get(node) == endpoint or node == self.name:
             return
