@@ -159,11 +159,16 @@ class JobState(Struct, frozen=True, kw_only=True):
     removed: int = 0
 
 
-class JobRecord(Struct, frozen=True):
-    """A job as the store knows it: its current definition and its state."""
+class JobRecord(Struct, frozen=True, omit_defaults=True):
+    """A job as the store knows it: its current definition and its state.
+
+    `unusable` says why the definition cannot be used here, such as for an unknown time zone; then `job` has nothing but its name.
+    Only the questions that say so answer with such a record.
+    """
 
     job: Job
     state: JobState
+    unusable: str = ""
 
 
 class Run(Struct, frozen=True, gc=False, array_like=True):

@@ -42,7 +42,7 @@ from ..messages import (
     StepDown,
     TimerFired,
 )
-from ..persistence.store import MAX_PAGE, DueJobs, GetJobs, ListUnarmed, UnusableJob
+from ..persistence.store import MAX_PAGE, DueJobs, GetJobs, ListUnarmed
 from ..records import Event, JobRecord
 from ..schedule import compile_job, counts_from_end, step_job
 
@@ -174,8 +174,8 @@ class Clock:
         if record.state.status != "active":
             self._drop(key)
             return
-        if self._is_passed(record) or (old is not None and _age(record) <= _age(old.record)):
-            return
+        if self._is_passed(record) or (old is not None and _age(record) <= (old.record.job.version, old.mark)):
+            return  # what is on its way will be answered; if that was not decided, the store is asked then
         if old is None and record.state.next_due is not None and record.state.next_due > now + HORIZON_US:
             return  # the store keeps it until then
         self._enter(record)
@@ -414,24 +414,22 @@ class Clock:
         self._timer_at = None
 
 
-def _usable(rows: tuple[JobRecord | UnusableJob, ...], turn: Turn) -> Iterator[JobRecord]:
+def _usable(rows: tuple[JobRecord, ...], turn: Turn) -> Iterator[JobRecord]:
     """The jobs that can be used; of the others a person is told, and they wait in the store."""
     unusable = []
     for row in rows:
-        if isinstance(row, UnusableJob):
+        if row.unusable:
             unusable.append(row)
         else:
             yield row
     if unusable:
-        some = "; ".join(row.text for row in unusable[:MAX_TOLD])
+        some = "; ".join(row.unusable for row in unusable[:MAX_TOLD])
         text = f"{len(unusable)} jobs that cannot be used here do not fire: {some}"
         turn.emit(Happened(Event(turn.now, "jobs_unusable", text=text), "warning"))
 
 
-def _place(row: JobRecord | UnusableJob) -> tuple[int, str, str]:
+def _place(row: JobRecord) -> tuple[int, str, str]:
     """Where a job stands in the order of what is due."""
-    if isinstance(row, UnusableJob):
-        return row.next_due or 0, row.tenant, row.name
     return row.state.next_due or 0, row.job.tenant, row.job.name
 
 

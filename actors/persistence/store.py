@@ -239,7 +239,7 @@ class ListHeld(Struct, frozen=True, tag="list_held"):
 class DueJobs(Struct, frozen=True, tag="due_jobs"):
     """→ list[JobRecord], active, with `next_due` <= until, ordered by (next_due, tenant, name), after that triple; at most `limit`.
 
-    In place of one that cannot be used here stands an `UnusableJob`: it alone waits.
+    One that cannot be used here is among them, and says so: it alone waits.
     """
 
     until: int
@@ -250,20 +250,11 @@ class DueJobs(Struct, frozen=True, tag="due_jobs"):
 class ListUnarmed(Struct, frozen=True, tag="list_unarmed"):
     """→ list[JobRecord], active, that have fired and have no `next_due`, of every tenant, by name, after `after`; at most `limit`.
 
-    These count from the end of their last run. In place of one that cannot be used here stands an `UnusableJob`.
+    These count from the end of their last run. One that cannot be used here is among them, and says so.
     """
 
     after: tuple[str, str] | None = None
     limit: int = MAX_PAGE
-
-
-class UnusableJob(Struct, frozen=True):
-    """Where a job stands among others whose definition cannot be used here, such as one with an unknown time zone; `text` says why."""
-
-    tenant: str
-    name: str
-    next_due: int | None
-    text: str
 
 
 class GetLiveRuns(Struct, frozen=True, tag="get_live_runs"):
@@ -381,9 +372,7 @@ Question = (
     | GetCounters
 )
 
-Answers = (
-    JobRecord | UnusableJob | Job | LiveRun | RunRecord | Submission | Receipt | Decision | Attempt | Event | Counters
-)
+Answers = JobRecord | Job | LiveRun | RunRecord | Submission | Receipt | Decision | Attempt | Event | Counters
 
 
 class Store(Protocol):

@@ -21,7 +21,7 @@ from callsheet.actors.messages import (
     StepDown,
     TimerFired,
 )
-from callsheet.actors.persistence.store import MAX_PAGE, DueJobs, GetJobs, ListUnarmed, UnusableJob
+from callsheet.actors.persistence.store import MAX_PAGE, DueJobs, GetJobs, ListUnarmed
 from callsheet.actors.records import JobRecord
 from callsheet.triggers import CatchUp, at, every
 from support.actors import MINUTE, NOW, SECOND, make_job, make_record
@@ -51,7 +51,8 @@ def test_a_new_leader_asks_for_what_is_due_within_the_horizon() -> None:
 def test_a_job_that_cannot_be_used_is_told_of_and_all_others_fire() -> None:
     clock = Clock()
     deliver(clock, Lead(1, "n"), now=NOW)
-    unusable = UnusableJob("t", "bad", NOW, "job 'bad': no time zone 'Europe/Nowhre'")
+    unusable = changed(make_record(make_job("bad")), next_due=NOW)
+    unusable = replace(unusable, unusable="job 'bad': no time zone 'Europe/Nowhre'")
     page = (make_record(make_job(trigger=every(60))), *(unusable,) * (MAX_PAGE - 1))
 
     effects = deliver(clock, Found("due/1/1", page), now=NOW)
@@ -62,7 +63,8 @@ def test_a_job_that_cannot_be_used_is_told_of_and_all_others_fire() -> None:
     assert "999 jobs that cannot be used here do not fire: job 'bad': no time zone" in told.event.text
     assert fired(wake(clock, NOW + MINUTE)) == [NOW + MINUTE]
 
-    effects = deliver(clock, Found("unarmed/1/1", (UnusableJob("t", "last", None, "why"),) * MAX_PAGE), now=NOW)
+    last = replace(make_record(make_job("last")), unusable="why")
+    effects = deliver(clock, Found("unarmed/1/1", (last,) * MAX_PAGE), now=NOW)
 
     assert [it.question for it in sent(effects, Read)] == [ListUnarmed(("t", "last"))]
 
@@ -160,6 +162,17 @@ def test_a_job_that_is_said_again_while_it_is_watched_fires_no_slot_twice() -> N
     assert fired(wake(clock, NOW + 2 * MINUTE)) == [NOW + 2 * MINUTE]
 
 
+def test_a_job_that_is_told_as_it_stands_in_the_store_is_not_decided_anew_while_a_later_slot_is_on_its_way() -> None:
+    job = make_job(trigger=every(60))
+    clock = leading(job)
+    (first,) = wake(clock, NOW + MINUTE)
+    deliver(clock, Decided(first.key), now=NOW + MINUTE)
+    wake(clock, NOW + 2 * MINUTE)
+    stored = changed(make_record(job), mark=NOW + MINUTE, fires=1, next_due=NOW + 2 * MINUTE)
+    told = deliver(clock, KnowJobs(1, 2, (stored,)), now=NOW + 2 * MINUTE)
+    assert fired(sent(told, Due)) == []
+
+
 def test_a_job_that_is_said_again_after_it_was_decided_and_dropped_fires_no_slot_twice() -> None:
     job = make_job(trigger=at((NOW + MINUTE) // SECOND))
     clock = leading(job)
@@ -183,9 +196,12 @@ def test_a_job_that_counts_from_the_end_of_its_run_keeps_its_next_slot_when_an_o
 def test_a_job_that_was_resumed_goes_on_behind_its_pause_also_when_the_word_of_the_pause_was_lost() -> None:
     job = make_job(trigger=every(60))
     clock = leading(job)
-    wake(clock, NOW + 2 * MINUTE)
+    (due,) = wake(clock, NOW + 2 * MINUTE)
     resumed = changed(make_record(job), mark=NOW + MINUTE, next_due=NOW + 2 * MINUTE)
-    late = deliver(clock, KnowJobs(1, 2, (resumed,)), now=NOW + 2 * MINUTE + 1)
+    early = deliver(clock, KnowJobs(1, 2, (resumed,)), now=NOW + 2 * MINUTE + 1)
+    assert fired(sent(early, Due)) == [], "whether what came last was decided is not known yet"
+    deliver(clock, Decided(due.key, (job.key,)), now=NOW + 2 * MINUTE + 2)
+    late = deliver(clock, Found("held/1", (resumed,)), now=NOW + 2 * MINUTE + 3)
     assert fired(sent(late, Due)) == [NOW + 2 * MINUTE], "it came while the job was held, and was not decided"
 
 

@@ -12,7 +12,7 @@ from ....data import unpack_record
 from ...lifecycle import FINAL
 from ...records import DEFAULT_TENANT, Event, Job, JobRecord, LiveRun, Receipt, Run, RunRecord, Submission
 from .. import store as contract
-from ..store import MAX_PAGE, Lease, Question, UnusableJob
+from ..store import MAX_PAGE, Lease, Question
 from ..view import NO_FACTS, Facts, Holder, Progress, ended_record, live_record, live_run, page_size
 from .rows import (
     ATTEMPT_COLUMNS,
@@ -124,7 +124,7 @@ def _list_jobs(connection: sqlite3.Connection, question: contract.ListJobs) -> l
     return [to_job_record(row) for row in connection.execute(query, values).fetchall()]
 
 
-def _due_jobs(connection: sqlite3.Connection, question: contract.DueJobs) -> list[JobRecord | UnusableJob]:
+def _due_jobs(connection: sqlite3.Connection, question: contract.DueJobs) -> list[JobRecord]:
     after, values = "", [question.until]
     if question.after is not None:
         after = "AND (j.next_due, j.tenant, j.name) > (?, ?, ?)"
@@ -136,7 +136,7 @@ def _due_jobs(connection: sqlite3.Connection, question: contract.DueJobs) -> lis
     return [to_usable_job(row) for row in rows.fetchall()]
 
 
-def _list_unarmed(connection: sqlite3.Connection, question: contract.ListUnarmed) -> list[JobRecord | UnusableJob]:
+def _list_unarmed(connection: sqlite3.Connection, question: contract.ListUnarmed) -> list[JobRecord]:
     after, values = "", ()
     if question.after is not None:
         after, values = "AND (j.tenant, j.name) > (?, ?)", question.after  # type: ignore[assignment]

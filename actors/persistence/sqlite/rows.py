@@ -8,6 +8,7 @@ are bound as bytearrays, an enum as its text, and None as a value of another typ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -28,7 +29,7 @@ from ...records import (
     Run,
     RunState,
 )
-from ..store import MAX_PAGE, AdvanceJob, UnusableJob
+from ..store import MAX_PAGE, AdvanceJob
 
 Row = tuple[Any, ...]
 
@@ -204,8 +205,27 @@ def to_decision(row: Row) -> Decision:
 
 def to_job_record(row: Row) -> JobRecord:
     """The job that stands in STATE_COLUMNS and its packed definition."""
-    tenant, name, version, status, mark, fires, next_due, removed, packed = row
-    state = JobState(
+    *columns, packed = row
+    state = _to_state(columns)
+    try:
+        return JobRecord(unpack_record(packed, Job), state)
+    except DecodeError as error:
+        raise DecodeError(f"job {state.name!r} of tenant {state.tenant!r}: {error}") from None
+
+
+def to_usable_job(row: Row) -> JobRecord:
+    """As `to_job_record`; of one that cannot be used the state, and why."""
+    try:
+        return to_job_record(row)
+    except DecodeError as error:
+        *columns, _packed = row
+        state = _to_state(columns)
+        return JobRecord(Job(tenant=state.tenant, name=state.name, version=state.version), state, str(error))
+
+
+def _to_state(columns: Sequence[Any]) -> JobState:
+    tenant, name, version, status, mark, fires, next_due, removed = columns
+    return JobState(
         tenant=tenant,
         name=name,
         version=version,
@@ -215,19 +235,6 @@ def to_job_record(row: Row) -> JobRecord:
         next_due=next_due,
         removed=removed,
     )
-    try:
-        return JobRecord(unpack_record(packed, Job), state)
-    except DecodeError as error:
-        raise DecodeError(f"job {name!r} of tenant {tenant!r}: {error}") from None
-
-
-def to_usable_job(row: Row) -> JobRecord | UnusableJob:
-    """As `to_job_record`, or why that cannot be."""
-    try:
-        return to_job_record(row)
-    except DecodeError as error:
-        tenant, name, *_, next_due, _removed, _packed = row
-        return UnusableJob(tenant, name, next_due, str(error))
 
 
 def to_outline(packed: bytes) -> Outline:
