@@ -180,6 +180,8 @@ class Coordinator:
     def _end_reign(self, turn: Turn) -> None:
         lead, self._lead = self._lead, None
         if lead is not None:
+            if lead.is_ready:  # else what was known before is newer
+                self._shutdown.on_reign_over(lead.reign)
             lead.end(turn)
 
     def _lose(self, turn: Turn) -> None:

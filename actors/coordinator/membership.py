@@ -18,6 +18,7 @@ from typing import Final
 
 from ..actor import COORDINATOR, EXECUTOR, SECOND, Turn, next_multiple, on_node
 from ..messages import (
+    NOT_KNOWN,
     Beat,
     Happened,
     LeaderBeat,
@@ -109,13 +110,18 @@ class Membership:
         self._listing = 0
         self._listed: tuple[Member, ...] = ()
         self._seen: tuple[object, ...] = ()
+        self._has_adopted = False
         self._refused: set[str] = set()
         self.leaving = False
 
     # ---- coming ---------------------------------------------------------------------------------------------------------
 
     def adopt(self, members: Iterable[Member], turn: Turn) -> None:
-        """Take over whom the last leader led, and whoever holds runs; each must let itself be heard."""
+        """Take over whom the last leader led, and whoever holds runs; each must let itself be heard.
+
+        From now on it is known what each has; before, the memory is being rebuilt.
+        """
+        self._has_adopted = True
         gone: list[str] = []
         for member in members:
             if member.state == "gone":
@@ -243,7 +249,7 @@ class Membership:
         asks = peer.is_to_be_asked(turn.elapsed, listing)
         if asks and peer.asked_at is None:
             peer.asked_at = turn.elapsed
-        held = peer.place.busy()
+        held = peer.place.busy() if self._has_adopted else NOT_KNOWN
         beat = LeaderBeat(epoch, me.node, me.incarnation, me.address, listing, members, held, asks, peer.incarnation)
         turn.send(on_node(COORDINATOR, peer.node), beat)
 

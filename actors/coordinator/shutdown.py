@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ..actor import COORDINATOR, MILLISECOND, SECOND, Address, Turn, on_node
-from ..messages import HandOver, LeaderBeat, Member, NodeStopped, Stop
+from ..messages import NOT_KNOWN, HandOver, LeaderBeat, Member, NodeStopped, Stop
 from .election import Me
 from .membership import Membership, Peer
 from .reign import Reign
@@ -135,12 +135,19 @@ class Shutdown:
         """
         if message.recipient not in ("", self._me.incarnation):
             return
+        if message.held == NOT_KNOWN:
+            return
         self._held = message.held
         if not self.begun:
             return
         known = any(it.incarnation == self._me.incarnation and it.state == "draining" for it in members)
         if known and not message.held:
             self._tell(turn)
+
+    def on_reign_over(self, reign: Reign) -> None:
+        """This node leads no more: what it runs is to be recorded by whoever leads next."""
+        place = reign.places.of(self._me.incarnation)
+        self._held = 0 if place is None else place.busy()
 
     def on_alone(self, turn: Turn) -> None:
         """Nobody leads: without an attempt in hand there is nothing to wait for."""

@@ -34,6 +34,7 @@ from .admission import (
 from .cluster import (
     CAN_WAIT,
     HEARD_IN_ANY_EPOCH,
+    NOT_KNOWN,
     AskWhetherHeard,
     Beat,
     ContactChanged,
@@ -147,6 +148,7 @@ __all__ = [
     "CAN_WAIT",
     "HEARD_IN_ANY_EPOCH",
     "MAX_BATCH",
+    "NOT_KNOWN",
     "ROW_KINDS",
     "Accepted",
     "AddJobs",

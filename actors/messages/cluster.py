@@ -57,8 +57,14 @@ CAN_WAIT: Final = (StillHere,)
 """What wakes nobody: it is read when the next timer of the recipient is due, and may be overtaken by what is sent after it."""
 
 
+NOT_KNOWN: Final = -1
+"""How many attempts a node has, says a leader that has not rebuilt its memory yet."""
+
+
 class LeaderBeat(Struct, frozen=True, tag="leader_beat"):
-    """The leader of `epoch` lives. `held` is how many attempts the `recipient` has, a life of a node; `asks` whether an answer is expected.
+    """The leader of `epoch` lives. `held` is how many attempts the `recipient` has, a life of a node, or `NOT_KNOWN`.
+
+    `asks` says whether an answer is expected.
 
     `members` are the nodes it knows, itself included; left out for who has said that it has this list, which has the number
     `listing` (from 1) in this reign.

@@ -7,17 +7,21 @@ from typing import Any
 from callsheet.actors.actor import Send, deliver
 from callsheet.actors.coordinator.coordinator import Coordinator
 from callsheet.actors.messages import (
+    NOT_KNOWN,
     Beat,
     DrainNode,
     HandOver,
     LeaderBeat,
+    LeaseLost,
+    LeaseTaken,
     Member,
     NodeStopped,
     Started,
     Stop,
     TimerFired,
 )
-from support.actors import NOW, SECOND, Leader
+from callsheet.actors.persistence.store import Counters
+from support.actors import NOW, SECOND, Leader, sent
 from support.membership import Cluster, draft
 
 LIST = (Member("n1", "i1", "", candidate=True), Member("n2", "i2", "", candidate=True, state="draining"))
@@ -59,6 +63,41 @@ def test_a_node_has_stopped_also_when_the_heartbeat_leaves_out_the_list_that_it_
     node = Leaver()
     assert not node.hear(held=1)
     assert node.hear(held=0, members=())
+
+
+def test_a_node_goes_on_while_its_leader_does_not_know_yet_what_it_runs() -> None:
+    node = Leaver()
+    assert not node.hear(held=NOT_KNOWN)
+    assert node.hear(held=0)
+
+
+def test_a_leader_that_rebuilds_its_memory_says_to_nobody_that_he_has_nothing() -> None:
+    coordinator = Coordinator(durable=True)
+    deliver(coordinator, Started("n1", "i1"), LeaseTaken(1, Counters(run_id=0, fence=0, settled=0)), now=NOW)
+    (told,) = sent(deliver(coordinator, beat(draining=True), now=NOW, sender="coordinator@n2"), LeaderBeat)
+    assert told.held == NOT_KNOWN
+
+
+def test_a_leader_that_rebuilt_its_memory_says_how_much_a_member_has() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    leader.be_silent(0.1)
+    assert leader.last(LeaderBeat).held == 1
+
+
+def test_a_node_that_led_until_just_now_waits_for_what_it_runs_though_nobody_leads() -> None:
+    leader = Leader()
+    leader.admit(draft())
+    leader.tell(LeaseLost(1))
+    leader.tell(Stop(10 * SECOND), TimerFired("watch"), sender="client-1")
+    assert not any(isinstance(message, NodeStopped) for message in leader.out)
+
+
+def test_a_node_that_led_until_just_now_and_runs_nothing_goes_when_nobody_leads() -> None:
+    leader = Leader()
+    leader.tell(LeaseLost(1))
+    leader.tell(Stop(10 * SECOND), sender="client-1")
+    assert any(isinstance(message, NodeStopped) for message in leader.out)
 
 
 def test_a_leader_says_which_life_of_a_node_its_heartbeat_is_meant_for() -> None:
