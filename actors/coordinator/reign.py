@@ -6,6 +6,7 @@ the modules beside this one, and works on this.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 from typing import Final, Literal
@@ -98,6 +99,8 @@ class Reign:
         self._fence = counters.fence
         self._settled = counters.settled
         self._looks: list[tuple[int, int, Look]] = []
+        self._opened: deque[Live] = deque()
+        self._is_opening = False
         self.look_timer_at: int | None = None
 
     def next_run_id(self) -> int:
@@ -331,11 +334,21 @@ class Reign:
             self.end(live, RunState.TIMED_OUT, now, reason=LATE)
 
     def open_gates(self, gone: Live, now: int) -> None:
-        """Let go on what waited for a run that is no more."""
-        if gone.run.run_id in self.book.gated:
-            for waiting in self.book.open_gates(gone):
-                if waiting.state is RunState.BLOCKED:
-                    self.make_ready(waiting, now)
+        """Let go on what waited for a run that is no more.
+
+        What goes on may end at once, and so may all of a long row; the outermost call works them off, one after the other.
+        """
+        if gone.run.run_id not in self.book.gated:
+            return
+        self._opened.extend(self.book.open_gates(gone))
+        if self._is_opening:
+            return
+        self._is_opening = True
+        while self._opened:
+            waiting = self._opened.popleft()
+            if waiting.state is RunState.BLOCKED:
+                self.make_ready(waiting, now)
+        self._is_opening = False
 
     def _catch_up(self, ended: Live, now: int) -> None:
         """Let the missed slots of a job come on that wait for runs like this one to end."""

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from callsheet.actors.coordinator.book import Book, Live
 from callsheet.actors.coordinator.reign import LOOKS_A_RUN, LOOKS_SLACK, REMEMBERED_REMOVED, Reign
 from callsheet.actors.coordinator.request import MAX_WATCHERS
+from callsheet.actors.lifecycle import REMOVED
 from callsheet.actors.messages import Draft, RunsEnded, WatchLive
 from callsheet.actors.persistence.store import Counters
 from callsheet.actors.records import Run, RunState
@@ -80,6 +81,19 @@ def test_of_very_many_jobs_that_were_removed_only_the_latest_and_those_with_live
     assert reign.is_removed(lives), "what it has begun is not tried again"
     latest = Live(replace(lives.run, job="job-4-0"), lives.job, RunState.READY)
     assert reign.is_removed(latest), "a run of it may be on its way"
+
+
+def test_of_a_job_that_is_removed_a_long_row_of_runs_that_wait_for_one_another_ends() -> None:
+    reign = Reign(1, "n", Counters(run_id=0, fence=0, settled=0))
+    row = [live(number) for number in range(1, 2_001)]
+    for number, each in enumerate(row):
+        reign.book.enter(each)
+        if number:
+            reign.book.gate(each, number)
+            reign.make_ready(each, NOW)
+    reign.remove(row[0].key, 1)
+    reign.end(row[0], RunState.CANCELLED, NOW, reason=REMOVED)
+    assert [end.run_id for end in reign.batch.ends] == list(range(1, 2_001))
 
 
 def test_that_a_job_is_removed_again_is_remembered_by_its_newer_version() -> None:
