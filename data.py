@@ -104,17 +104,18 @@ def pack_record(record: Any) -> bytes:
     return packed
 
 
-def unpack_record(packed: bytes, kind: type[Record]) -> Record:
-    """Decode and check one of our own structs.
+def unpack_record(packed: bytes, kind: type[Record], **instead: Any) -> Record:
+    """Decode and check one of our own structs; with `instead` in place of what is packed of it under these names.
 
     Raises:
         DecodeError: the bytes are no such struct, or larger than `LIMITS` allows.
     """
     try:
         built = msgpack.unpackb(packed, raw=False, strict_map_key=True, **LIMITS)
-        return msgspec.convert(built, kind, builtin_types=(bytes,))
+        return msgspec.convert({**built, **instead} if instead else built, kind, builtin_types=(bytes,))
     except Exception as error:  # noqa: BLE001 - whatever the bytes make the decoder raise, they are at fault
-        raise DecodeError(f"not a {getattr(kind, '__name__', kind)}: {error!r}") from None
+        fault = error if isinstance(error, msgspec.ValidationError) else repr(error)
+        raise DecodeError(f"not a {getattr(kind, '__name__', kind)}: {fault}") from None
 
 
 _OF_THREAD: Final = threading.local()

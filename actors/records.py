@@ -140,6 +140,11 @@ class Job(Struct, frozen=True, kw_only=True):
         """Tenant and name: what identifies the job."""
         return (self.tenant, self.name)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known what the job does: of a definition that cannot be read at all nothing is but its name."""
+        return bool(self.target) or self.command is not None
+
 
 class JobState(Struct, frozen=True, kw_only=True):
     """What changes about a job: rewritten with every slot that was decided.
@@ -159,16 +164,11 @@ class JobState(Struct, frozen=True, kw_only=True):
     removed: int = 0
 
 
-class JobRecord(Struct, frozen=True, omit_defaults=True):
-    """A job as the store knows it: its current definition and its state.
-
-    `unusable` says why the definition cannot be used here, such as for an unknown time zone; then `job` has nothing but its name.
-    Only the questions that say so answer with such a record.
-    """
+class JobRecord(Struct, frozen=True):
+    """A job as the store knows it: its current definition and its state."""
 
     job: Job
     state: JobState
-    unusable: str = ""
 
 
 class Run(Struct, frozen=True, gc=False, array_like=True):

@@ -36,6 +36,7 @@ from .trigger import (
     RRule,
     Trigger,
     Union,
+    Unreadable,
 )
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "Union",
     "UnknownCalendarError",
     "UnknownZoneError",
+    "Unreadable",
     "at",
     "calendar_interval",
     "compile_trigger",

@@ -30,6 +30,7 @@ from .trigger import (
     RRule,
     Trigger,
     Union,
+    Unreadable,
 )
 from .zone import find_zone
 
@@ -45,7 +46,7 @@ def compile_trigger(
     key: the job's identity, from which its jitter is hashed. anchor: when the job was added (µs UTC).
     calendars: the calendars that triggers may name.
     Raises UnknownCalendarError for a calendar that is not among them, TriggerError for a trigger that is nested more
-    than 16 deep or a calendar interval without a single date.
+    than 16 deep, a calendar interval without a single date, or one that cannot be read here.
     """
     if not isinstance(trigger, Constrained):
         return Schedule(_series(trigger, anchor, 0), anchor=anchor)
@@ -102,6 +103,8 @@ def _series(trigger: Trigger, anchor: int, depth: int) -> Series:
             return RRuleSeries(Rule(trigger.text, start, zone), zone, trigger.gap, trigger.fold)
         case Manual():
             return EmptySeries()
+        case Unreadable():
+            raise TriggerError(f"a stored trigger cannot be read here: {trigger.text}")
         case Union() | Difference() | Constrained():
             return _combined(trigger, anchor, depth + 1)
         case _:

@@ -19,6 +19,7 @@ from .trigger import (
     RRule,
     Trigger,
     Union,
+    Unreadable,
 )
 from .zone import find_zone
 
@@ -49,7 +50,7 @@ def describe(trigger: Trigger) -> str:
     return phrase[0].upper() + phrase[1:] + "."
 
 
-def _phrase(trigger: Trigger) -> str:
+def _phrase(trigger: Trigger) -> str:  # noqa: C901 - a flat table of triggers
     match trigger:
         case At():
             return f"once, {_moment(trigger.when)}"
@@ -67,6 +68,8 @@ def _phrase(trigger: Trigger) -> str:
             return _rrule(trigger)
         case Manual():
             return "only when somebody or something asks for it"
+        case Unreadable():
+            return f"nobody knows when: it cannot be read here: {trigger.text}"
         case Union():
             return "; and ".join(_phrase(member) for member in trigger.members)
         case Difference():

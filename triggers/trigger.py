@@ -199,6 +199,15 @@ class Manual(TriggerBase, frozen=True, tag="manual"):
     """Never by itself: a person, a message or a dependency starts it."""
 
 
+class Unreadable(TriggerBase, frozen=True, tag="unreadable"):
+    """Stands for a trigger that is stored and cannot be read here, such as for an unknown time zone; `text` says why.
+
+    Nobody knows its slots, so it cannot be compiled: its job waits.
+    """
+
+    text: str
+
+
 class Union(TriggerBase, frozen=True, tag="union"):
     """The instants of any member, each once."""
 
@@ -248,7 +257,20 @@ class Constrained(TriggerBase, frozen=True, tag="but"):
             raise TriggerError(f"limit is the number of fires, at least 1; {self.limit!r} was given")
 
 
-Trigger = At | Delay | Every | FixedDelay | Cron | CalendarInterval | RRule | Manual | Union | Difference | Constrained
+Trigger = (
+    At
+    | Delay
+    | Every
+    | FixedDelay
+    | Cron
+    | CalendarInterval
+    | RRule
+    | Manual
+    | Unreadable
+    | Union
+    | Difference
+    | Constrained
+)
 
 
 def _trigger(value: object) -> Trigger:

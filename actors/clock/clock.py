@@ -19,11 +19,10 @@ downtime like any other, decided by each job's catch-up policy, and reported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import Final, NamedTuple, assert_never
 
-from ...triggers import Schedule
+from ...triggers import Schedule, Unreadable
 from ..actor import DEPENDENCIES, MILLISECOND, MINUTE, PERSISTENCE, SECOND, Turn
 from ..listener import Listener
 from ..messages import (
@@ -74,7 +73,7 @@ REMEMBERED_US: Final = 15 * MINUTE
 """How long it is known of a job that is watched no more up to where its slots are decided: longer than an edit is on its way."""
 
 MAX_TOLD: Final = 3
-"""Jobs that cannot be used here which are named at a time."""
+"""Jobs that cannot be read here which are named at a time."""
 
 AT_ONCE: Final = 0
 """When a job is due that has no slot to come: the coordinator knows of one, or writes that there is none."""
@@ -193,7 +192,7 @@ class Clock:
         """Watch a job from its stored state on, if it is due within the horizon at all."""
         key = record.job.key
         self._drop(key)
-        if record.state.status != "active":
+        if record.state.status != "active" or isinstance(record.job.trigger, Unreadable):
             return
         entry = _Entry(record, compile_job(record.job, record.state))
         if entry.next_due is None:
@@ -272,7 +271,8 @@ class Clock:
         is_scan = message.key == f"due/{self._epoch}/{self._scan}"
         if not is_scan and message.key != f"unarmed/{self._epoch}/{self._scan}":
             return
-        for record in _usable(message.rows, turn):
+        _tell_unreadable(message.rows, turn)
+        for record in message.rows:
             key = record.job.key
             # what is watched, or was decided since the question was put, is newer here than in the answer
             if key not in self._entries and not self._is_passed(record):
@@ -414,18 +414,13 @@ class Clock:
         self._timer_at = None
 
 
-def _usable(rows: tuple[JobRecord, ...], turn: Turn) -> Iterator[JobRecord]:
-    """The jobs that can be used; of the others a person is told, and they wait in the store."""
-    unusable = []
-    for row in rows:
-        if row.unusable:
-            unusable.append(row)
-        else:
-            yield row
-    if unusable:
-        some = "; ".join(row.unusable for row in unusable[:MAX_TOLD])
-        text = f"{len(unusable)} jobs that cannot be used here do not fire: {some}"
-        turn.emit(Happened(Event(turn.now, "jobs_unusable", text=text), "warning"))
+def _tell_unreadable(rows: tuple[JobRecord, ...], turn: Turn) -> None:
+    """Tell a person of the jobs whose triggers cannot be read here: they wait in the store."""
+    unreadable = [(row.job, row.job.trigger.text) for row in rows if isinstance(row.job.trigger, Unreadable)]
+    if unreadable:
+        some = "; ".join(f"{job.name!r} of tenant {job.tenant!r}: {text}" for job, text in unreadable[:MAX_TOLD])
+        text = f"{len(unreadable)} jobs whose triggers cannot be read here do not fire: {some}"
+        turn.emit(Happened(Event(turn.now, "jobs_unreadable", text=text), "warning"))
 
 
 def _place(row: JobRecord) -> tuple[int, str, str]:

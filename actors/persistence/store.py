@@ -237,10 +237,7 @@ class ListHeld(Struct, frozen=True, tag="list_held"):
 
 
 class DueJobs(Struct, frozen=True, tag="due_jobs"):
-    """→ list[JobRecord], active, with `next_due` <= until, ordered by (next_due, tenant, name), after that triple; at most `limit`.
-
-    One that cannot be used here is among them, and says so: it alone waits.
-    """
+    """→ list[JobRecord], active, with `next_due` <= until, ordered by (next_due, tenant, name), after that triple; at most `limit`."""
 
     until: int
     after: tuple[int, str, str] | None = None
@@ -250,7 +247,7 @@ class DueJobs(Struct, frozen=True, tag="due_jobs"):
 class ListUnarmed(Struct, frozen=True, tag="list_unarmed"):
     """→ list[JobRecord], active, that have fired and have no `next_due`, of every tenant, by name, after `after`; at most `limit`.
 
-    These count from the end of their last run. One that cannot be used here is among them, and says so.
+    These count from the end of their last run.
     """
 
     after: tuple[str, str] | None = None

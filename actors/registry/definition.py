@@ -18,6 +18,7 @@ from typing import Final, assert_never
 
 from msgspec.structs import replace
 
+from ...errors import DefinitionError
 from ..actor import CLOCK, COORDINATOR, DEPENDENCIES, Address, Turn
 from ..audit import audit_events
 from ..graph import find_cycle
@@ -51,6 +52,9 @@ from .errand import Errands, reject
 from .sense import check_size
 
 JobKey = tuple[str, str]
+
+Changed = tuple[JobRecord, list[Write], tuple[Decision, ...]]
+"""A job as it becomes, what is written for that, and what becomes of slots by it."""
 
 MAX_BEGUN: Final = 10_000
 """Requests whose keys are remembered within a reign; of an older one that comes twice as the first copy nobody knows."""
@@ -245,21 +249,14 @@ class Definitions:
                 removed = job.version if status == "removed" else state.removed
                 after = JobRecord(job, replace(state, status=status, removed=removed))
                 writes: list[Write] = [SetJobStatus(job.tenant, job.name, job.version, status), event]
-            case "resume":
-                after, writes, skipped = self._resumed(record, turn.now)
-                writes.append(event)
-            case "reschedule":
-                assert request.trigger is not None, "the client has checked that there is a trigger"
-                job = replace(job, trigger=request.trigger, anchor=turn.now, version=job.version + 1)
+            case "resume" | "reschedule":
                 try:
-                    check_size(job)
-                    after = JobRecord(job, replace(first_state(job, state), fires=0))
+                    change = self._resumed if request.action == "resume" else self._rescheduled
+                    after, writes, skipped = change(record, request, turn.now)
                 except UNUSABLE as error:
                     reject(client, request.key, "impossible", _unusable(job, error), turn)
                     return
-                if state.status == "paused":
-                    after = JobRecord(job, replace(after.state, status="paused"))
-                writes = [PutJob(after.job, after.state), event]
+                writes.append(event)
             case _:
                 assert_never(request.action)
 
@@ -286,7 +283,20 @@ class Definitions:
         self._errands.save(client, request, [*writes, AddReceipts((receipt,))], then, turn)
 
     @staticmethod
-    def _resumed(record: JobRecord, now: int) -> tuple[JobRecord, list[Write], tuple[Decision, ...]]:
+    def _rescheduled(record: JobRecord, request: ChangeJob, now: int) -> Changed:
+        """What is written when a job gets another trigger."""
+        assert request.trigger is not None, "the client has checked that there is a trigger"
+        if not record.job.is_known:
+            raise DefinitionError("nothing of the job can be read here but its name; declare it anew")
+        job = replace(record.job, trigger=request.trigger, anchor=now, version=record.job.version + 1)
+        check_size(job)
+        state = replace(first_state(job, record.state), fires=0)
+        if record.state.status == "paused":
+            state = replace(state, status="paused")
+        return JobRecord(job, state), [PutJob(job, state)], ()
+
+    @staticmethod
+    def _resumed(record: JobRecord, _request: ChangeJob, now: int) -> Changed:
         """What is written when a job is resumed: what passed meanwhile is SKIPPED_PAUSED, and the mark stands at now."""
         job, state = record.job, record.state
         if state.status != "paused":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from ...triggers import describe
 from ..actor import COORDINATOR, DEPENDENCIES, Address, Turn
 from ..draft import draft_of
 from ..messages import (
@@ -112,6 +113,10 @@ class Inquiries:
             if record is None or record.state.status == "removed":
                 text = f"no job {item.job!r} in tenant {tenant!r}; add it first"
                 reject(client, request.key, "unknown_job", text, turn, index)
+                return
+            if not record.job.is_known:
+                text = f"nothing of job {item.job!r} can be read here but its name: {describe(record.job.trigger)}; declare it anew"
+                reject(client, request.key, "impossible", text, turn, index)
                 return
             jobs[item.job] = record.job
         to: Address

@@ -15,6 +15,7 @@ from msgspec.structs import astuple
 
 from ...data import pack_record
 from ...errors import DefinitionError
+from ...triggers import Unreadable
 from ...triggers.instant import LAST_INSTANT_US
 from ..messages import AddJobs, CancelRun, ChangeJob, Query, RefusalCode, Submit, SubmitItem, Watch
 from ..messages.request import MAX_BATCH
@@ -133,6 +134,8 @@ def _check_named_job(job: Job) -> None:
 
 def _check_job(job: Job) -> None:
     _check_name(job.tenant, "a tenant")
+    if isinstance(job.trigger, Unreadable):
+        raise DefinitionError("expected a trigger; this says of a stored one that it cannot be read, and is none")
     if (job.executor == "command") != (job.command is not None) or (job.command is None) == (not job.target):
         raise DefinitionError(
             "expected either a `target` or, with the executor 'command', a `command`; "

@@ -23,7 +23,7 @@ from callsheet.actors.messages import (
 )
 from callsheet.actors.persistence.store import MAX_PAGE, DueJobs, GetJobs, ListUnarmed
 from callsheet.actors.records import JobRecord
-from callsheet.triggers import CatchUp, at, every
+from callsheet.triggers import CatchUp, Unreadable, at, every
 from support.actors import MINUTE, NOW, SECOND, make_job, make_record
 
 
@@ -32,6 +32,12 @@ def leading(*jobs: Any, now: int = NOW) -> Clock:
     records = tuple(make_record(job) for job in jobs)
     deliver(clock, Lead(1, "n"), Found("due/1/1", ()), KnowJobs(1, 1, records), now=now)
     return clock
+
+
+def unread(name: str, **state: Any) -> JobRecord:
+    """A job as a store says it whose zone is not known here."""
+    record = changed(make_record(make_job(name)), **state)
+    return replace(record, job=replace(record.job, trigger=Unreadable("no zone")))
 
 
 def wake(clock: Clock, now: int) -> list[Due]:
@@ -48,25 +54,31 @@ def test_a_new_leader_asks_for_what_is_due_within_the_horizon() -> None:
     assert read.question == DueJobs(until=NOW + HORIZON_US)
 
 
-def test_a_job_that_cannot_be_used_is_told_of_and_all_others_fire() -> None:
+def test_a_job_whose_trigger_cannot_be_read_is_told_of_and_all_others_fire() -> None:
     clock = Clock()
     deliver(clock, Lead(1, "n"), now=NOW)
-    unusable = changed(make_record(make_job("bad")), next_due=NOW)
-    unusable = replace(unusable, unusable="job 'bad': no time zone 'Europe/Nowhre'")
-    page = (make_record(make_job(trigger=every(60))), *(unusable,) * (MAX_PAGE - 1))
+    unreadable = unread("bad", next_due=NOW)
+    page = (make_record(make_job(trigger=every(60))), *(unreadable,) * (MAX_PAGE - 1))
 
     effects = deliver(clock, Found("due/1/1", page), now=NOW)
 
     assert [it.question for it in sent(effects, Read)] == [DueJobs(until=NOW + HORIZON_US, after=(NOW, "t", "bad"))]
     (told,) = [it.event for it in effects if isinstance(it, Emit) and isinstance(it.event, Happened)]
-    assert told.event.kind == "jobs_unusable"
-    assert "999 jobs that cannot be used here do not fire: job 'bad': no time zone" in told.event.text
+    assert told.event.kind == "jobs_unreadable"
+    assert "999 jobs whose triggers cannot be read here do not fire: 'bad' of tenant 't': no zone" in told.event.text
     assert fired(wake(clock, NOW + MINUTE)) == [NOW + MINUTE]
 
-    last = replace(make_record(make_job("last")), unusable="why")
-    effects = deliver(clock, Found("unarmed/1/1", (last,) * MAX_PAGE), now=NOW)
+    effects = deliver(clock, Found("unarmed/1/1", (unread("last"),) * MAX_PAGE), now=NOW)
 
     assert [it.question for it in sent(effects, Read)] == [ListUnarmed(("t", "last"))]
+
+
+@pytest.mark.parametrize("key", ["job/1", "held/1"])
+def test_a_job_whose_trigger_cannot_be_read_is_not_watched_however_it_is_heard_of(key: str) -> None:
+    clock = leading()
+    deliver(clock, KnowJobs(1, 2, (unread("told", next_due=NOW),)), now=NOW)
+    deliver(clock, Found(key, (unread("asked", next_due=NOW),)), now=NOW)
+    assert wake(clock, NOW + MINUTE) == []
 
 
 def test_what_is_due_is_asked_again_soon_when_no_answer_comes_and_else_after_half_the_horizon() -> None:

@@ -19,7 +19,7 @@ from callsheet.actors.records import (
     Retry,
 )
 from callsheet.actors.registry.sense import CAUSES
-from callsheet.triggers import CatchUp, every
+from callsheet.triggers import CatchUp, Unreadable, every
 from callsheet.triggers.trigger import Constrained, RRule, Union
 from support.actors import make_job, make_record
 from support.desk import Desk, only
@@ -131,6 +131,8 @@ def nested(depth: int) -> Constrained:
 
 
 UNUSABLE = [
+    (Unreadable("no zone"), "cannot be read"),
+    (every("1m") | Unreadable("no zone"), "cannot be read here: no zone"),
     (every("1m").but(calendar="holidays"), "no calendar is named 'holidays'"),
     (nested(20), "nested"),
     (every(5) | RRule("FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30").but(start=0), "never fires"),

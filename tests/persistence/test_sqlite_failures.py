@@ -13,16 +13,12 @@ from callsheet.actors.persistence.sqlite import SQLiteStore
 from callsheet.actors.persistence.store import (
     AddClaim,
     AddRuns,
-    DueJobs,
-    GetJobs,
     GetLiveRuns,
     GetRuns,
     ListRuns,
-    ListUnarmed,
 )
 from callsheet.actors.records import Claim, ClaimEntry, Run
 from callsheet.errors import Fenced, StoreError
-from callsheet.triggers import cron
 from support.stored import Leader, a_record, a_run, insert
 
 FILL = """
@@ -31,7 +27,7 @@ from pathlib import Path
 from callsheet.actors.persistence.sqlite import SQLiteStore
 from callsheet.actors.persistence.store import AddRuns, GetLiveRuns, ListRuns
 from callsheet.errors import StoreFull, StoreUnknown
-from support.stored import Leader, a_run
+from support.stored import Leader, a_record, a_run, insert
 
 def fill(leader):
     "Commit until it fails; answer the error and the numbers that were acknowledged."
@@ -137,7 +133,7 @@ from pathlib import Path
 from callsheet.actors.persistence.sqlite import SQLiteStore
 from callsheet.actors.persistence.store import AddRuns
 from callsheet.errors import StoreUnknown
-from support.stored import Leader, a_run
+from support.stored import Leader, a_record, a_run, insert
 
 fails = Path(os.environ["FAILS_WHILE"])
 stores = [SQLiteStore(sys.argv[1]) for _ in range(int(sys.argv[2]))]
@@ -263,44 +259,6 @@ def test_a_claim_of_an_older_epoch_in_a_batch_of_the_newer_is_fenced(tmp_path: P
     with pytest.raises(Fenced, match="older epoch"):
         leader.write(AddRuns((a_run(1),)), AddClaim(Claim("n", "i", 1, 5, (ClaimEntry(1, 1, 1),))))
     assert store.read(GetRuns("default", (1,))) == []
-    store.close()
-
-
-def test_a_job_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    store = SQLiteStore(tmp_path / "jobs.db")
-    store.open()
-    Leader(store).write(insert(a_record("nightly", trigger=cron("0 2 * * *", zone="Europe/Berlin"))))
-    with closing(sqlite3.connect(tmp_path / "jobs.db")) as other:
-        (packed,) = other.execute("SELECT job FROM definitions").fetchone()
-        packed = packed.replace(b"Europe/Berlin", b"Europe/Nowhre")
-        other.execute("UPDATE definitions SET job = ?", (packed,))
-        other.commit()
-    with pytest.raises(StoreError, match=r"job .nightly. of tenant .default.: .*Europe/Nowhre"):
-        store.read(GetJobs((("default", "nightly"),)))
-    store.close()
-
-
-def test_a_job_that_cannot_be_read_keeps_no_other_from_being_found_due(tmp_path: Path) -> None:
-    store = SQLiteStore(tmp_path / "jobs.db")
-    store.open()
-    due = [a_record(name, state={"next_due": 5}) for name in ("a", "c")]
-    late = [a_record(name, state={"fires": 1}) for name in ("d", "f")]
-    zoned = cron("0 2 * * *", zone="Europe/Berlin")
-    unusable = a_record("b", trigger=zoned, state={"next_due": 5}), a_record("e", trigger=zoned, state={"fires": 1})
-    Leader(store).write(*(insert(record) for record in (*due, *late, *unusable)))
-    with closing(sqlite3.connect(tmp_path / "jobs.db")) as other:
-        (packed,) = other.execute("SELECT job FROM definitions WHERE name = 'b'").fetchone()
-        packed = packed.replace(b"Europe/Berlin", b"Europe/Nowhre")
-        other.execute("UPDATE definitions SET job = ? WHERE name IN ('b', 'e')", (packed,))
-        other.commit()
-
-    a, b, c = store.read(DueJobs(9))
-    d, e, f = store.read(ListUnarmed())
-
-    assert ([a, c], [d, f]) == (due, late)
-    assert [it.state for it in (b, e)] == [record.state for record in unusable]
-    assert [it.job.name for it in (b, e)] == ["b", "e"]
-    assert all("Europe/Nowhre" in it.unusable for it in (b, e))
     store.close()
 
 

@@ -43,6 +43,7 @@ SIMPLE_TRIGGERS: dict[type, st.SearchStrategy[Any]] = {
     triggers.CalendarInterval: st.builds(triggers.CalendarInterval, months=st.integers(1, 9), day=st.integers(1, 31)),
     triggers.RRule: st.builds(triggers.RRule, st.just("FREQ=DAILY;COUNT=3"), INSTANTS),
     triggers.Manual: st.just(triggers.Manual()),
+    triggers.Unreadable: st.builds(triggers.Unreadable, TEXT),
 }
 MEMBERS = st.one_of([each for kind, each in SIMPLE_TRIGGERS.items() if kind is not triggers.FixedDelay])
 CALENDARS = st.builds(

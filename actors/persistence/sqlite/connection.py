@@ -125,9 +125,7 @@ FAILURES: Final = (sqlite3.Error, OverflowError, UnicodeEncodeError, DecodeError
 def named(error: Exception, path: Path) -> StoreError:
     """The error of ours that one of `FAILURES` stands for."""
     if isinstance(error, DecodeError):
-        return StoreError(
-            f"{path}: what stands there cannot be used here: {error}. Is a time zone missing on this machine?"
-        )
+        return StoreError(f"{path}: a row cannot be read: {error}. If no other program wrote it, go back to a backup")
     if not isinstance(error, sqlite3.Error):
         return StoreError(f"{path}: a value that cannot be stored ({error}); nothing of this batch was stored")
     code = getattr(error, "sqlite_errorcode", None)

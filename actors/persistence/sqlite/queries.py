@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, assert_never
 
-from ....data import unpack_record
 from ...lifecycle import FINAL
 from ...records import DEFAULT_TENANT, Event, Job, JobRecord, LiveRun, Receipt, Run, RunRecord, Submission
 from .. import store as contract
@@ -27,8 +26,8 @@ from .rows import (
     to_decision,
     to_end,
     to_entries,
+    to_job,
     to_job_record,
-    to_usable_job,
 )
 
 LEASE: Final = "leader"
@@ -105,8 +104,8 @@ def _get_jobs(connection: sqlite3.Connection, names: Iterable[tuple[str, str]]) 
 
 def _get_definitions(connection: sqlite3.Connection, versions: Iterable[tuple[str, str, int]]) -> list[Job]:
     query = "SELECT job FROM definitions WHERE tenant = ? AND name = ? AND version = ?"
-    rows = (connection.execute(query, key).fetchone() for key in dict.fromkeys(versions))
-    return [unpack_record(row[0], Job) for row in rows if row is not None]
+    rows = ((key, connection.execute(query, key).fetchone()) for key in dict.fromkeys(versions))
+    return [to_job(row[0], *key) for key, row in rows if row is not None]
 
 
 def _list_jobs(connection: sqlite3.Connection, question: contract.ListJobs) -> list[JobRecord]:
@@ -133,7 +132,7 @@ def _due_jobs(connection: sqlite3.Connection, question: contract.DueJobs) -> lis
         f"{_JOBS} WHERE j.status = 'active' AND j.next_due <= ? {after} ORDER BY j.next_due, j.tenant, j.name LIMIT ?",
         (*values, page_size(question.limit)),
     )
-    return [to_usable_job(row) for row in rows.fetchall()]
+    return [to_job_record(row) for row in rows.fetchall()]
 
 
 def _list_unarmed(connection: sqlite3.Connection, question: contract.ListUnarmed) -> list[JobRecord]:
@@ -145,7 +144,7 @@ def _list_unarmed(connection: sqlite3.Connection, question: contract.ListUnarmed
         "ORDER BY j.tenant, j.name LIMIT ?",
         (*values, page_size(question.limit)),
     )
-    return [to_usable_job(row) for row in rows.fetchall()]
+    return [to_job_record(row) for row in rows.fetchall()]
 
 
 # ---- runs ---------------------------------------------------------------------------------------------------------------

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec import to_builtins
 
 from ....data import pack_record, unpack_record
 from ....errors import DecodeError
+from ....triggers import Unreadable
 from ...records import (
     Attempt,
     ClaimEntry,
@@ -207,20 +209,22 @@ def to_job_record(row: Row) -> JobRecord:
     """The job that stands in STATE_COLUMNS and its packed definition."""
     *columns, packed = row
     state = _to_state(columns)
-    try:
-        return JobRecord(unpack_record(packed, Job), state)
-    except DecodeError as error:
-        raise DecodeError(f"job {state.name!r} of tenant {state.tenant!r}: {error}") from None
+    return JobRecord(to_job(packed, state.tenant, state.name, state.version), state)
 
 
-def to_usable_job(row: Row) -> JobRecord:
-    """As `to_job_record`; of one that cannot be used the state, and why."""
+def to_job(packed: bytes, tenant: str, name: str, version: int) -> Job:
+    """A job from its packed definition, as far as it can be read here: one alone must not stop those who ask for many.
+
+    Where the trigger cannot be read, an `Unreadable` says why in its place; where nothing can, nothing else is there but the name.
+    """
     try:
-        return to_job_record(row)
+        return unpack_record(packed, Job)
     except DecodeError as error:
-        *columns, _packed = row
-        state = _to_state(columns)
-        return JobRecord(Job(tenant=state.tenant, name=state.name, version=state.version), state, str(error))
+        unreadable = Unreadable(str(error))
+    try:
+        return unpack_record(packed, Job, trigger=to_builtins(unreadable))
+    except DecodeError:
+        return Job(tenant=tenant, name=name, version=version, trigger=unreadable)
 
 
 def _to_state(columns: Sequence[Any]) -> JobState:

@@ -31,6 +31,7 @@ CHECKED: dict[type, tuple[Any, ...]] = {
     triggers.CalendarInterval: (triggers.CalendarInterval(months=2, day=31),),
     triggers.RRule: (triggers.RRule("FREQ=DAILY;COUNT=3"),),
     triggers.Manual: (triggers.Manual(),),
+    triggers.Unreadable: (triggers.Unreadable("no time zone"),),
     triggers.Union: (triggers.Union((triggers.At(1), triggers.Every(10**6))),),
     triggers.Difference: (triggers.Difference(triggers.Every(10**6), triggers.Cron("0 2 * * *")),),
     triggers.Constrained: (triggers.Constrained(triggers.Every(10**6), calendar="work"),),
