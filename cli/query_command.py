@@ -132,17 +132,23 @@ def logs_command(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show what a run printed and logged, and the traceback of what it raised."""
+    """Show what a run printed and logged, and the traceback of what it raised, attempt by attempt."""
     del debug
     with reading(store, tenant) as source:
         view = _find_run(source, run)
-        text = source.logs(view.run_id)
+        attempts = source.attempts(view.run_id)
     if as_json:
         named = {"run_id": view.run_id, "job": view.job, "state": view.state}
-        show_json({**named, "error": view.error, "traceback": view.traceback, "logs": text})
+        text = "".join(it.logs for it in attempts)
+        each = [fields(it) for it in attempts]
+        show_json({**named, "error": view.error, "traceback": view.traceback, "logs": text, "attempts": each})
         return
-    for part in (text, view.traceback):
-        print(part, end="" if not part or part.endswith("\n") else "\n")
+    moment = local_text if is_terminal() else utc_text
+    for it in attempts:
+        if len(attempts) > 1:
+            print(f"--- attempt {it.attempt} on {it.node}: {it.outcome}, {moment(it.ended_at)}")
+        for part in (it.logs, it.traceback):
+            print(part, end="" if not part or part.endswith("\n") else "\n")
 
 
 def explain_command(

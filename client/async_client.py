@@ -210,6 +210,7 @@ class AsyncClient:
     decisions = _word(Client.decisions)
     events = _word(Client.events)
     logs = _word(Client.logs)
+    attempts = _word(Client.attempts)
     preview = _word(Client.preview)
     metrics = _word(Client.metrics)
     members = _word(Client.members)

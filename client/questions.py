@@ -26,7 +26,7 @@ from ..errors import DefinitionError, UnknownJob, UnknownRun
 from ..triggers import Preview, Trigger, TriggerError, preview, read_moment, to_datetime
 from ..triggers.preview import MAX_PREVIEW, wall_clock
 from .option import check_count, check_name, check_run_id
-from .view import DecisionView, JobView, RunView, view_decision, view_job, view_run
+from .view import AttemptView, DecisionView, JobView, RunView, view_attempts, view_decision, view_job, view_run
 
 Target = Callable[..., Any] | str | Command
 """How a job is named: by its function, its name or its command."""
@@ -166,12 +166,17 @@ class Questions(ABC):
         Raises:
             UnknownRun: there is none of this number.
         """
+        return "".join(attempt.logs for attempt in self.attempts(run_id))
+
+    def attempts(self, run_id: int) -> list[AttemptView]:
+        """The attempts of a run that are over, oldest first: those that were tried again too, with their errors.
+
+        Raises:
+            UnknownRun: there is none of this number.
+        """
         record = self._record(run_id)
-        attempts: tuple[Attempt, ...] = self._ask(ListAttempts(self.tenant, run_id))
-        parts = [attempt.logs for attempt in attempts]
-        if record.end is not None:
-            parts.append(record.end.logs)
-        return b"".join(parts).decode(errors="replace")
+        stored: tuple[Attempt, ...] = self._ask(ListAttempts(self.tenant, run_id))
+        return view_attempts(stored, record.end)
 
     def preview(self, trigger: Trigger | Target, count: int = 10, start: datetime | None = None) -> list[Preview]:
         """The next `count` instants of a trigger, or of a job, after `start` (now).

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from msgspec import Struct
 
 from ..actors.messages import MemberStatus, NodeState
-from ..actors.records import EXECUTOR_KINDS, Decision, JobRecord, JobStatus, RunRecord, RunState
+from ..actors.records import (
+    EXECUTOR_KINDS,
+    Attempt,
+    Decision,
+    End,
+    ErrorInfo,
+    JobRecord,
+    JobStatus,
+    RunRecord,
+    RunState,
+)
 from ..actors.schedule import is_manual
 from ..triggers import describe, to_datetime
 
@@ -55,6 +66,23 @@ class RunView(Struct, frozen=True, kw_only=True):
     traceback: str
     look_at: datetime | None
     node: str
+
+
+class AttemptView(Struct, frozen=True, kw_only=True):
+    """An attempt of a run that is over: how it ended, what it raised, what it printed and logged.
+
+    `outcome` is one of `callsheet.actors.records.AttemptOutcome`, or, for the last attempt, the state of its run in small letters.
+    `started_at` None: it was given back before its function was called. `error` and `traceback` are empty if it raised nothing.
+    """
+
+    attempt: int
+    node: str
+    outcome: str
+    started_at: datetime | None
+    ended_at: datetime
+    error: str
+    traceback: str
+    logs: str
 
 
 class DecisionView(Struct, frozen=True, kw_only=True):
@@ -131,7 +159,6 @@ def view_job(record: JobRecord) -> JobView:
 def view_run(record: RunRecord) -> RunView:
     """Return a run as a person reads it."""
     run, end = record.run, record.end
-    error = "" if end is None or end.error is None else f"{end.error.type}: {end.error.text}"
     return RunView(
         run_id=run.run_id,
         job=run.job,
@@ -144,11 +171,41 @@ def view_run(record: RunRecord) -> RunView:
         ended_at=_moment(end.ended_at) if end is not None else None,
         attempts=end.attempt if end is not None else record.attempts,
         reason=end.reason if end is not None else record.reason,
-        error=error,
-        traceback="" if end is None or end.error is None else end.error.traceback,
+        error="" if end is None else _error_text(end.error),
+        traceback="" if end is None else _traceback(end.error),
         look_at=_moment(record.look_at) if end is None else None,
         node=end.node if end is not None else "",
     )
+
+
+def view_attempts(stored: Iterable[Attempt], end: End | None) -> list[AttemptView]:
+    """Return the attempts of a run as a person reads them, oldest first; the last stands in the run's end, if one had begun."""
+    attempts = list(stored)
+    views = [_view_attempt(it, it.outcome) for it in attempts]
+    if end is not None and end.fence and all(it.fence != end.fence for it in attempts):
+        views.append(_view_attempt(end, end.state.lower()))
+    return views
+
+
+def _view_attempt(it: Attempt | End, outcome: str) -> AttemptView:
+    return AttemptView(
+        attempt=it.attempt,
+        node=it.node,
+        outcome=outcome,
+        started_at=_moment(it.started_at or None),
+        ended_at=to_datetime(it.ended_at),
+        error=_error_text(it.error),
+        traceback=_traceback(it.error),
+        logs=it.logs.decode(errors="replace"),
+    )
+
+
+def _error_text(error: ErrorInfo | None) -> str:
+    return "" if error is None else f"{error.type}: {error.text}"
+
+
+def _traceback(error: ErrorInfo | None) -> str:
+    return "" if error is None else error.traceback
 
 
 def view_decision(decision: Decision) -> DecisionView:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from callsheet import Scheduler, at
+from callsheet import Context, Scheduler, at, fixed
 from callsheet.cli.application import run
 from support.waiting import eventually
 
@@ -68,6 +68,25 @@ def test_the_logs_of_a_run_that_raised_end_with_its_traceback(shell: Any, servin
     assert 'app.py", line ' in told.out
     assert (as_json["logs"], as_json["error"]) == ("", "ValueError: no good")
     assert as_json["traceback"] == told.out
+
+
+def test_the_logs_of_a_run_that_was_tried_again_have_the_traceback_of_each_attempt(shell: Any) -> None:
+    def waver(ctx: Context) -> None:
+        ctx.log("trying")
+        if ctx.attempt == 1:
+            raise ValueError("not yet")
+
+    with Scheduler(f"sqlite:///{shell.folder / 'jobs.db'}", name="n1") as scheduler:
+        scheduler.add(waver, name="waver", retry=fixed(0.001))
+        scheduler.submit("waver").result(20)
+    shell.environment |= STORE
+
+    told = shell("logs", "waver").out.splitlines()
+    first, second = shell("logs", "waver", "--json").json["attempts"]
+
+    assert told[0] == f"--- attempt 1 on n1: failed, {first['ended_at']}"
+    assert told[1:3] == ["trying", "Traceback (most recent call last):"]
+    assert told[-3:] == ["ValueError: not yet", f"--- attempt 2 on n1: succeeded, {second['ended_at']}", "trying"]
 
 
 def test_a_running_job_is_shown_as_such_and_can_be_cancelled(shell: Any, serving: Any) -> None:

@@ -43,6 +43,7 @@ NUMBERS: dict[str, Ask] = {
     "the next of the greatest": lambda it: it.run_view(2**63),
     "nought": lambda it: it.run_view(0),
     "logs": lambda it: it.logs(TOO_LARGE),
+    "attempts": lambda it: it.attempts(TOO_LARGE),
     "cancel": lambda it: it.cancel(TOO_LARGE),
     "handle": lambda it: it.handle(10**30),
 }

@@ -12,7 +12,6 @@ import pytest
 
 from callsheet import Context, DefinitionError, Retry, RunError, Scheduler, Snooze, exponential, fixed, linear
 from callsheet.actors.coordinator.backoff import backoff_us
-from callsheet.actors.persistence.store import ListAttempts
 
 
 class Flaky:
@@ -178,11 +177,15 @@ def test_every_attempt_keeps_its_error_and_its_logs(scheduler: Scheduler) -> Non
     handle.result(20)
 
     assert handle.logs() == "attempt 1\nattempt 2\nattempt 3\n"
-    attempts = scheduler._ask(ListAttempts("default", handle.run_id))
-    assert [(it.attempt, it.outcome, it.error.text) for it in attempts] == [
-        (1, "failed", "failure 1"),
-        (2, "failed", "failure 2"),
+    attempts = scheduler.attempts(handle.run_id)
+    assert [(it.attempt, it.outcome, it.error, it.logs) for it in attempts] == [
+        (1, "failed", "ValueError: failure 1", "attempt 1\n"),
+        (2, "failed", "ValueError: failure 2", "attempt 2\n"),
+        (3, "succeeded", "", "attempt 3\n"),
     ]
+    assert [it.traceback.endswith(f"{it.error}\n") for it in attempts[:2]] == [True, True]
+    assert "in talk" in attempts[0].traceback
+    assert attempts[2].traceback == ""
 
 
 def test_a_run_that_waits_for_its_next_attempt_says_why_and_can_be_cancelled(scheduler: Scheduler) -> None:
