@@ -62,8 +62,12 @@ class Workflows:
         return anchor
 
     def is_linked(self, job: Job) -> bool:
-        """Tell whether a job waits for others, or others for it."""
-        return bool(job.after) or job.name in self._downstream.get(job.tenant, ())
+        """Tell whether a job waits for others, or others for it; also when it does so only by now, in a newer version.
+
+        Then a run of it in the same slot can come of the others' slots too, and both are to be one.
+        """
+        waits = bool(job.after) or job.name in self._jobs.get(job.tenant, ())
+        return waits or job.name in self._downstream.get(job.tenant, ())
 
     def _turn(self, tenant: str) -> None:
         self._edges[tenant] = {name: job.after for name, job in self._jobs.get(tenant, {}).items()}

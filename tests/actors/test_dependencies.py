@@ -60,6 +60,21 @@ def test_a_slot_brings_the_drafts_of_its_workflow() -> None:
     ]
 
 
+def test_a_slot_of_a_version_that_stood_alone_belongs_to_the_workflow_that_its_job_is_in_by_now() -> None:
+    alone = make_job("b", every(60))
+    linked = replace(alone, version=2, after=("a",))
+    slots = [
+        DueSlot(job, (Decision("t", job.name, NOW, NOW, 1, DecisionKind.FIRED, NOW),), NOW, 1, None)
+        for job in (alone, A)
+    ]
+    actor = leading(A, linked)
+    (read,) = sent(deliver(actor, Due("due/1", tuple(slots)), now=NOW), Read)
+    (admit,) = sent(deliver(actor, Found(read.key, ()), now=NOW), AdmitSlots)
+    rows = [[(draft.job, draft.group) for draft in slot.drafts[0]] for slot in admit.slots]
+    # two runs of b in one group are one to the coordinator
+    assert rows == [[(alone, f"s/{NOW}")], [(A, f"s/{NOW}"), (linked, f"s/{NOW}")]]
+
+
 def test_a_run_is_unblocked_when_all_its_upstreams_have_succeeded_with_their_results_in_order() -> None:
     actor = leading(A, B, C, D)
     made(actor, "a", "b", "c", "d", waits="bcd")
