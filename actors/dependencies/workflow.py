@@ -108,4 +108,5 @@ class Workflows:
         following = reachable(self._downstream.get(job.tenant, {}), job.name)
         around = {*following, *(name for each in (job.name, *following) for name in upstream_closure(edges, each))}
         others = (self.find(job.tenant, name) for name in sorted(around) if name != job.name)
-        return any(other is not None and not is_manual(other) for other in others)
+        # one that is there no more may have made some before it was removed
+        return any(other is None or not is_manual(other) for other in others)

@@ -25,8 +25,8 @@ from callsheet.actors.messages import (
 )
 from callsheet.actors.persistence.store import GetGroup
 from callsheet.actors.records import Decision, RunState
-from callsheet.triggers import DecisionKind, every
-from support.actors import NOW, make_job
+from callsheet.triggers import DecisionKind, every, manual
+from support.actors import NOW, make_job, make_record
 from support.workflow import SLOT, A, B, C, D, ended, leading, made, rebuilt, removed, row, verdicts, waiting
 
 
@@ -58,10 +58,22 @@ def test_only_groups_that_were_asked_for_count_as_read_though_jobs_change_meanwh
     (read,) = sent(deliver(actor, due, now=NOW), Read)
     assert read.question == GetGroup("t", (SLOT,))
 
-    deliver(actor, KnowJobs(1, 1, (removed(jobs["t", "a"]),)), now=NOW)  # nobody shares the group of t any more
+    by_hand = replace(jobs["t", "a"], trigger=manual())
+    deliver(actor, KnowJobs(1, 1, (make_record(by_hand),)), now=NOW)  # nobody shares the group of t any more
     found = deliver(actor, Found(read.key, ()), now=NOW)
 
     assert [read.question for read in sent(found, Read)] == [GetGroup("u", (SLOT,))]
+
+
+def test_the_group_of_a_slot_is_read_also_when_the_upstream_that_may_have_made_it_was_removed() -> None:
+    e = make_job("e", every(60), after=("a",))
+    actor = leading(replace(A, trigger=every(60)), e)
+    deliver(actor, KnowJobs(1, 1, (removed(A),)), now=NOW)
+    slot = DueSlot(e, (Decision("t", "e", NOW, NOW, 1, DecisionKind.FIRED, NOW),), NOW, 1, None)
+    (read,) = sent(deliver(actor, Due("due/1", (slot,)), now=NOW), Read)
+    found = deliver(actor, Found(read.key, (row(2, "e", RunState.SUCCEEDED, f"s/{NOW}"),)), now=NOW)
+    (admit,) = sent(found, AdmitSlots)
+    assert [it.run_id for it in admit.slots[0].due.decisions] == [2]
 
 
 def test_a_slot_that_is_said_again_while_its_group_is_read_is_admitted_when_that_is_answered() -> None:
