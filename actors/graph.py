@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
 Edges = Mapping[str, Sequence[str]]
@@ -59,16 +60,19 @@ def downstream_closure(downstream: Edges, edges: Edges, members: Iterable[str]) 
     return added
 
 
-def reachable(downstream: Edges, start: str) -> list[str]:
-    """Return all jobs that wait for `start`, directly or not, without itself, nearest first."""
-    seen: dict[str, None] = {}
-    frontier = [start]
+def reachable(arrows: Edges, *starts: str) -> list[str]:
+    """Return all jobs that arrows lead to from `starts`, directly or not, without these, nearest first.
+
+    With downstream arrows that is all that waits for them, with the edges all that they wait for.
+    """
+    seen = dict.fromkeys(starts)
+    frontier = deque(starts)
     while frontier:
-        for job in downstream.get(frontier.pop(0), ()):
-            if job not in seen and job != start:
+        for job in arrows.get(frontier.popleft(), ()):
+            if job not in seen:
                 seen[job] = None
                 frontier.append(job)
-    return list(seen)
+    return list(seen)[len(set(starts)) :]
 
 
 def _closure(edges: Edges, start: str) -> list[str]:

@@ -235,7 +235,9 @@ class Dependencies:
     def _admit_slot(self, due: DueSlot) -> AdmitSlot:
         """A due slot with its drafts. A slot whose run was made with another job's slot has it in its decision, and no draft."""
         if not self._workflows.is_linked(due.job):
-            alone = (decision.slot for decision in due.decisions if decision.kind == "FIRED")
+            alone = [decision.slot for decision in due.decisions if decision.kind == "FIRED"]
+            if alone:
+                self._workflows.stand_alone(due.job, alone[-1])
             return AdmitSlot(due, tuple((Draft(due.job, "slot", slot, ""),) for slot in alone))
         decisions: list[Decision] = []
         rows: list[tuple[Draft, ...]] = []

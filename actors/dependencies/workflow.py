@@ -6,6 +6,7 @@ there.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Container, Iterable
 from typing import Final
 
@@ -17,6 +18,9 @@ from ..schedule import is_manual
 NEVER_REMOVED: Final = -1
 """Before all slots."""
 
+MAX_ALONE: Final = 100_000
+"""Jobs of which it is remembered in which slot they stood alone last: those that did so most recently."""
+
 
 class Workflows:
     """The jobs that wait for others, and those that they wait for (the roots), of every tenant."""
@@ -27,6 +31,7 @@ class Workflows:
         self._edges: dict[str, dict[str, tuple[str, ...]]] = {}
         self._downstream: dict[str, dict[str, list[str]]] = {}
         self._anew: dict[tuple[str, str], tuple[int, int]] = {}
+        self._alone: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     # ---- what is known --------------------------------------------------------------------------------------------------
 
@@ -92,9 +97,27 @@ class Workflows:
         return [self._companion(tenant, name, group, slot=None) for name in names]
 
     def followers(self, job: Job, group: str, slot: int, present: Container[str]) -> list[Draft]:
-        """Drafts of the jobs that wait for a job whose slot is due, directly or not, but for those that are `present`."""
-        names = [name for name in reachable(self._downstream.get(job.tenant, {}), job.name) if name not in present]
-        return [self._companion(job.tenant, name, group, slot) for name in names]
+        """Drafts of the jobs that wait for a job whose slot is due, directly or not, but for those that are `present`.
+
+        A job that stood alone yet in a slot of this instant or a later one does not follow this one: it may have had its own run
+        then. Nor does what waits for such a job, which would wait in vain.
+        """
+        downstream = self._downstream.get(job.tenant, {})
+        names = [name for name in reachable(downstream, job.name) if name not in present]
+        around = reachable(self._edges.get(job.tenant, {}), *names)
+        alone = [
+            name
+            for name in (*names, *around)
+            if name != job.name and name not in present and self._alone.get((job.tenant, name), slot - 1) >= slot
+        ]
+        behind = {*alone, *reachable(downstream, *alone)}
+        return [self._companion(job.tenant, name, group, slot) for name in names if name not in behind]
+
+    def stand_alone(self, job: Job, slot: int) -> None:
+        """Note that a job was in no workflow when its slot was due."""
+        self._alone[job.key] = max(slot, self._alone.pop(job.key, slot))
+        if len(self._alone) > MAX_ALONE:
+            self._alone.popitem(last=False)
 
     def _companion(self, tenant: str, name: str, group: str, slot: int | None) -> Draft:
         """A run that belongs to another's group."""

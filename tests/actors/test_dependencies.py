@@ -75,6 +75,30 @@ def test_a_slot_of_a_version_that_stood_alone_belongs_to_the_workflow_that_its_j
     assert rows == [[(alone, f"s/{NOW}")], [(A, f"s/{NOW}"), (linked, f"s/{NOW}")]]
 
 
+def test_a_job_that_stood_alone_in_a_slot_is_not_brought_again_by_a_later_word_of_the_same_instant() -> None:
+    alone = make_job("b", every(60))
+    actor = leading()
+    due = [
+        Due("due/1", (DueSlot(job, (Decision("t", job.name, at, at, 1, DecisionKind.FIRED, at),), at, 1, None),))
+        for job, at in ((alone, NOW), (A, NOW), (A, NOW + SECOND))  # with jitter the same instant comes later
+    ]
+    deliver(actor, due[0], now=NOW)
+    linked = [
+        replace(alone, version=2, after=("a",)),
+        make_job("c", after=("a", "b")),
+        make_job("d", after=("a",)),
+    ]
+    deliver(actor, KnowJobs(1, 1, (make_record(A), *map(make_record, linked))), now=NOW)
+
+    names: list[list[str]] = []
+    for each in due[1:]:
+        (read,) = sent(deliver(actor, each, now=NOW), Read)
+        (admit,) = sent(deliver(actor, Found(read.key, ()), now=NOW), AdmitSlots)
+        names.append([draft.job.name for draft in admit.slots[0].drafts[0]])
+
+    assert names == [["a", "d"], ["a", "b", "c", "d"]]
+
+
 def test_a_run_is_unblocked_when_all_its_upstreams_have_succeeded_with_their_results_in_order() -> None:
     actor = leading(A, B, C, D)
     made(actor, "a", "b", "c", "d", waits="bcd")

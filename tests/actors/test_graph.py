@@ -29,6 +29,8 @@ def test_a_long_chain_is_no_recursion_error() -> None:
 def test_closures_come_upstreams_first() -> None:
     assert upstream_closure(EDGES, "d") == ["a", "b", "c"]
     assert reachable(turned(EDGES), "a") == ["b", "c", "d", "e"]
+    assert reachable(turned(EDGES), "b", "d", "b") == ["e"]
+    assert sorted(reachable(EDGES, "e")) == ["a", "b", "c", "d", "x"]
     assert downstream_closure(turned(EDGES), EDGES, ["a"]) == ["b", "c", "d"], "e waits for x, which is not there"
 
 

@@ -133,16 +133,25 @@ class Words:
         tables = self._world.disk.tables
         present = {tables.runs[number].job for number in tables.by_group.get((run.tenant, run.group), ())}
         jobs = [record.job for key, record in tables.jobs.items() if key[0] == run.tenant and self._is_there(key)]
+        alone = {job.name for job in jobs if job.name not in present and self._stood_alone(run, job.name)}
         following = {run.job: None}
         for _ in jobs:
+            alone.update(job.name for job in jobs if job.name not in present and alone.intersection(job.after))
             more = [job.name for job in jobs if job.name not in following and any(it in following for it in job.after)]
-            following.update(dict.fromkeys(more))
+            following.update(dict.fromkeys(name for name in more if name not in alone))
         self._world.count("followers judged", len(following) - 1)
         missing = [name for name in list(following)[1:] if name not in present]
         if missing:
             self._fail(
                 "24", f"slot {run.slot} of {run.job} is run {run.run_id}; {missing} follow, and have no run with it"
             )
+
+    def _stood_alone(self, run: Run, job: str) -> bool:
+        """Whether a job had a slot of its own, of the instant of this run or a later one, when it was in no workflow yet."""
+        tables = self._world.disk.tables
+        runs = (tables.runs[number] for number in tables.by_job.get((run.tenant, job), ()))
+        slots = (it.slot for it in runs if it.cause == "slot" and not it.group)
+        return any(slot is not None and run.slot is not None and slot >= run.slot for slot in slots)
 
     def _is_there(self, key: JobKey) -> bool:
         return self._version(key) is not None and self._world.disk.tables.jobs[key].state.status != "removed"
