@@ -147,7 +147,7 @@ class Shutdown:
     def on_reign_over(self, reign: Reign) -> None:
         """This node leads no more: what it runs is to be recorded by whoever leads next."""
         place = reign.places.of(self._me.incarnation)
-        self._held = 0 if place is None else place.busy()
+        self._held = 0 if place is None else reign.in_hand(place)
 
     def on_alone(self, turn: Turn) -> None:
         """Nobody leads: without an attempt in hand there is nothing to wait for."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from callsheet.actors.actor import Send, deliver
+from callsheet.actors.actor import PERSISTENCE, Send, deliver
 from callsheet.actors.coordinator.coordinator import Coordinator
 from callsheet.actors.messages import (
     NOT_KNOWN,
+    AttemptsEnded,
     Beat,
     DrainNode,
     HandOver,
@@ -16,13 +17,14 @@ from callsheet.actors.messages import (
     LeaseTaken,
     Member,
     NodeStopped,
+    Saved,
     Started,
     Stop,
     TimerFired,
 )
-from callsheet.actors.persistence.store import Counters
+from callsheet.actors.persistence.store import Committed, Counters
 from support.actors import NOW, SECOND, Leader, sent
-from support.membership import Cluster, draft
+from support.membership import OTHER, Cluster, draft, outcome
 
 LIST = (Member("n1", "i1", "", candidate=True), Member("n2", "i2", "", candidate=True, state="draining"))
 
@@ -98,6 +100,31 @@ def test_a_node_that_led_until_just_now_and_runs_nothing_goes_when_nobody_leads(
     leader.tell(LeaseLost(1))
     leader.tell(Stop(10 * SECOND), sender="client-1")
     assert any(isinstance(message, NodeStopped) for message in leader.out)
+
+
+def test_a_leader_counts_for_a_member_what_came_back_until_it_is_stored() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.hold_saves = True
+    leader.tell(AttemptsEnded("n2", (outcome(order),)), sender=OTHER)
+    leader.be_silent(0.1)
+    assert leader.last(LeaderBeat).held == 1
+    (save,) = leader.held
+    leader.tell(Saved(save.key, Committed()), sender=PERSISTENCE)
+    leader.be_silent(0.1)
+    assert leader.last(LeaderBeat).held == 0
+
+
+def test_a_node_that_led_until_just_now_waits_for_what_it_had_not_stored_though_nobody_leads() -> None:
+    leader = Leader()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.hold_saves = True
+    leader.end(order)
+    leader.tell(LeaseLost(1))
+    leader.tell(Stop(10 * SECOND), TimerFired("watch"), sender="client-1")
+    assert not any(isinstance(message, NodeStopped) for message in leader.out)
 
 
 def test_a_leader_says_which_life_of_a_node_its_heartbeat_is_meant_for() -> None:
