@@ -87,19 +87,43 @@ def test_a_leader_that_rebuilt_its_memory_says_how_much_a_member_has() -> None:
     assert leader.last(LeaderBeat).held == 1
 
 
-def test_a_node_that_led_until_just_now_waits_for_what_it_runs_though_nobody_leads() -> None:
-    leader = Leader()
-    leader.admit(draft())
-    leader.tell(LeaseLost(1))
-    leader.tell(Stop(10 * SECOND), TimerFired("watch"), sender="client-1")
-    assert not any(isinstance(message, NodeStopped) for message in leader.out)
-
-
-def test_a_node_that_led_until_just_now_and_runs_nothing_goes_when_nobody_leads() -> None:
+def alone() -> Leader:
+    """A node that led until just now, and is to stop; nobody leads."""
     leader = Leader()
     leader.tell(LeaseLost(1))
     leader.tell(Stop(10 * SECOND), sender="client-1")
-    assert any(isinstance(message, NodeStopped) for message in leader.out)
+    return leader
+
+
+def has_stopped(node: Leader) -> bool:
+    return any(isinstance(message, NodeStopped) for message in node.out)
+
+
+def test_a_node_that_stops_when_nobody_leads_asks_its_executor_whether_anything_is_left() -> None:
+    node = alone()
+    node.tell(TimerFired("watch"))
+    asked = [it.to for it in node.sent if isinstance(it.message, Stop)]
+    assert asked == ["executor", "executor"], "again, for the first may be lost"
+    assert not has_stopped(node)
+
+
+def test_a_node_whose_executor_has_nothing_goes_when_nobody_leads() -> None:
+    node = alone()
+    node.tell(NodeStopped("n", 0), sender="executor")
+    assert has_stopped(node)
+
+
+def test_nobody_else_can_say_that_a_node_has_nothing_left() -> None:
+    node = alone()
+    node.tell(NodeStopped("n", 0), sender="executor@n2")
+    assert not has_stopped(node)
+
+
+def test_a_node_waits_for_the_word_of_a_leader_that_came_meanwhile() -> None:
+    node = Leaver()
+    node.tell(NodeStopped("n2", 0), sender="executor")
+    assert not node.hear(held=1)
+    assert node.hear(held=0)
 
 
 def test_a_leader_counts_for_a_member_what_came_back_until_it_is_stored() -> None:
@@ -114,17 +138,6 @@ def test_a_leader_counts_for_a_member_what_came_back_until_it_is_stored() -> Non
     leader.tell(Saved(save.key, Committed()), sender=PERSISTENCE)
     leader.be_silent(0.1)
     assert leader.last(LeaderBeat).held == 0
-
-
-def test_a_node_that_led_until_just_now_waits_for_what_it_had_not_stored_though_nobody_leads() -> None:
-    leader = Leader()
-    leader.admit(draft())
-    (order,) = leader.assigned()
-    leader.hold_saves = True
-    leader.end(order)
-    leader.tell(LeaseLost(1))
-    leader.tell(Stop(10 * SECOND), TimerFired("watch"), sender="client-1")
-    assert not any(isinstance(message, NodeStopped) for message in leader.out)
 
 
 def test_a_leader_says_which_life_of_a_node_its_heartbeat_is_meant_for() -> None:
