@@ -48,6 +48,8 @@ class Departures:
     def _on_answer(self, life: Life, cause: str, envelope: Envelope) -> bool:
         if any(isinstance(message, NodeStopped) for message in envelope.messages):
             self._world.count("stopped in order")
+            if life.alive:
+                self._world.partings.on_stopped(life)
             self._end(life, cause)
         return True
 
