@@ -223,7 +223,7 @@ class Coordinator:
             case LeaderBeat():
                 if lead is not None and message.epoch > lead.reign.epoch:
                     self._end_reign(turn)
-                if election.on_leader_beat(message, turn):
+                if election.on_leader_beat(message, turn) and election.is_of_newest_list(message):
                     self._shutdown.on_leader_beat(message, election.members, turn)
             case LeaderIs():
                 election.hint(message.epoch, message.node, message.address, turn)

@@ -43,7 +43,7 @@ class Leaver:
 
     def hear(self, **more: Any) -> bool:
         """Hear the leader; say whether the node has stopped."""
-        beat = LeaderBeat(1, "n1", "i1", "", 1, **{"members": LIST, "recipient": "i2", **more})
+        beat = LeaderBeat(1, "n1", "i1", "", **{"listing": 1, "members": LIST, "recipient": "i2", **more})
         effects = self.tell(beat, sender="coordinator@n1")
         return any(isinstance(it, Send) and isinstance(it.message, NodeStopped) for it in effects)
 
@@ -65,6 +65,13 @@ def test_a_node_has_stopped_also_when_the_heartbeat_leaves_out_the_list_that_it_
     node = Leaver()
     assert not node.hear(held=1)
     assert node.hear(held=0, members=())
+
+
+def test_a_heartbeat_that_was_overtaken_by_a_newer_list_does_not_say_what_a_node_has() -> None:
+    node = Leaver()
+    assert not node.hear(held=1, listing=2)
+    assert not node.hear(held=0, listing=1, members=()), "orders may have come since, which the leader knew nothing of"
+    assert node.hear(held=0, listing=2, members=())
 
 
 def test_a_node_goes_on_while_its_leader_does_not_know_yet_what_it_runs() -> None:
