@@ -70,6 +70,8 @@ class ClusterFaults:
                 self._world.peers.on_mended(one, other)
         for node in self._world.nodes:
             node.lag_us = 0
+            if node.life is not None:
+                self._world.partings.drain(node.life, on=False)
         if "roll" in self._world.options.faults:
             self._roll_rest()
 
@@ -171,10 +173,15 @@ class ClusterFaults:
     def _leave(self) -> None:
         random, node = self._streams["leave"], self._world.faults.any_node("leave")
         rest_us = int(random.choice((0.5, 5.0, 60.0)) * random.random() * MILLION)
-        if random.random() < 0.25:
-            self._leave_all(random)
-        else:
+        kind = random.choice(("leave", "leave", "all", "drain"))
+        if kind == "leave":
             self._world.faults.departures.stop(node, cause="leave", rest_us=rest_us)
+        elif kind == "all":
+            self._leave_all(random)
+        elif node.life is not None:
+            self._world.partings.drain(node.life, on=True)
+            wait_us = int(random.choice((1.0, 15.0)) * random.random() * MILLION)
+            self._world.time.call_in(wait_us, partial(self._world.partings.drain, node.life, on=False))
 
     def _leave_all(self, random: Random) -> None:
         """All are asked to stop within a moment; now and then the one that leads is killed meanwhile."""

@@ -10,7 +10,7 @@ from unittest.mock import patch
 from msgspec import structs
 
 from callsheet.actors import stage
-from callsheet.actors.coordinator import election, reign, request, rescue, shutdown
+from callsheet.actors.coordinator import election, membership, reign, request, rescue, shutdown
 from callsheet.actors.executor import executor
 from callsheet.actors.messages import Lead
 from callsheet.actors.persistence.store import GetCounters
@@ -166,6 +166,13 @@ def _last_word_counts(on_alone: Any) -> Any:
     return planted
 
 
+def _never_closed(on_beat: Any) -> Any:
+    def planted(self: Any, beat: Any, turn: Any) -> None:
+        on_beat(self, structs.replace(beat, draining=False), turn)
+
+    return planted
+
+
 _ALL: Final = (
     Plant(
         "commit_unfenced", replaced(disk.DiskStore, "commit", _commit_unfenced), ("2",), "nodes=3,faults=freeze+pause"
@@ -232,6 +239,12 @@ _ALL: Final = (
         replaced(shutdown.Shutdown, "on_alone", _last_word_counts),
         ("27",),
         "nodes=3,faults=leave+stop,faulty_s=30",
+    ),
+    Plant(
+        "drained_in_vain",
+        replaced(membership.Membership, "on_beat", _never_closed),
+        ("28",),
+        "nodes=3,faults=leave,faulty_s=30",
     ),
     Plant("one_fold", replaced(cron_series.CronSeries, "next", _one_fold), ("18", "23")),
 )

@@ -32,7 +32,7 @@ class Departures:
         drain, hurry, rest = random.choice((0, 1, 5)) * MILLION, random.random() < 0.3, random.random()
         if life is None or node.name in self._leaving:
             return
-        self._world.calm.disturb(drain + PATIENCE_US)
+        self._world.calm.disturb(drain + PATIENCE_US, is_orderly=True)
         self._leaving[node.name] = (life, int(rest * 4 * MILLION) if rest_us is None else rest_us)
         asker = f"client-of-{node.name}"
         self._world.outside.attach(asker, partial(self._on_answer, life, cause))

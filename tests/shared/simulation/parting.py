@@ -1,4 +1,6 @@
-"""Judges orderly stops: invariant 27.
+"""Judges nodes that are to have no more work: invariants 27 and 28.
+
+A node that is drained, for a moment or for long, begins nothing more a moment later: 28.
 
 A node that has stopped in order, before its time for that was over, has left nothing unrecorded: no attempt of it that had ended,
 or runs still, is lost or counted as a crash afterwards.
@@ -13,7 +15,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from callsheet.actors.actor import COORDINATOR, EXECUTOR
+from callsheet.actors.messages import DrainNode, Envelope
 from callsheet.actors.records import RunState
+from simulation.client import OUTSIDE
 
 if TYPE_CHECKING:
     from simulation.node import Life
@@ -26,6 +30,25 @@ class Partings:
     def __init__(self, world: World) -> None:
         self._world = world
         self._left: dict[int, str] = {}
+        self._drained_at: dict[Life, int] = {}
+
+    def drain(self, life: Life, *, on: bool) -> None:
+        """Ask a node to take no more work, or to take some again."""
+        if life.alive:
+            self._drained_at.pop(life, None)
+            if on:
+                self._drained_at[life] = self._world.time.now
+                self._world.count("drained")
+            life.tell(Envelope(f"operator@{OUTSIDE}", COORDINATOR, 0, (DrainNode("drain", life.node.name, on),)))
+
+    def on_begin(self, life: Life | None, name: str) -> None:
+        """A function was called by a process."""
+        drained_at = self._drained_at.get(life) if life is not None else None
+        if life is None or drained_at is None or not life.actors[COORDINATOR]._cordoned:
+            return  # a coordinator that was made anew takes work again
+        late_us = self._world.time.now - drained_at
+        if self._world.calm.is_late(late_us, is_led=True):
+            self._world.referee.fail("28", f"{name} began on {life.holder}, which was drained {late_us / 1e6} s ago")
 
     def on_stopped(self, life: Life) -> None:
         """A node has said that it has stopped, and its program is about to end."""

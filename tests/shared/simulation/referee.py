@@ -11,9 +11,10 @@
     8   a stale fence changes nothing                 18 … 23  at the end, see `simulation.final`
     24  what was said of a job is gone by             25  deadlines
     26  nothing waits for a job that was removed      27  an orderly stop leaves nothing unrecorded
+    28  nothing begins on a drained node
 
-24 and 26 are judged by `simulation.word`, 25 by `simulation.deadline`, 27 by `simulation.parting`: when a commit or a start shows
-it, and at the end; and what is to be done at once only where nothing has held it up, see `simulation.calm`.
+24 and 26 are judged by `simulation.word`, 25 by `simulation.deadline`, 27 and 28 by `simulation.parting`: when a commit or a start
+shows it, and at the end; and what is to be done at once only where nothing has held it up, see `simulation.calm`.
 
 This module judges commits; `simulation.leadership` whoever leads. Starts are judged by the trace, acknowledgements by the promises, the end by `final`.
 """
