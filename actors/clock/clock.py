@@ -112,6 +112,8 @@ class Clock:
     """Owns the heap of next due instants, and nothing further than a horizon."""
 
     def __init__(self) -> None:
+        self._sent = 0  # these two count on when a leader that was drained goes on: what was answered is remembered
+        self._scan = 0
         self._reset(0)
         self._offset: int | None = None
 
@@ -123,8 +125,6 @@ class Clock:
         self._heap: list[tuple[int, int, JobKey]] = []
         self._ticket = 0
         self._undecided: dict[str, tuple[int, Due]] = {}
-        self._sent = 0
-        self._scan = 0
         self._passed: dict[JobKey, _Passed] = {}
         self._timer_at: int | None = None
         self._held: dict[JobKey, None] = {}

@@ -31,6 +31,7 @@ from ..messages import (
     LeaseTaken,
     ListMembers,
     NodeDraining,
+    NodeStopped,
     Offer,
     PeerFound,
     PeerLost,
@@ -62,6 +63,7 @@ LeaseMessage = LeaseSeen | LeaseTaken | LeaseRejected | LeaseLost
 Accepted = (
     Started
     | Stop
+    | NodeStopped
     | PeerRestarted
     | TimerFired
     | LeaseMessage
@@ -125,6 +127,9 @@ class Coordinator:
                 self._on_restarted(message, turn)
             case Stop():
                 self._on_stop(message, turn)
+            case NodeStopped():
+                if turn.sender == EXECUTOR and lead is None and self._election.stance == "looking":
+                    self._shutdown.on_nothing_left(turn)
             case Offer():
                 self._on_offer(message, turn)
             case Found() | ReadRejected() | StockTaken():
@@ -180,8 +185,6 @@ class Coordinator:
     def _end_reign(self, turn: Turn) -> None:
         lead, self._lead = self._lead, None
         if lead is not None:
-            if lead.is_ready:  # else what was known before is newer
-                self._shutdown.on_reign_over(lead.reign)
             lead.end(turn)
 
     def _lose(self, turn: Turn) -> None:
@@ -220,7 +223,7 @@ class Coordinator:
             case LeaderBeat():
                 if lead is not None and message.epoch > lead.reign.epoch:
                     self._end_reign(turn)
-                if election.on_leader_beat(message, turn):
+                if election.on_leader_beat(message, turn) and election.is_of_newest_list(message):
                     self._shutdown.on_leader_beat(message, election.members, turn)
             case LeaderIs():
                 election.hint(message.epoch, message.node, message.address, turn)

@@ -244,6 +244,10 @@ class Election:
         self._answer(message, turn)
         return True
 
+    def is_of_newest_list(self, message: LeaderBeat) -> bool:
+        """Whether the leader had sent the newest list that is known here when it said this; else this is late."""
+        return self._listing == (message.epoch, message.listing)
+
     def _take_list(self, message: LeaderBeat, turn: Turn) -> None:
         self._listing = (message.epoch, message.listing)
         own = (it for it in message.members if it.incarnation == self.me.incarnation)

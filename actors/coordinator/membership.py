@@ -249,7 +249,7 @@ class Membership:
         asks = peer.is_to_be_asked(turn.elapsed, listing)
         if asks and peer.asked_at is None:
             peer.asked_at = turn.elapsed
-        held = peer.place.busy() if self._has_adopted else NOT_KNOWN
+        held = self._reign.in_hand(peer.place) if self._has_adopted else NOT_KNOWN
         beat = LeaderBeat(epoch, me.node, me.incarnation, me.address, listing, members, held, asks, peer.incarnation)
         turn.send(on_node(COORDINATOR, peer.node), beat)
 

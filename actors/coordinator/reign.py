@@ -23,7 +23,7 @@ from ..schedule import counts_from_end, next_after_end
 from .batch import Batch
 from .book import Book, Live
 from .hooks import Hooks, moments_of, tell_end
-from .places import LACKS, Needs, Places
+from .places import LACKS, Needs, Place, Places
 
 MAX_QUEUED: Final = 1_000_000
 """Live runs that a leader holds; more are refused at submit."""
@@ -116,6 +116,11 @@ class Reign:
     def last_fence(self) -> int:
         """The greatest fence so far."""
         return self._fence
+
+    def in_hand(self, place: Place) -> int:
+        """How many attempts an executor has, or had: what came back is with it until it is stored, and dies with it."""
+        batches = (it for it in (self.sent, self.batch) if it is not None)
+        return place.busy() + sum(len(it.recorded.get(place.address, ())) for it in batches)
 
     def note_mark(self, job: tuple[str, str], mark: int) -> None:
         """Remember up to where a job's slots are decided, so that an edit that crosses a slot does not fire it again."""

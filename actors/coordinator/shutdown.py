@@ -6,8 +6,9 @@
                                └▶ STOPPED: all is stored; `NodeStopped` to whoever asked
 
 A second `Stop` hurries from draining to releasing. A node that does not lead asks its leader for all this with its heartbeats,
-and learns from the leader's how many attempts it still has; with nobody leading it waits its time out and goes. So when all
-nodes stop at once, the leader goes last: it stays until what runs on the others has ended and is recorded, or its time is out.
+and learns from the leader's how many attempts it still has; with nobody leading it waits its time out and goes, or goes at once if
+its own executor has nothing. So when all nodes stop at once, the leader goes last: it stays until what runs on the others has
+ended and is recorded, or its time is out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from ..actor import COORDINATOR, MILLISECOND, SECOND, Address, Turn, on_node
+from ..actor import COORDINATOR, EXECUTOR, MILLISECOND, SECOND, Address, Turn, on_node
 from ..messages import NOT_KNOWN, HandOver, LeaderBeat, Member, NodeStopped, Stop
 from .election import Me
 from .membership import Membership, Peer
@@ -56,7 +57,6 @@ class Shutdown:
         self._told = False
         self._invited: list[str] = []
         self._ask_again_us = ASK_AGAIN_US
-        self._held: int | None = None
         self._farewell_at: int | None = None
 
     def begin(self, message: Stop, turn: Turn) -> None:
@@ -135,23 +135,20 @@ class Shutdown:
         """
         if message.recipient not in ("", self._me.incarnation):
             return
-        if message.held == NOT_KNOWN:
-            return
-        self._held = message.held
-        if not self.begun:
+        if not self.begun or message.held == NOT_KNOWN:
             return
         known = any(it.incarnation == self._me.incarnation and it.state == "draining" for it in members)
         if known and not message.held:
             self._tell(turn)
 
-    def on_reign_over(self, reign: Reign) -> None:
-        """This node leads no more: what it runs is to be recorded by whoever leads next."""
-        place = reign.places.of(self._me.incarnation)
-        self._held = 0 if place is None else place.busy()
-
     def on_alone(self, turn: Turn) -> None:
-        """Nobody leads: without an attempt in hand there is nothing to wait for."""
-        if self.begun and not self._held:
+        """Nobody leads: has the executor anything? What the last leader said of that may have been too early, or too late."""
+        if self.begun and not self._told:
+            turn.send(EXECUTOR, Stop(0))
+
+    def on_nothing_left(self, turn: Turn) -> None:
+        """Nobody leads, and the executor has nothing: there is nothing to wait for."""
+        if self.begun:
             self._tell(turn)
 
     def _tell(self, turn: Turn) -> None:

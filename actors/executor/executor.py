@@ -28,6 +28,7 @@ from ..messages import (
     ClearMarks,
     HoldStarts,
     MarksRead,
+    NodeStopped,
     Offer,
     Recorded,
     RunnerReported,
@@ -141,7 +142,8 @@ class Executor:
                 self._knows = self._runner.knows
                 self._offer(turn)
             case Stop():
-                pass
+                if not (self._held or self._ended or self._lost):
+                    turn.reply(NodeStopped(self._node, 0))
             case _:
                 assert_never(message)
 

@@ -64,7 +64,7 @@ NOT_KNOWN: Final = -1
 class LeaderBeat(Struct, frozen=True, tag="leader_beat"):
     """The leader of `epoch` lives. `held` is how many attempts the `recipient` has, a life of a node, or `NOT_KNOWN`.
 
-    `asks` says whether an answer is expected.
+    What came back counts until it is stored. `asks` says whether an answer is expected.
 
     `members` are the nodes it knows, itself included; left out for who has said that it has this list, which has the number
     `listing` (from 1) in this reign.

@@ -36,7 +36,7 @@ class TimerFired(Struct, frozen=True, tag="timer"):
 
 
 class Stop(Struct, frozen=True, tag="stop"):
-    """Begin the orderly shutdown (coordinator, executor): QUIET, DRAINING, RELEASING, STOPPED.
+    """Begin the orderly shutdown (coordinator): QUIET, DRAINING, RELEASING, STOPPED. An executor answers when it has nothing.
 
     `drain_us` is how long running work may take to end by itself, `hurry` skips to releasing.
     """
@@ -52,7 +52,7 @@ class PeerRestarted(Struct, frozen=True, tag="peer_restarted"):
 
 
 class NodeStopped(Struct, frozen=True, tag="node_stopped"):
-    """The coordinator of `node` has finished its shutdown: nothing runs, all is stored."""
+    """The coordinator of `node` has finished its shutdown: nothing runs, all is stored. Or its executor has nothing, when asked."""
 
     node: str
     released: int

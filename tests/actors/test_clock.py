@@ -251,6 +251,22 @@ def test_an_undecided_due_is_sent_again_and_a_decided_one_is_not() -> None:
     assert sent(deliver(clock, TimerFired("resend"), now=later + 5 * SECOND), Due) == []
 
 
+def test_a_clock_that_goes_on_in_the_same_reign_uses_no_key_again() -> None:
+    job = make_job(trigger=every(60))
+    clock = leading(job)
+    (first,) = wake(clock, NOW + MINUTE)
+    effects = deliver(clock, Decided(first.key), StepDown(1), Lead(1, "n"), now=NOW + MINUTE)
+    (asked,) = sent(effects, Read)
+    assert asked.key != "due/1/1", "what is found for the first question is old"
+
+    stored = changed(make_record(job), mark=NOW + MINUTE, next_due=NOW + 2 * MINUTE)
+    deliver(clock, Found(asked.key, (stored,)), now=NOW + MINUTE)
+    (second,) = wake(clock, NOW + 2 * MINUTE)
+
+    assert second.key != first.key, "whoever answered the first remembers it"
+    assert fired([second]) == [NOW + 2 * MINUTE]
+
+
 def test_the_clock_waits_for_decisions_when_too_many_are_on_their_way() -> None:
     seconds = range(1, MAX_UNDECIDED + 10)
     clock = leading(*(make_job(f"job-{second}", at((NOW + second * SECOND) / SECOND)) for second in seconds))

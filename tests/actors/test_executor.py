@@ -14,11 +14,13 @@ from callsheet.actors.messages import (
     ClearMarks,
     HoldStarts,
     MarksRead,
+    NodeStopped,
     Offer,
     Recorded,
     RunnerReported,
     Started,
     StockTaken,
+    Stop,
     StopAttempts,
     TakeStock,
     TimerFired,
@@ -247,3 +249,12 @@ def test_an_order_that_an_earlier_executor_had_taken_is_known_when_it_is_sent_ag
     effects = deliver(executor, TimerFired("long"), TimerFired("long"), now=NOW)
     assert told(effects) == [("coordinator", ((10, 1),))]
     assert runner.started == []
+
+
+def test_an_executor_that_is_asked_to_stop_answers_when_nothing_is_left_to_be_recorded() -> None:
+    executor, _ = working(1)
+    assert not deliver(executor, Stop(0), now=NOW, sender="coordinator")
+    deliver(executor, RunnerReported((outcome(1),)), now=NOW)
+    assert not deliver(executor, Stop(0), now=NOW, sender="coordinator")
+    deliver(executor, Recorded((1,)), now=NOW)
+    assert Send("coordinator", NodeStopped("n", 0)) in deliver(executor, Stop(0), now=NOW, sender="coordinator")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from callsheet.actors.actor import Send, deliver
+from callsheet.actors.actor import PERSISTENCE, Send, deliver
 from callsheet.actors.coordinator.coordinator import Coordinator
 from callsheet.actors.messages import (
     NOT_KNOWN,
+    AttemptsEnded,
     Beat,
     DrainNode,
     HandOver,
@@ -16,13 +17,14 @@ from callsheet.actors.messages import (
     LeaseTaken,
     Member,
     NodeStopped,
+    Saved,
     Started,
     Stop,
     TimerFired,
 )
-from callsheet.actors.persistence.store import Counters
+from callsheet.actors.persistence.store import Committed, Counters
 from support.actors import NOW, SECOND, Leader, sent
-from support.membership import Cluster, draft
+from support.membership import OTHER, Cluster, draft, outcome
 
 LIST = (Member("n1", "i1", "", candidate=True), Member("n2", "i2", "", candidate=True, state="draining"))
 
@@ -41,7 +43,7 @@ class Leaver:
 
     def hear(self, **more: Any) -> bool:
         """Hear the leader; say whether the node has stopped."""
-        beat = LeaderBeat(1, "n1", "i1", "", 1, **{"members": LIST, "recipient": "i2", **more})
+        beat = LeaderBeat(1, "n1", "i1", "", **{"listing": 1, "members": LIST, "recipient": "i2", **more})
         effects = self.tell(beat, sender="coordinator@n1")
         return any(isinstance(it, Send) and isinstance(it.message, NodeStopped) for it in effects)
 
@@ -65,6 +67,13 @@ def test_a_node_has_stopped_also_when_the_heartbeat_leaves_out_the_list_that_it_
     assert node.hear(held=0, members=())
 
 
+def test_a_heartbeat_that_was_overtaken_by_a_newer_list_does_not_say_what_a_node_has() -> None:
+    node = Leaver()
+    assert not node.hear(held=1, listing=2)
+    assert not node.hear(held=0, listing=1, members=()), "orders may have come since, which the leader knew nothing of"
+    assert node.hear(held=0, listing=2, members=())
+
+
 def test_a_node_goes_on_while_its_leader_does_not_know_yet_what_it_runs() -> None:
     node = Leaver()
     assert not node.hear(held=NOT_KNOWN)
@@ -85,19 +94,57 @@ def test_a_leader_that_rebuilt_its_memory_says_how_much_a_member_has() -> None:
     assert leader.last(LeaderBeat).held == 1
 
 
-def test_a_node_that_led_until_just_now_waits_for_what_it_runs_though_nobody_leads() -> None:
-    leader = Leader()
-    leader.admit(draft())
-    leader.tell(LeaseLost(1))
-    leader.tell(Stop(10 * SECOND), TimerFired("watch"), sender="client-1")
-    assert not any(isinstance(message, NodeStopped) for message in leader.out)
-
-
-def test_a_node_that_led_until_just_now_and_runs_nothing_goes_when_nobody_leads() -> None:
+def alone() -> Leader:
+    """A node that led until just now, and is to stop; nobody leads."""
     leader = Leader()
     leader.tell(LeaseLost(1))
     leader.tell(Stop(10 * SECOND), sender="client-1")
-    assert any(isinstance(message, NodeStopped) for message in leader.out)
+    return leader
+
+
+def has_stopped(node: Leader) -> bool:
+    return any(isinstance(message, NodeStopped) for message in node.out)
+
+
+def test_a_node_that_stops_when_nobody_leads_asks_its_executor_whether_anything_is_left() -> None:
+    node = alone()
+    node.tell(TimerFired("watch"))
+    asked = [it.to for it in node.sent if isinstance(it.message, Stop)]
+    assert asked == ["executor", "executor"], "again, for the first may be lost"
+    assert not has_stopped(node)
+
+
+def test_a_node_whose_executor_has_nothing_goes_when_nobody_leads() -> None:
+    node = alone()
+    node.tell(NodeStopped("n", 0), sender="executor")
+    assert has_stopped(node)
+
+
+def test_nobody_else_can_say_that_a_node_has_nothing_left() -> None:
+    node = alone()
+    node.tell(NodeStopped("n", 0), sender="executor@n2")
+    assert not has_stopped(node)
+
+
+def test_a_node_waits_for_the_word_of_a_leader_that_came_meanwhile() -> None:
+    node = Leaver()
+    node.tell(NodeStopped("n2", 0), sender="executor")
+    assert not node.hear(held=1)
+    assert node.hear(held=0)
+
+
+def test_a_leader_counts_for_a_member_what_came_back_until_it_is_stored() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    (order,) = leader.assigned()
+    leader.hold_saves = True
+    leader.tell(AttemptsEnded("n2", (outcome(order),)), sender=OTHER)
+    leader.be_silent(0.1)
+    assert leader.last(LeaderBeat).held == 1
+    (save,) = leader.held
+    leader.tell(Saved(save.key, Committed()), sender=PERSISTENCE)
+    leader.be_silent(0.1)
+    assert leader.last(LeaderBeat).held == 0
 
 
 def test_a_leader_says_which_life_of_a_node_its_heartbeat_is_meant_for() -> None:

@@ -25,24 +25,30 @@ class Calm:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._disturbed_until = 0
+        self._disturbed_until = self._moving_until = 0
         self._lost_at = -LOST_MESSAGE_US
 
-    def disturb(self, length_us: int = 0) -> None:
-        """Something goes wrong, for so long."""
-        self._disturbed_until = max(self._disturbed_until, self._world.time.now + length_us)
+    def disturb(self, length_us: int = 0, *, is_orderly: bool = False) -> None:
+        """Something goes wrong, for so long; or nodes come and go in order."""
+        until = self._world.time.now + length_us
+        if is_orderly:
+            self._moving_until = max(self._moving_until, until)
+        else:
+            self._disturbed_until = max(self._disturbed_until, until)
 
     def lose(self) -> None:
         """A message is lost."""
         self._lost_at = self._world.time.now
 
-    def is_late(self, late_us: int, slack_us: int = SLACK_US) -> bool:
-        """Whether what should have been done so long ago has no excuse."""
+    def is_late(self, late_us: int, slack_us: int = SLACK_US, *, is_led: bool = False) -> bool:
+        """Whether what should have been done so long ago has no excuse; `is_led`: that nodes come and go is none."""
         if late_us <= slack_us:
             return False
         world = self._world
         now = world.time.now
-        calm_since = max(self._disturbed_until, world.stirred_at, world.referee.leadership.taken_at)
+        calm_since = max(self._disturbed_until, world.referee.leadership.taken_at)
+        if not is_led:
+            calm_since = max(calm_since, self._moving_until, world.stirred_at)
         if now - calm_since <= slack_us or now - self._lost_at <= LOST_MESSAGE_US:
             return False
         return not world.network.is_cut_somewhere()

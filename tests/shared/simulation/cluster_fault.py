@@ -12,9 +12,12 @@ from simulation.client import OUTSIDE
 from simulation.virtual import MILLION
 
 if TYPE_CHECKING:
+    from simulation.node import Life
     from simulation.world import World
 
 Line = tuple[str, str]
+ALL_LEAVE_US: Final = 150_000
+"""Within this all nodes are asked to stop, when all are."""
 
 
 class ClusterFaults:
@@ -67,6 +70,8 @@ class ClusterFaults:
                 self._world.peers.on_mended(one, other)
         for node in self._world.nodes:
             node.lag_us = 0
+            if node.life is not None:
+                self._world.partings.drain(node.life, on=False)
         if "roll" in self._world.options.faults:
             self._roll_rest()
 
@@ -168,7 +173,30 @@ class ClusterFaults:
     def _leave(self) -> None:
         random, node = self._streams["leave"], self._world.faults.any_node("leave")
         rest_us = int(random.choice((0.5, 5.0, 60.0)) * random.random() * MILLION)
-        self._world.faults.departures.stop(node, cause="leave", rest_us=rest_us)
+        kind = random.choice(("leave", "leave", "all", "drain"))
+        if kind == "leave":
+            self._world.faults.departures.stop(node, cause="leave", rest_us=rest_us)
+        elif kind == "all":
+            self._leave_all(random)
+        elif node.life is not None:
+            self._world.partings.drain(node.life, on=True)
+            wait_us = int(random.choice((1.0, 15.0)) * random.random() * MILLION)
+            self._world.time.call_in(wait_us, partial(self._world.partings.drain, node.life, on=False))
+
+    def _leave_all(self, random: Random) -> None:
+        """All are asked to stop within a moment; now and then the one that leads is killed meanwhile."""
+        time, departures, leader = self._world.time, self._world.faults.departures, self._world.leader()
+        self._world.count("all left")
+        for node in self._world.nodes:
+            wait_us, rest_us = (int(random.random() * longest) for longest in (ALL_LEAVE_US, MILLION))
+            time.call_in(1 + wait_us, partial(departures.stop, node, cause="leave", rest_us=rest_us))
+        wait_us, is_killed = int(random.random() * ALL_LEAVE_US), random.random() < 0.5
+        if leader is not None and is_killed:
+            time.call_in(1 + wait_us, partial(self._kill, leader))
+
+    def _kill(self, life: Life) -> None:
+        if life.alive and self._world.faults.has("leave"):
+            life.node.kill("kill")
 
     # ---- restarts one by one --------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from unittest.mock import patch
 from msgspec import structs
 
 from callsheet.actors import stage
-from callsheet.actors.coordinator import election, request, rescue
+from callsheet.actors.coordinator import election, membership, reign, request, rescue, shutdown
 from callsheet.actors.executor import executor
 from callsheet.actors.messages import Lead
 from callsheet.actors.persistence.store import GetCounters
@@ -157,6 +157,22 @@ def _is_second(series: Any, instant: int) -> bool:
     return bool(instant - segment.start < segment.before - segment.offset)
 
 
+def _last_word_counts(on_alone: Any) -> Any:
+    """A node that nobody leads believes that it has nothing, without a look."""
+
+    def planted(self: Any, turn: Any) -> None:
+        self.on_nothing_left(turn)
+
+    return planted
+
+
+def _never_closed(on_beat: Any) -> Any:
+    def planted(self: Any, beat: Any, turn: Any) -> None:
+        on_beat(self, structs.replace(beat, draining=False), turn)
+
+    return planted
+
+
 _ALL: Final = (
     Plant(
         "commit_unfenced", replaced(disk.DiskStore, "commit", _commit_unfenced), ("2",), "nodes=3,faults=freeze+pause"
@@ -212,6 +228,24 @@ _ALL: Final = (
         "nodes=3,faults=kill+freeze",
     ),
     Plant("hints_answered", lambda: patch.object(election.Election, "hint", _hints_answered), ("16",), "nodes=3"),
+    Plant(
+        "parts_before_saved",
+        lambda: patch.object(reign.Reign, "in_hand", lambda self, place: place.busy()),
+        ("27",),
+        "nodes=3,faults=leave+store+stop,faulty_s=30",
+    ),
+    Plant(
+        "parts_without_a_look",
+        replaced(shutdown.Shutdown, "on_alone", _last_word_counts),
+        ("27",),
+        "nodes=3,faults=leave+stop,faulty_s=30",
+    ),
+    Plant(
+        "drained_in_vain",
+        replaced(membership.Membership, "on_beat", _never_closed),
+        ("28",),
+        "nodes=3,faults=leave,faulty_s=30",
+    ),
     Plant("one_fold", replaced(cron_series.CronSeries, "next", _one_fold), ("18", "23")),
 )
 CLUSTER_PLANTS: Final = {plant.name: plant for plant in _ALL}

@@ -58,6 +58,10 @@ class Deadlines:
         self._judge_late(end, run, job, name)
         self._ended[run.run_id] = self._world.time.now
 
+    def ended_at(self, run_id: int) -> int:
+        """When the end of a run was stored (true µs); 0 if it was made in the same commit."""
+        return self._ended.get(run_id, 0)
+
     def judge_live(self, live: Live) -> None:
         """At the end of the world: nothing that has not ended should have."""
         run, job = live.run, live.job

@@ -32,7 +32,7 @@ class Departures:
         drain, hurry, rest = random.choice((0, 1, 5)) * MILLION, random.random() < 0.3, random.random()
         if life is None or node.name in self._leaving:
             return
-        self._world.calm.disturb(drain + PATIENCE_US)
+        self._world.calm.disturb(drain + PATIENCE_US, is_orderly=True)
         self._leaving[node.name] = (life, int(rest * 4 * MILLION) if rest_us is None else rest_us)
         asker = f"client-of-{node.name}"
         self._world.outside.attach(asker, partial(self._on_answer, life, cause))
@@ -48,6 +48,8 @@ class Departures:
     def _on_answer(self, life: Life, cause: str, envelope: Envelope) -> bool:
         if any(isinstance(message, NodeStopped) for message in envelope.messages):
             self._world.count("stopped in order")
+            if life.alive:
+                self._world.partings.on_stopped(life)
             self._end(life, cause)
         return True
 

@@ -26,6 +26,7 @@ CRASHES: Final = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.CRASH_AFTER)
 """A crash after a step finds it in flight: the disk draws whether it was done."""
 FELT_US: Final = 6 * MILLION
 """So long a fault is felt at most by itself: a slow store, a slow node, an orderly stop."""
+ORDERLY: Final = ("stop", "leave")
 CRASH_ALONE: Final = tuple(name for name in ACTOR_NAMES if name != "metrics")
 
 
@@ -100,7 +101,7 @@ class FaultPlan:
     def _act(self, name: str, act: Callable[[], object]) -> None:
         if self.has(name):
             self._world.count(f"fault {name}")
-            self._world.calm.disturb(FELT_US)
+            self._world.calm.disturb(FELT_US, is_orderly=name in ORDERLY)
             act()
 
     def _set_lines(self) -> None:

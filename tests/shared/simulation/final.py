@@ -19,6 +19,7 @@ from callsheet.actors.actor import COORDINATOR, EXECUTOR, METRICS, Turn, sent
 from callsheet.actors.coordinator.book import Live
 from callsheet.actors.messages import MetricsReported, ReportMetrics
 from callsheet.actors.records import RunState
+from simulation.calm import SLACK_US
 from simulation.memory import rebuilt
 from simulation.virtual import MILLION
 
@@ -176,7 +177,8 @@ class Final:
         if live.waits and not live.run.group.startswith("m/") and any(job not in siblings for job in live.job.after):
             return  # its upstreams may come in a slot of the same instant, until its deadline
         stands = [number for number in (*waits, *gates) if number in tables.live]
-        if not stands:
+        freed_at = max((self._world.deadlines.ended_at(number) for number in siblings.values()), default=0)
+        if not stands and self._world.time.now - freed_at > self._patience(SLACK_US):
             ends = {job: tables.ends[number].state for job, number in siblings.items() if number in tables.ends}
             self._fail(
                 "12",
@@ -193,8 +195,8 @@ class Final:
             key for key, record in self._world.disk.tables.jobs.items() if record.state.status in ("paused", "removed")
         }
 
-    def _patience(self) -> int:
-        return STARVES_US + (LOST_MESSAGE_US if "local" in self._world.options.faults else 0)
+    def _patience(self, usual_us: int = STARVES_US) -> int:
+        return usual_us + (LOST_MESSAGE_US if "local" in self._world.options.faults else 0)
 
     # ---- 16, 22, 17 -----------------------------------------------------------------------------------------------------
 

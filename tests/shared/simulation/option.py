@@ -33,7 +33,7 @@ CLUSTER_FAULTS: Final = (
     "slow",  # a node thinks slowly, and its lines are long
     "roll",  # nodes are restarted one by one, and learn functions that no older life has
     "freeze",  # a node stands still, most likely the one that leads, or is in the middle of a commit
-    "leave",  # a node leaves in order, for a moment or for long
+    "leave",  # a node leaves in order, for a moment or for long; or all at once, the leader perhaps not in order
 )
 NODES: Final = (1, 3, 5)
 ACTIONS: Final = (

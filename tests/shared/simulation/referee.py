@@ -10,10 +10,11 @@
     7   attempts grow by one, up to the maximum       17   metrics equal the events
     8   a stale fence changes nothing                 18 … 23  at the end, see `simulation.final`
     24  what was said of a job is gone by             25  deadlines
-    26  nothing waits for a job that was removed
+    26  nothing waits for a job that was removed      27  an orderly stop leaves nothing unrecorded
+    28  nothing begins on a drained node
 
-24 and 26 are judged by `simulation.word`, 25 by `simulation.deadline`: when a commit or a start shows it, and at the end; and what
-is to be done at once only where nothing has held it up, see `simulation.calm`.
+24 and 26 are judged by `simulation.word`, 25 by `simulation.deadline`, 27 and 28 by `simulation.parting`: when a commit or a start
+shows it, and at the end; and what is to be done at once only where nothing has held it up, see `simulation.calm`.
 
 This module judges commits; `simulation.leadership` whoever leads. Starts are judged by the trace, acknowledgements by the promises, the end by `final`.
 """
@@ -260,6 +261,7 @@ class Referee:
         if born is None:
             return
         self.leadership.judge_loss(born, run_id, fence, word)
+        self._world.partings.judge_loss(run_id, fence, word)
         can_be_read = not self._world.options.apart and born.boot == self._world.machines[0].boot
         if can_be_read and fence not in self._world.trace.by_fence:
             self.fail(

@@ -109,6 +109,7 @@ class Trace:
             order, run, is_first=order.run_id not in self.by_run or not self.by_run[order.run_id]
         )
         self._judge_words(begin, run, name)
+        self._world.partings.on_begin(self._world.find_life(self._world.born[begin.life]), name)
         self._judge_overlap(begin, run, name)
         self._judge_upstreams(begin, run, name)
 

@@ -28,6 +28,7 @@ from simulation.machine import Born, Machine, draw_machines
 from simulation.network import Network, Peers
 from simulation.node import Life, Node
 from simulation.option import Options
+from simulation.parting import Partings
 from simulation.promise import Promises
 from simulation.referee import Referee
 from simulation.slots import Slots
@@ -80,6 +81,7 @@ class World:
         self.promises = Promises(self)
         self.words = Words(self)
         self.deadlines = Deadlines(self)
+        self.partings = Partings(self)
         self.trace = Trace(self)
         self.slots = Slots(self)
         self.nodes = self._draw_nodes(places)
@@ -235,6 +237,7 @@ class World:
             if lost:
                 self.count("commits lost to power", len(lost))
                 self.promises.forgive(lost)
+                self.partings.forget()
                 self.network.forget_words()
             self.referee.forget_spans()
             self.promises.check()
