@@ -47,7 +47,7 @@ MAX_RETRY_MS: Final = 100
 
 
 KEYS_MS: Final = 500
-"""How often it is asked whose key still counts."""
+"""How often it is asked whose key still counts, at most: before something is taken in or sent, and while somebody is barred."""
 
 
 class AcceptedLine:
@@ -151,6 +151,7 @@ class Door:
         self._by_descriptor: dict[int, AcceptedLine] = {}
         self._offenders = Offenders()
         self._keys_at = 0
+        self._is_anybody_barred = False
 
     def close(self) -> None:
         """Let go of the sockets."""
@@ -188,21 +189,29 @@ class Door:
                     self._remove(line, now)
 
     def tick(self, now: int) -> int | None:
-        """Bar whose key counts no more, and try again who took nothing; answers when to look again, None for never."""
+        """Try again who took nothing; answers when to look again, None for never."""
         due = self._try_again(now)
-        if self._guard is not None and self._lines:
-            if now >= self._keys_at:
-                self._look_at_keys(self._guard)
-                self._keys_at = now + KEYS_MS
+        if (
+            self._is_anybody_barred
+        ):  # who is barred gets nothing, so that nothing else would tell that his key counts again
             due.append(self._keys_at)
         return min(due, default=None)
 
-    def _look_at_keys(self, guard: Guard) -> None:
-        """A line whose key was revoked is left standing, so that who asks over it is told why he is refused."""
+    def look_at_keys(self, now: int) -> None:
+        """Bar whose key counts no more, at the beginning of each turn: at rest nobody is woken for it, and nothing is sent.
+
+        A line whose key was revoked is left standing, so that who asks over it is told why he is refused.
+        """
+        if self._guard is None or now < self._keys_at:
+            return
+        self._keys_at = now + KEYS_MS
+        self._is_anybody_barred = False
         for line in self._lines.values():
-            was_barred, line.peer.is_barred = line.peer.is_barred, not guard.stands(line.origin.principal)
-            if line.peer.is_barred and not was_barred:
-                self._hub.drops.count("refused", line.peer.outbox.clear())
+            was_barred, line.peer.is_barred = line.peer.is_barred, not self._guard.stands(line.origin.principal)
+            if line.peer.is_barred:
+                self._is_anybody_barred = True
+                if not was_barred:
+                    self._hub.drops.count("refused", line.peer.outbox.clear())
 
     def _try_again(self, now: int) -> list[int]:
         """Try again who took nothing; answers when to try whom again."""

@@ -1,7 +1,7 @@
 """The one thread that owns all sockets of a node.
 
 a turn   sleep until a socket has something, somebody rings, or something is due
-         ─▶ dial what is wanted ─▶ take in what has come ─▶ send what waits ─▶ do what is due
+         ─▶ look at the keys ─▶ dial what is wanted ─▶ take in what has come ─▶ send what waits ─▶ do what is due
 
 A turn that fails is logged, and the next one follows after a pause. When every turn fails for `GIVE_UP_S` the thread ends, and
 says so: the node hears and is heard no more.
@@ -133,6 +133,8 @@ class Loop:
     def _turn(self) -> None:
         happened = self._sleep()
         now = self.dialer.now = time.monotonic_ns() // 1_000_000
+        if self._door is not None:
+            self._door.look_at_keys(now)
         if self._must_dial:
             self._must_dial = False
             self.dialer.dial(self._wanted())
