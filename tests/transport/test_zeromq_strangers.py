@@ -243,6 +243,31 @@ def test_a_neighbouring_minor_is_welcome(network: Network, others: Strangers) ->
     eventually(lambda: names(n1) == ["n2"])
 
 
+def test_who_is_refused_again_and_again_is_logged_once_for_a_while(
+    network: Network, others: Strangers, caplog: pytest.LogCaptureFixture
+) -> None:
+    n1 = network.node("n1")
+    other = others.dialer().dial(n1, wire.identity("n2", "1", 1))
+
+    with caplog.at_level("INFO", "callsheet.transport"):
+        for _ in range(40):
+            other.greet("n2", major=wire.MAJOR + 1)
+            assert (other.hears() or b"?")[0] == wire.REFUSED
+
+    assert caplog.text.count("hello_refused") == 1
+
+
+def test_what_is_learned_in_vain_again_and_again_is_logged_once_for_a_while(
+    network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    n1 = network.node("n1")
+
+    for _ in range(40):
+        n1.learn("n2", "tcp://*:1")
+
+    assert caplog.text.count("endpoint_unusable node='n2' endpoint='tcp://*:1' why=no_endpoint") == 1
+
+
 def test_a_hello_of_a_far_version_need_only_say_which(network: Network, others: Strangers) -> None:
     n1 = network.node("n1")
     other = others.dialer().dial(n1, b"from the future")

@@ -18,6 +18,7 @@ from ...forks import forking, register
 from ..codec import encode_all
 from ..contract import DropReason, Drops, Envelope, Guard, Receive, split_address
 from ..endpoint import EXPECTED, MAX_DIALED, can_dial
+from ..log_limit import LogLimit
 from .dialer import ANYBODY
 from .hub import LOGGER, Found, Hub
 from .listening import Listening, let_go, listen, remove_sockets
@@ -82,6 +83,7 @@ class ZeroMQ:
         self._found, self._lost, self._failed = found, lost, failed
         self._receivers: dict[Address, Receive] = {}
         self._drops = Drops()
+        self._limit = LogLimit()
         self._directory = Directory()
         self._ready: deque[Peer] = deque()
         self._lock = Lock()
@@ -172,15 +174,21 @@ class ZeroMQ:
             return
         self._check_process()
         if not (can_dial(endpoint) and _NAME.fullmatch(node)) or node.startswith(CLIENT):
-            LOGGER.warning("endpoint_unusable node=%r endpoint=%r", node, endpoint)
+            self._tell_unusable(node, endpoint, "no_endpoint")
             return
         with self._lock:
             if len(self._callees) + len(self._places) >= MAX_DIALED and node not in self._places:
-                LOGGER.warning("endpoint_unusable node=%r endpoint=%r why=too_many", node, endpoint)
+                self._tell_unusable(node, endpoint, "too_many")
                 return
             if self._directory.expect(node) is not None:
                 self._places[node] = endpoint
         self._dial()
+
+    def _tell_unusable(self, node: str, endpoint: str, why: str) -> None:
+        """Log what was learned in vain: it is said again with every beat of the leader."""
+        left_out = self._limit.ask(node, endpoint, why)
+        if left_out is not None:
+            LOGGER.warning("endpoint_unusable node=%r endpoint=%r why=%s%s", node, endpoint, why, left_out)
 
     def forget(self, node: str) -> None:
         """Dial a node no more that was learned, until it is learned again; not to know it is no error.

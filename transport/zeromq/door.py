@@ -18,6 +18,7 @@ from msgspec import Struct
 from ...errors import DecodeError
 from ...forks import Descriptors
 from ..contract import Guard
+from ..log_limit import LogLimit
 from .hub import LOGGER, Hub
 from .monitor import ACCEPTED, DISCONNECTED, LISTENING, Monitor
 from .offence import Offenders
@@ -150,6 +151,7 @@ class Door:
         self._lines: dict[bytes, AcceptedLine] = {}
         self._by_descriptor: dict[int, AcceptedLine] = {}
         self._offenders = Offenders()
+        self._limit = LogLimit()
         self._keys_at = 0
         self._is_anybody_barred = False
 
@@ -316,7 +318,9 @@ class Door:
             self._disconnect(each.descriptor, now)
 
     def _refuse(self, arrived: _Arrived, why: str) -> None:
-        LOGGER.info("hello_refused identity=%r why=%r", arrived.identity, why)
+        left_out = self._limit.ask("hello_refused", arrived.offender, why)
+        if left_out is not None:
+            LOGGER.info("hello_refused identity=%r why=%r%s", arrived.identity, why, left_out)
         self.write(arrived.identity, pack_refusal(why))
 
     def _remove(self, line: AcceptedLine, now: int) -> None:
@@ -335,9 +339,10 @@ class Door:
         """Count offences, and keep their author out when they are too many."""
         if not any(self._offenders.note(arrived.offender, now) for _ in range(offences)):
             return
-        LOGGER.warning(
-            "peer_banned who=%r why='what it sends cannot be read, or is in the name of others'", arrived.offender
-        )
+        left_out = self._limit.ask("peer_banned", arrived.offender)
+        if left_out is not None:
+            text = "peer_banned who=%r why='what it sends cannot be read, or is in the name of others'%s"
+            LOGGER.warning(text, arrived.offender, left_out)
         if line := self._lines.get(arrived.identity):
             self._remove(line, now)
         self._disconnect(arrived.descriptor, now)
