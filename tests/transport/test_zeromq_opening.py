@@ -18,6 +18,7 @@ from callsheet.transport.zeromq import ZeroMQ
 from callsheet.transport.zeromq.loop import Loop
 from support.carrying import LOCAL, Network, ipc_in, join, mailbox, noted
 from support.descriptors import no_descriptor_left
+from support.thread import no_thread_called
 from support.waiting import eventually
 
 PATIENCE_S = 20.0
@@ -112,17 +113,6 @@ def test_who_closes_a_transport_while_another_thread_opens_it_closes_it(monkeypa
     assert not begun[0].thread.is_alive()
 
 
-def raises_no_thread(name: str) -> Callable[[threading.Thread], None]:
-    start = threading.Thread.start
-
-    def start_others(thread: threading.Thread) -> None:
-        if thread.name == name:
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    return start_others
-
-
 def raises_no_descriptor(*_: object, **__: object) -> None:
     raise OSError(errno.EMFILE, "Too many open files")
 
@@ -131,10 +121,10 @@ def raises_no_descriptor(*_: object, **__: object) -> None:
     ("what", "fail"),
     [
         ("callsheet.transport.security.curve.socket.socketpair", raises_no_descriptor),
-        ("threading.Thread.start", raises_no_thread("zap")),
+        ("threading.Thread.start", no_thread_called("zap")),
         ("callsheet.transport.zeromq.carrier.Loop", raises_no_descriptor),
         ("callsheet.transport.zeromq.loop.Watch", raises_no_descriptor),
-        ("threading.Thread.start", raises_no_thread("zeromq")),
+        ("threading.Thread.start", no_thread_called("zeromq")),
     ],
     ids=("no_bell_of_the_guard", "no_thread_of_the_guard", "no_bell", "no_watch", "no_thread"),
 )
