@@ -98,14 +98,16 @@ class Post:
             if frame.messages and not messages:
                 self._hub.drops.count("refused")
                 return True
-        try:
-            checked = check(messages)
-        except DecodeError:
-            if self._tell_who_waits(frame, sender, messages, origin) and peer.kind == "node":
-                self._hub.drops.count("undecodable")
-                return True  # the zones or the version of a node are no offence, and the line to it is needed
-            raise
-        envelope = Envelope(sender, frame.recipient, frame.epoch, checked)
+        checked: list[Any] = []
+        for fields in messages:
+            try:
+                checked += check((fields,))
+            except DecodeError as error:
+                if self._tell_who_waits(frame, sender, fields, error, origin) and peer.kind == "node":
+                    self._hub.drops.count("undecodable")
+                    return True  # the zones or the version of a node are no offence, and the line to it is needed
+                raise
+        envelope = Envelope(sender, frame.recipient, frame.epoch, tuple(checked))
         if origin.principal is None:
             self._hand_over(envelope, peer)
         else:
@@ -132,10 +134,12 @@ class Post:
             own = f"{split_address(recipient)[0][:_MAX_ECHO]}@{self._own_name}"
             self._send_to(origin.peer, Envelope(own, sender, 0, tuple(answers)))
 
-    def _tell_who_waits(self, frame: Frame, sender: Address, messages: Sequence[Fields], origin: Origin) -> bool:
+    def _tell_who_waits(
+        self, frame: Frame, sender: Address, fields: Fields, error: DecodeError, origin: Origin
+    ) -> bool:
         """Tell a client that its request, or the answer to it, cannot be read here; answers whether there was one to be told."""
-        key, why = _first_unreadable(messages)
-        if not key:
+        key, why = fields.get("key"), str(error)[:_MAX_WHY]
+        if not isinstance(key, str) or not 0 < len(key) <= _MAX_KEY:
             return False
         if sender.startswith(CLIENT):
             refusal = RequestRejected(key, "impossible", f"the request cannot be read at {self._own_name}: {why}")
@@ -186,14 +190,3 @@ class Post:
                 self._hub.flush_soon(peer)
             case "more":  # is on its way, or waits for room
                 pass
-
-
-def _first_unreadable(messages: Sequence[Fields]) -> tuple[str, str]:
-    """The key of the first message that cannot be read, empty where it has none that can be answered, and why."""
-    for fields in messages:
-        try:
-            check((fields,))
-        except DecodeError as error:
-            key = fields.get("key")
-            return (key if isinstance(key, str) and len(key) <= _MAX_KEY else ""), str(error)[:_MAX_WHY]
-    return "", ""
