@@ -15,6 +15,7 @@ from .cluster_command import cluster_command, drain_command
 from .import_command import import_crontab_command
 from .node_command import node_command
 from .outcome import DONE, EXPECTED, INTERRUPTED, REFUSED, USAGE, code_of
+from .output import one_line
 from .preview_command import preview_command
 from .run_command import run_command
 from .submit_command import submit_command
@@ -118,7 +119,7 @@ def run(arguments: list[str]) -> int:
 def _tell(text: str, *, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    print(f"callsheet: {' '.join(text.split())}", file=sys.stderr)
+    print(f"callsheet: {one_line(text)}", file=sys.stderr)
 
 
 def _tell_usage(error: Any) -> int:

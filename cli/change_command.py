@@ -11,7 +11,7 @@ from ..client.handle import Handle
 from ..client.vocabulary import Vocabulary
 from .option import DebugOption, JsonOption, StoreOption, TenantOption
 from .outcome import REFUSED
-from .output import fields, show_json
+from .output import fields, one_line, show_json
 from .reach import changing, is_running
 from .waiting import STORED, WaitOption, WaitTimeoutOption, check_wait
 
@@ -42,7 +42,7 @@ def trigger_command(
         show_json(told)
     else:
         for each in told:
-            state = f" {each['state']}{': ' + each['error'] if each['error'] else ''}" if wait else ""
+            state = f" {each['state']}{': ' + one_line(each['error']) if each['error'] else ''}" if wait else ""
             print(f"{each['job']}: run {each['run_id']}{state}{'' if runs else '; ' + STORED}")
     if any(end is not RunState.SUCCEEDED for end in ends):
         raise typer.Exit(REFUSED)

@@ -30,6 +30,7 @@ WATCH_ANSWER_S: Final = 1.0
 REFRESH_S: Final = 0.5
 LINE_S: Final = 5.0
 """How often a line is written where nobody draws."""
+LEAST_ANSWER_S: Final = 0.1
 WAIT_LOOK_S: Final = 0.1
 ASK_AGAIN_S: Final = 1.0
 """How often a node is asked again to drain, until it is seen to: the first word may be lost."""
@@ -93,17 +94,18 @@ def drain_command(
     A leader hands over first, if another node can lead. With --wait, --timeout is for the whole of the wait.
     """
     del debug
+    until = time.monotonic() + timeout
     if undo and (stop or wait):
         raise WrongUsage("--undo gives a node work again; it goes with neither --stop nor --wait")
     with _client(to, store, key, timeout) as client:
         try:
-            running = client.drain(node, not undo, stop=stop)
+            running = client.drain(node, not undo, stop=stop, timeout=_left_s(until))
         except Refused as error:
             if error.code == "unknown_node":
                 raise NotFound(str(error)) from None
             raise
         if wait:
-            running = _wait(client, node, timeout, stop=stop)
+            running = _wait(client, node, until, timeout, stop=stop)
     if as_json:
         show_json({"node": node, "draining": not undo, "stop": stop, "running": running})
     else:
@@ -119,24 +121,28 @@ def _client(to: Sequence[str] | None, store: str | None, key: Path | None, timeo
 # ---- draining -----------------------------------------------------------------------------------------------------------
 
 
-def _wait(client: Client, node: str, timeout_s: float, *, stop: bool) -> int:
+def _left_s(until: float) -> float:
+    """How long an answer may still take; a little always, because who has come so far may as well ask."""
+    return max(LEAST_ANSWER_S, until - time.monotonic())
+
+
+def _wait(client: Client, node: str, until: float, timeout_s: float, *, stop: bool) -> int:
     """Wait until a node has nothing left to do, or has gone; how many attempts are with it still, which is none."""
-    deadline = time.monotonic() + timeout_s
     ask_again_at = time.monotonic() + ASK_AGAIN_S
     while True:
-        found = next((it for it in client.members() if it.node == node), None)
+        found = next((it for it in client.members(timeout=_left_s(until)) if it.node == node), None)
         if found is None or found.state == "gone":
             return 0
         running = sum(taken for taken, _ in found.places.values())
         if found.state == "draining" and not running and not stop:
             return 0
         now = time.monotonic()
-        if now >= deadline:
+        if now >= until:
             left = f"{running} attempts are with it" if running else "it is there"
             raise TimeoutError(f"{node} was told to drain, and {left} still after {timeout_s:g} s; it goes on draining")
         if found.state not in ("draining", "suspect") and now >= ask_again_at:
             ask_again_at = now + ASK_AGAIN_S
-            client.drain(node, stop=stop)
+            client.drain(node, stop=stop, timeout=_left_s(until))
         time.sleep(WAIT_LOOK_S)
 
 

@@ -156,6 +156,14 @@ def local_text(moment: datetime) -> str:
     return local.strftime("%H:%M:%S" if local.date() == today else "%Y-%m-%d %H:%M")
 
 
+def one_line(text: str) -> str:
+    """Return a text as one line, with an escape for what could do something to a terminal: others may have chosen it."""
+    line = " ".join(text.split())
+    if line.isprintable():
+        return line
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+
+
 def plain(value: Any) -> str:
     """Return a value as plain text on one line."""
     match value:
@@ -168,7 +176,7 @@ def plain(value: Any) -> str:
         case float():
             return f"{value:.6g}"
         case _:
-            return " ".join(str(value).split())
+            return one_line(str(value))
 
 
 def _for_eyes(value: Any) -> Text:

@@ -16,7 +16,7 @@ from ..client.handle import Handle
 from ..errors import RunError
 from .option import DebugOption, JsonOption, KeyOption, StoreOption, TenantOption, ToOption
 from .outcome import REFUSED
-from .output import is_terminal, show_json
+from .output import is_terminal, one_line, show_json
 from .reach import is_running, submitting
 from .waiting import STORED, WaitOption, WaitTimeoutOption, check_wait
 
@@ -75,7 +75,11 @@ def _tell(job: str, handles: Sequence[Handle], states: Sequence[RunState], took_
 
 def _outcome(handle: Handle) -> str:
     told = _told(handle, ended=True)
-    return f": {told['error']}" if told["error"] else f" {json.dumps(told['result'], default=str, ensure_ascii=False)}"
+    return (
+        f": {one_line(told['error'])}"
+        if told["error"]
+        else f" {json.dumps(told['result'], default=str, ensure_ascii=False)}"
+    )
 
 
 def _told(handle: Handle, *, ended: bool) -> dict[str, Any]:

@@ -31,14 +31,14 @@ from .gateway import REQUEST_S, Gateway, Pending
 from .handle import Handle, not_ended
 from .leadership import Leader
 from .news import LOOK_S, PAGES, News
-from .option import Duration
+from .option import Duration, duration_us
 from .questions import Target
 from .remote import Client
 from .submission import Submission
 from .view import RunView
 
 MAX_THREADS: Final = 8
-"""Words that are said at once, but submitting and waiting; further ones wait for their turn."""
+"""Words that are said at once, but submitting and waiting; further ones wait for their turn, as long as for an answer."""
 
 Said = ParamSpec("Said")
 Answered = TypeVar("Answered")
@@ -144,6 +144,7 @@ class AsyncClient:
         timeout: float = REQUEST_S,
     ) -> None:
         self.client = Client(endpoints, key=key, tenant=tenant, timeout=timeout)
+        self._turn_s = duration_us(timeout, "timeout") / 1_000_000
         self._threads: ThreadPoolExecutor | None = None
         self._process = 0
 
@@ -305,11 +306,24 @@ class AsyncClient:
 
         Raises:
             NotRunning: this client is not open.
+            TimeoutError: no thread was free for it in time.
         """
         threads = self._own_threads
         if threads is None:
             return said()  # raises at once that the client is not open, or not in this process
-        return await asyncio.get_running_loop().run_in_executor(threads, said)
+        turn = threads.submit(said)
+        answer = asyncio.wrap_future(turn)
+        try:
+            await asyncio.wait([answer], timeout=self._turn_s)
+        except asyncio.CancelledError:
+            answer.cancel()
+            raise
+        if turn.cancel():  # it has not begun
+            raise TimeoutError(
+                f"no turn within {self._turn_s:g} s: {MAX_THREADS} words of this client wait for their answers before it; "
+                "see whether somebody leads, and is not overloaded, or give more time by timeout="
+            )
+        return await answer
 
     @property
     def _own_threads(self) -> ThreadPoolExecutor | None:

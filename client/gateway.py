@@ -45,10 +45,11 @@ from ..actors.messages import (
 )
 from ..actors.records import Cause
 from ..errors import DataError, NotRunning
+from ..transport.contract import Unreadable
 from .batch import Batches
 from .ends import Ended, Ends
 from .leadership import HERE, Leader, Leadership
-from .request_error import refusal, too_late
+from .request_error import refusal, too_late, unreadable
 
 ASK_AGAIN_S: Final = 1.0
 """How long an answer may take before the request is sent again."""
@@ -431,6 +432,8 @@ class Gateway:
                     self._on_accepted(message)
                 case RequestRejected():
                     self._on_rejected(message, envelope.sender)
+                case Unreadable() if pending := self._pending.get(message.key):
+                    _fail(pending.future, unreadable(pending.message, message.text, envelope.sender))
                 case LeaderIs():
                     self._on_leader_is(message, envelope.sender)
                 case NodeStopped():

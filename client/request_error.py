@@ -6,6 +6,7 @@ from typing import Any
 
 from ..actors.messages import AddJobs, CancelRun, ChangeJob, Follow, Query, RequestRejected, Submit
 from ..errors import (
+    DecodeError,
     DependencyError,
     Forbidden,
     JobConflict,
@@ -57,6 +58,14 @@ def too_late(message: Any, timeout_s: float, leader: Leader | None, reached: str
     return TimeoutError(
         f"{asked}: node {leader.node!r} was asked, which leads in epoch {leader.epoch}{through}; "
         "see whether it is overloaded or cut off, or give more time by timeout="
+    )
+
+
+def unreadable(message: Any, why: str, sender: str) -> DecodeError:
+    """The error that an answer is which cannot be read here: to what, from whom, why, and what to do."""
+    return DecodeError(
+        f"the answer of {sender} to {_describe(message)} cannot be read here: {why}; give this program the version of Callsheet "
+        "and the time zones (tzdata) that the cluster has; what was to be changed may have been"
     )
 
 

@@ -23,6 +23,7 @@ from ..actors.actor import COORDINATOR, METRICS
 from ..actors.executor.runner import Runner
 from ..actors.messages import ReportMetrics, Stop
 from ..actors.persistence.store import Store
+from ..descriptor import check_room
 from ..errors import DefinitionError, NotRunning
 from ..node import FAILED_S, Node, NodeOptions
 from ..transport.local_endpoint import ipc_endpoint
@@ -30,6 +31,9 @@ from .gateway import Gateway
 
 if TYPE_CHECKING:
     from ..web import HttpServer
+
+DESCRIPTORS: Final = 40
+"""Files and sockets that must be free for a scheduler to start: it takes up to 30 for itself, and jobs need some."""
 
 RELEASE_S: Final = 3.0
 """What is kept of the time to stop for making running jobs end."""
@@ -57,9 +61,14 @@ class Doors(Struct, frozen=True, kw_only=True):
 
 
 class Running:
-    """A node that runs, and the gateway to its cluster."""
+    """A node that runs, and the gateway to its cluster.
+
+    Raises:
+        CallsheetError: too few files can be opened.
+    """
 
     def __init__(self, store: Store, runner: Runner, incarnation: str, options: NodeOptions, doors: Doors) -> None:
+        check_room(DESCRIPTORS, "a scheduler")
         if not options.worker_only:
             options = _with_own_socket(store, incarnation, options)
         elif not options.join:

@@ -13,8 +13,12 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Final
 
+from ..descriptor import check_room
 from ..errors import CallsheetError
+
+DESCRIPTORS: Final = 2
 
 
 class Asking:
@@ -51,10 +55,11 @@ def stop_signals(hurry: Callable[[], None]) -> Iterator[Asking]:
     """Within this, the first signal asks, the second calls `hurry` on a thread, the third ends the process at once.
 
     Raises:
-        CallsheetError: this is not the main thread, which alone may handle signals.
+        CallsheetError: this is not the main thread, which alone may handle signals; or no file can be opened.
     """
     if threading.current_thread() is not threading.main_thread():
         raise CallsheetError("run() handles signals and belongs on the main thread; use start() and stop() elsewhere")
+    check_room(DESCRIPTORS, "waiting for signals")
     asking = Asking()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     count = 0

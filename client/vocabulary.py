@@ -235,23 +235,25 @@ class Vocabulary(Questions):
             TimeoutError: no answer; maybe nobody leads.
         """
         gateway = self._open_gateway()
-        limit_s = None if timeout is None else duration_us(timeout, "timeout") / 1_000_000
-        answer = gateway.request(ListMembers(gateway.key()), to=COORDINATOR, timeout_s=limit_s)
+        answer = gateway.request(ListMembers(gateway.key()), to=COORDINATOR, timeout_s=_limit_s(timeout))
         assert isinstance(answer, MembersListed)
         return [view_member(status) for status in answer.members]
 
-    def drain(self, node: str, on: bool = True, *, stop: bool = False) -> int:
+    def drain(self, node: str, on: bool = True, *, stop: bool = False, timeout: float | None = None) -> int:
         """Give a node no more work (`on`), or some again; return how many attempts are still with it.
 
         stop: also end it, when nothing runs there any more or after ten seconds; that cannot be taken back. Twice is
         harmless. A leader hands over first, if somebody else can lead.
+        timeout: how long to wait for the answer, in seconds; 30 unless a client says otherwise.
 
         Raises:
             Refused: there is no such node.
+            TimeoutError: no answer; maybe nobody leads.
         """
         gateway = self._open_gateway()
         check_name(node, "a node's name")
-        answer = gateway.request(DrainNode(gateway.key(), node, on, stop), to=COORDINATOR)
+        request = DrainNode(gateway.key(), node, on, stop)
+        answer = gateway.request(request, to=COORDINATOR, timeout_s=_limit_s(timeout))
         assert isinstance(answer, NodeDraining)
         return answer.running
 
@@ -290,6 +292,10 @@ class Vocabulary(Questions):
         answer = gateway.request(Query(gateway.key(), question))
         assert isinstance(answer, Answer)
         return answer.rows
+
+
+def _limit_s(timeout: float | None) -> float | None:
+    return None if timeout is None else duration_us(timeout, "timeout") / 1_000_000
 
 
 def said_name(job: str | Command) -> str:

@@ -37,6 +37,8 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Any, Final, Literal, Protocol
 
+from msgspec import Struct
+
 from ..actors.actor import Address
 from ..actors.messages import Envelope
 
@@ -52,6 +54,7 @@ __all__ = (
     "Named",
     "Receive",
     "Transport",
+    "Unreadable",
     "split_address",
 )
 
@@ -74,6 +77,16 @@ Receive = Callable[[Envelope], bool]
 
 Fields = Mapping[str, Any]
 """A message as it came, not checked yet: whatever fields it has, its tag under `type`."""
+
+
+class Unreadable(Struct, frozen=True):
+    """What a client is handed in place of an answer that cannot be read where it lives: its `key`, and why.
+
+    It is made where the answer came in, and never sent.
+    """
+
+    key: str
+    text: str
 
 
 class Transport(Protocol):

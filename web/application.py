@@ -125,9 +125,15 @@ class _Scrape:
         """Return the metrics, or None when there is no answer in time."""
         if self._asked is None or self._asked.done():
             loop = asyncio.get_running_loop()
-            self._asked = loop.create_future()
+            asked: asyncio.Future[str | None] = loop.create_future()
             # a daemon: one that never comes back must not keep the process
-            threading.Thread(target=self._run, args=(loop, self._asked), name="scrape", daemon=True).start()
+            thread = threading.Thread(target=self._run, args=(loop, asked), name="scrape", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system has no thread left
+                LOGGER.debug("metrics_unanswered text=%s", quoted(error))
+                return None
+            self._asked = asked
         with suppress(TimeoutError):
             return await asyncio.wait_for(asyncio.shield(self._asked), self._timeout_s)
         return None

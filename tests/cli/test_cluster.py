@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from typing import Any
 import pytest
 
 from callsheet import Client, Scheduler
-from callsheet.cli.cluster_command import Eye, Look, render
+from callsheet.actors.messages import DrainNode, Envelope, Follow, LeaderIs, NodeDraining
+from callsheet.cli.cluster_command import Eye, Look, drain_command, render
+from support.carrying import Network
 from support.nodes import WITHIN_S
 from support.reached import Make
 from support.source import ROOT
@@ -43,6 +46,7 @@ def alive(scheduler: Scheduler, count: int) -> bool:
     return [member.state for member in scheduler.members()] == ["alive"] * count
 
 
+TIMEOUT_S = 3.0
 STORE = ("--store", "sqlite:///jobs.db")
 
 
@@ -124,6 +128,30 @@ def test_a_cluster_that_does_not_answer_is_exit_code_5(shell: Shell) -> None:
 
     assert ran.code == 5
     assert "tcp://127.0.0.1:9" in ran.err
+
+
+def test_waiting_for_a_drained_node_takes_no_longer_than_its_time_out() -> None:
+    """The leader answers only when it is asked again, and then no more: each answer alone may take the whole of the time."""
+    asked: list[DrainNode] = []
+
+    def answer(envelope: Envelope) -> bool:
+        for message in envelope.messages:
+            asked.extend([message] if isinstance(message, DrainNode) else [])
+            if isinstance(message, Follow):
+                answers: list[Any] = [LeaderIs(message.key, 1, "n1", "")]
+            else:
+                answers = [NodeDraining(asked[0].key, "n2", 1)] if len(asked) == 2 else []
+            node.send(Envelope("coordinator", envelope.sender, 0, tuple(answers)))
+        return True
+
+    with Network() as network:
+        node = network.node("n1")
+        node.attach("coordinator", answer)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError, match="ListMembers"):
+            drain_command("n2", to=[node.endpoints[0]], wait=True, timeout=TIMEOUT_S)
+    assert len(asked) == 2
+    assert time.monotonic() - began < 1.25 * TIMEOUT_S
 
 
 def test_who_watches_sees_a_fail_over_and_what_was_there_before_it(shell: Shell, make: Make) -> None:

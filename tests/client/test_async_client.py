@@ -14,6 +14,8 @@ from callsheet import AsyncClient, Client, NotRunning, RunError, Scheduler, Unkn
 from callsheet.client.async_client import MAX_THREADS
 from support.reached import WAIT_S, echo
 
+TIMEOUT_S = 1.0
+
 
 def test_it_says_every_word_of_the_client() -> None:
     machinery = {"open", "close", "gateway", "resolve", "has_arguments", "look_again", "follow"}
@@ -171,6 +173,24 @@ def test_closing_waits_for_nobody_and_tells_whoever_waits(node: Scheduler) -> No
         assert time.monotonic() - began < WAIT_S / 4
         assert {(type(each), str(each)) for each in told} == {(NotRunning, "this client was closed")}
         await client.close()
+
+    asyncio.run(main())
+
+
+def test_words_that_get_no_turn_end_with_their_time_out(node: Scheduler) -> None:
+    async def main() -> None:
+        async with AsyncClient(node.endpoints[0], timeout=TIMEOUT_S) as client:
+            node.stop(drain_timeout=0)
+            began = time.monotonic()
+            words = [asyncio.ensure_future(client.jobs()) for _ in range(6 * MAX_THREADS)]
+            given_up = asyncio.ensure_future(client.pause("echo"))
+            await asyncio.sleep(0)
+            given_up.cancel()
+            told = await asyncio.gather(*words, return_exceptions=True)
+            assert time.monotonic() - began < 4 * TIMEOUT_S
+            assert {type(each) for each in told} == {TimeoutError}
+            assert any(f"no turn within {TIMEOUT_S:g} s" in str(each) for each in told)
+            assert given_up.cancelled()
 
     asyncio.run(main())
 

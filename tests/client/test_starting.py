@@ -14,8 +14,9 @@ from callsheet import Client, DefinitionError, Scheduler
 from callsheet.actors.executor.functions import Functions
 from callsheet.actors.executor.local_runner import LocalRunner
 from callsheet.actors.persistence.memory import MemoryStore
-from callsheet.errors import ListenError, SecurityError
+from callsheet.errors import CallsheetError, ListenError, SecurityError
 from callsheet.node import Node, NodeOptions, new_incarnation
+from support.descriptors import no_descriptor_left
 from support.reached import WAIT_S, Make, add_echo_and_fail
 
 
@@ -93,3 +94,16 @@ def test_a_store_in_a_folder_with_a_blank_in_its_name_makes_a_cluster_like_any_o
             assert client.submit("echo", "b").result(WAIT_S) == "bb"
         for node in nodes:
             node.stop(drain_timeout=0)
+
+
+def test_a_start_that_finds_too_few_descriptors_says_how_many_it_takes_and_is_tried_again(file_url: str) -> None:
+    scheduler = Scheduler(file_url, processes=0)
+    with no_descriptor_left():
+        with pytest.raises(
+            CallsheetError, match=r"a scheduler needs 40 files and sockets .* only 0 more can be opened"
+        ):
+            scheduler.start()
+        with pytest.raises(CallsheetError, match="waiting for signals needs 2 files"):
+            scheduler.run()
+    with scheduler:
+        assert scheduler.submit(len, "ab").result(WAIT_S) == 2

@@ -13,10 +13,11 @@ import zmq
 from callsheet.actors.messages import CancelRun, Envelope, ListMembers, RequestRejected, TakeLease, Watch
 from callsheet.errors import SecurityError
 from callsheet.transport.contract import Guard
+from callsheet.transport.log_limit import MAX_LINES_A_SECOND
 from callsheet.transport.security import DialGuard, KeyFolder, KeyGuard, OpenGuard, Principal
 from callsheet.transport.security.allowed import LOOK_AGAIN_S
 from callsheet.transport.security.curve import dial, new_pair
-from callsheet.transport.security.guard import MAX_LINES_A_SECOND, Refusals
+from callsheet.transport.security.guard import Refusals
 from callsheet.transport.security.roles import Refusal
 from support.waiting import eventually
 

@@ -13,7 +13,8 @@ from msgspec.structs import force_setattr
 from callsheet import data
 from callsheet.actors.messages import AddJobs, ChangeJob, Envelope, ListMembers, Noted, RequestRejected
 from callsheet.actors.records import Job
-from callsheet.transport.codec import encode
+from callsheet.transport.codec import decode, encode
+from callsheet.transport.contract import Unreadable
 from callsheet.transport.security import DialGuard, KeyFolder, KeyGuard, OpenGuard
 from callsheet.transport.security.guard import MAX_KEY_CHARACTERS
 from callsheet.transport.zeromq import ZeroMQ, wire
@@ -94,10 +95,43 @@ def test_who_may_not_send_something_cannot_have_it_checked(network: Network, key
 def test_what_somebody_may_send_is_checked(network: Network, keys: KeyFolder) -> None:
     asked = Asked(network, keys, "alice")
 
-    asked.send(ADD)
+    answer = asked.answer(ADD)
 
+    assert (answer.key, answer.code) == ("7/1", "impossible")
+    assert answer.text.startswith("the request cannot be read at n1: not a add_jobs: ")
+    assert "SOMETIMES" in answer.text
     eventually(lambda: asked.node.dropped() == {"undecodable": 1})
     assert asked.registry.envelopes == []
+
+
+def test_a_request_of_another_version_is_answered(network: Network, others: Strangers) -> None:
+    guest = others.guest(network.node("n1", guard=OpenGuard()), "client-7", "7")
+
+    guest.say(in_one_frame(data.pack_record(("client-7", "registry@n1", 0, [{"type": "dream", "key": "7/1"}]))))
+
+    heard = guest.hears()
+    assert heard is not None
+    [answer] = decode(wire.unpack_batch(heard)[0]).messages
+    assert answer == RequestRejected(
+        "7/1", "impossible", "the request cannot be read at n1: a message of the unknown type 'dream'"
+    )
+
+
+def test_whoever_waits_on_a_node_is_told_what_cannot_be_read_and_the_line_stands(network: Network) -> None:
+    n1, n2 = network.node("n1"), network.node("n2")
+    join(n1, n2)
+    asking = mailbox(n2, "client-9")
+
+    for _ in range(MAX_OFFENCES + 1):
+        n2.send(Envelope("client-9@n2", "registry@n1", 0, (ADD,)))
+        n1.send(Envelope("registry@n1", "client-9@n2", 0, (ADD,)))
+
+    eventually(lambda: len(asking.messages) == 2 * (MAX_OFFENCES + 1))
+    assert {type(each) for each in asking.messages} == {RequestRejected, Unreadable}
+    assert {each.key for each in asking.messages} == {"7/1"}
+    assert all("SOMETIMES" in each.text for each in asking.messages)
+    assert (names(n1), names(n2)) == (["n2"], ["n1"])
+    assert (n1.dropped(), n2.dropped()) == ({"undecodable": MAX_OFFENCES + 1},) * 2
 
 
 def test_an_operator_brings_no_trigger_whatever_he_calls_it(network: Network, keys: KeyFolder) -> None:

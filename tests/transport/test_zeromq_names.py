@@ -12,6 +12,7 @@ import pytest
 from callsheet.transport.zeromq import ZeroMQ
 from callsheet.transport.zeromq.lookup import MAX_UNDER_WAY, LookedUp, Lookups
 from support.carrying import Network, mailbox, names, noted
+from support.thread import no_thread_called
 from support.waiting import eventually
 
 WAIT_S = 10.0
@@ -154,3 +155,19 @@ def test_closing_does_not_wait_for_a_name(network: Network, name_server: Names) 
 
     assert not n1._loop.thread.is_alive()
     assert not name_server.let.is_set()
+
+
+def test_a_name_that_finds_no_thread_to_be_looked_up_on_holds_up_no_other_line_and_is_looked_up_later(
+    network: Network, name_server: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callsheet.transport.zeromq.dialer.LOOK_AGAIN_MS", 20)
+    n1, n2, n3 = network.node("n1"), network.node("n2"), network.node("n3")
+    with monkeypatch.context() as patch:
+        patch.setattr("threading.Thread.start", no_thread_called("lookup"))
+        n1.learn("n2", named("fast.test", n2))
+        n1.learn("n3", n3.endpoints[0])
+        eventually(lambda: "can't start new thread" in n1.refusals().get(named("fast.test", n2), ""))
+        eventually(lambda: names(n1) == ["n3"])
+
+    eventually(lambda: sorted(names(n1)) == ["n2", "n3"])
+    assert name_server.asked == ["fast.test"]

@@ -1,5 +1,6 @@
 """Opening, closing and forking: what a person is told, and that nothing hangs."""
 
+import errno
 import os
 import signal
 import socket
@@ -10,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.errors import DefinitionError, ListenError, NotRunning
+from callsheet.errors import CallsheetError, DefinitionError, ListenError, NotRunning
 from callsheet.transport.contract import Envelope
+from callsheet.transport.security import KeyFolder, KeyGuard
 from callsheet.transport.zeromq import ZeroMQ
 from callsheet.transport.zeromq.loop import Loop
 from support.carrying import LOCAL, Network, ipc_in, join, mailbox, noted
+from support.descriptors import no_descriptor_left
+from support.thread import no_thread_called
 from support.waiting import eventually
 
 PATIENCE_S = 20.0
@@ -107,6 +111,57 @@ def test_who_closes_a_transport_while_another_thread_opens_it_closes_it(monkeypa
 
     assert not closing.is_alive()
     assert not begun[0].thread.is_alive()
+
+
+def raises_no_descriptor(*_: object, **__: object) -> None:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+@pytest.mark.parametrize(
+    ("what", "fail"),
+    [
+        ("callsheet.transport.security.curve.socket.socketpair", raises_no_descriptor),
+        ("threading.Thread.start", no_thread_called("zap")),
+        ("callsheet.transport.zeromq.carrier.Loop", raises_no_descriptor),
+        ("callsheet.transport.zeromq.loop.Watch", raises_no_descriptor),
+        ("threading.Thread.start", no_thread_called("zeromq")),
+    ],
+    ids=("no_bell_of_the_guard", "no_thread_of_the_guard", "no_bell", "no_watch", "no_thread"),
+)
+def test_a_transport_that_could_not_be_opened_leaves_nothing_behind(
+    tmp_path: Path, network: Network, what: str, fail: Callable[..., None]
+) -> None:
+    keys = KeyFolder(tmp_path / "keys")
+    keys.new("cluster", "node", "*", "2026-01-01T00:00:00Z")
+    endpoint = ipc_in(tmp_path, "n1")
+    made = ZeroMQ("n1", "1", listen=[endpoint], guard=KeyGuard(keys))
+    caught: list[Exception] = []
+
+    def try_to_open() -> None:
+        try:
+            made.open()
+        except (OSError, RuntimeError) as error:
+            caught.append(error)
+
+    opening = threading.Thread(target=try_to_open, daemon=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(what, fail)
+        opening.start()
+        opening.join(PATIENCE_S)
+
+    assert [type(error) for error in caught] in ([OSError], [RuntimeError])
+    assert "zap" not in [thread.name for thread in threading.enumerate()]
+    assert made.endpoints == ()
+    made.close()
+    network.node("n2", listen=endpoint, guard=KeyGuard(keys))
+
+
+def test_who_finds_too_few_descriptors_is_told_how_many_it_takes() -> None:
+    with (
+        no_descriptor_left(),
+        pytest.raises(CallsheetError, match=r"needs 16 files .* only 0 more can be opened .*ulimit"),
+    ):
+        ZeroMQ("n1", "1").open()
 
 
 def test_closing_with_full_queues_ends_soon_and_counts_what_was_given_up(network: Network, tmp_path: Path) -> None:

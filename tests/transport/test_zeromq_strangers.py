@@ -2,24 +2,20 @@
 
 import time
 from collections.abc import Iterator
-from functools import partial
-from pathlib import Path
 
 import msgpack
 import pytest
 import zmq
 
-from callsheet.actors.messages import Envelope, LeaderBeat, ListMembers, Noted, RequestRejected
+from callsheet.actors.messages import Envelope
 from callsheet.errors import DecodeError
 from callsheet.transport.codec import encode
-from callsheet.transport.security import DialGuard, KeyFolder, KeyGuard, OpenGuard
-from callsheet.transport.zeromq import ZeroMQ, wire
+from callsheet.transport.zeromq import wire
 from callsheet.transport.zeromq.offence import BAN_MS, MAX_OFFENCES, MAX_REMEMBERED, WITHIN_MS, Offenders
 from callsheet.transport.zeromq.peer import MAX_WAITING, Outbox
 from support.carrying import Network, Strangers, hello, join, mailbox, names, noted, strangers
 from support.waiting import eventually
 
-AT = "2026-01-01T00:00:00Z"
 RUBBISH = (
     (b"",),
     (b"?",),
@@ -47,15 +43,6 @@ def network() -> Iterator[Network]:
 def others() -> Iterator[Strangers]:
     with strangers() as made:
         yield made
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> KeyFolder:
-    folder = KeyFolder(tmp_path / "keys")
-    folder.new("cluster", "node", "*", AT)
-    folder.new("alice", "admin", "*", AT)
-    folder.new("bob", "viewer", "*", AT)
-    return folder
 
 
 def batch(*envelopes: Envelope) -> bytes:
@@ -256,6 +243,31 @@ def test_a_neighbouring_minor_is_welcome(network: Network, others: Strangers) ->
     eventually(lambda: names(n1) == ["n2"])
 
 
+def test_who_is_refused_again_and_again_is_logged_once_for_a_while(
+    network: Network, others: Strangers, caplog: pytest.LogCaptureFixture
+) -> None:
+    n1 = network.node("n1")
+    other = others.dialer().dial(n1, wire.identity("n2", "1", 1))
+
+    with caplog.at_level("INFO", "callsheet.transport"):
+        for _ in range(40):
+            other.greet("n2", major=wire.MAJOR + 1)
+            assert (other.hears() or b"?")[0] == wire.REFUSED
+
+    assert caplog.text.count("hello_refused") == 1
+
+
+def test_what_is_learned_in_vain_again_and_again_is_logged_once_for_a_while(
+    network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    n1 = network.node("n1")
+
+    for _ in range(40):
+        n1.learn("n2", "tcp://*:1")
+
+    assert caplog.text.count("endpoint_unusable node='n2' endpoint='tcp://*:1' why=no_endpoint") == 1
+
+
 def test_a_hello_of_a_far_version_need_only_say_which(network: Network, others: Strangers) -> None:
     n1 = network.node("n1")
     other = others.dialer().dial(n1, b"from the future")
@@ -364,133 +376,3 @@ def test_whoever_is_asked_for_its_hello_says_it(network: Network, others: Strang
         assert wire.read_hello(body).name == "n1"
         if asks:
             listener.say(identity, asks)
-
-
-# ---- with a guard ---------------------------------------------------------------------------------------------------------
-
-
-def test_nodes_with_the_keys_of_the_cluster_find_each_other(network: Network, keys: KeyFolder) -> None:
-    n1, n2 = network.node("n1", guard=KeyGuard(keys)), network.node("n2", guard=KeyGuard(keys))
-    clock = mailbox(n1, "clock")
-    join(n2, n1)
-
-    n2.send(noted("a", "clock@n1"))
-
-    eventually(lambda: clock.keys == ["a"])
-
-
-def test_a_client_is_addressed_with_what_its_key_stands_for(network: Network, keys: KeyFolder) -> None:
-    n1 = network.node("n1", guard=KeyGuard(keys))
-    client = network.client("client-7", n1, guard=DialGuard(keys.path / "alice.secret"))
-    coordinator, answers = mailbox(n1, "coordinator"), mailbox(client, "client-7")
-
-    asked = ListMembers(f"{client.incarnation}/1")
-    client.send(Envelope("client-7", "coordinator", 0, (asked,)))
-    eventually(lambda: coordinator.messages == [asked])
-    n1.send(noted("answer", coordinator.envelopes[0].sender, "coordinator"))
-
-    eventually(lambda: answers.envelopes == [noted("answer", "client-7", "coordinator@n1")])
-    assert coordinator.envelopes[0].sender == "client-7~alice"
-
-
-def test_two_keys_may_use_one_name_and_are_two_clients(network: Network, keys: KeyFolder) -> None:
-    n1 = network.node("n1", guard=KeyGuard(keys))
-    boxes = {}
-    for key in ("alice", "bob"):
-        client = network.client("client-7", n1, guard=DialGuard(keys.path / f"{key}.secret"))
-        boxes[key] = mailbox(client, "client-7")
-
-    for key in boxes:
-        n1.send(noted(key, f"client-7~{key}"))
-
-    eventually(lambda: {key: box.keys for key, box in boxes.items()} == {"alice": ["alice"], "bob": ["bob"]})
-
-
-def test_what_the_guard_refuses_is_answered_to_the_client(network: Network, keys: KeyFolder) -> None:
-    n1 = network.node("n1", guard=KeyGuard(keys))
-    client = network.client("client-7", n1, guard=DialGuard(keys.path / "alice.secret"))
-    coordinator, answers = mailbox(n1, "coordinator"), mailbox(client, "client-7")
-
-    asked = ListMembers(f"{client.incarnation}/1")
-    client.send(Envelope("client-7", "coordinator", 0, (LeaderBeat(9, "n1", "1", "", 1), Noted("k"), asked)))
-
-    eventually(lambda: coordinator.messages == [asked])
-    eventually(lambda: [type(each) for each in answers.messages] == [RequestRejected])
-    assert answers.messages[0].key == "k"
-
-
-def test_to_a_key_that_is_revoked_nothing_is_sent_any_more_but_why(network: Network, keys: KeyFolder) -> None:
-    n1, n2 = network.node("n1", guard=KeyGuard(keys)), network.node("n2", guard=KeyGuard(keys))
-    join(n1, n2)
-    client = network.client("client-7", n1, guard=DialGuard(keys.path / "bob.secret"))
-    told = mailbox(client, "client-7")
-    n1.send(noted("a", "client-7~bob"))
-    eventually(lambda: told.keys == ["a"])
-
-    keys.revoke("bob", AT)
-    eventually(lambda: all(peer.is_barred for peer in n1._directory.clients()))
-    n1.send(noted("b", "client-7~bob"))
-    n2.send(noted("c", "client-7~bob@n1", sender="registry@n2"))
-    client.send(Envelope("client-7", "coordinator", 0, (ListMembers("7/1"),)))
-
-    eventually(lambda: len(told.messages) > 1)
-    assert [type(each).__name__ for each in told.messages] == ["Noted", "RequestRejected"]
-    assert "revoked" in told.messages[1].text
-    eventually(lambda: n1.dropped() == {"refused": 3})
-
-
-def test_the_key_of_a_request_is_of_the_client_s_own_life(network: Network, keys: KeyFolder) -> None:
-    n1 = network.node("n1", guard=KeyGuard(keys))
-    client = network.client("client-7", n1, guard=DialGuard(keys.path / "alice.secret"))
-    coordinator, answers = mailbox(n1, "coordinator"), mailbox(client, "client-7")
-
-    client.send(Envelope("client-7", "coordinator", 0, (ListMembers(f"{client.incarnation}8/1"), ListMembers("n1/2"))))
-
-    eventually(lambda: [each.key for each in answers.messages] == [f"{client.incarnation}8/1", "n1/2"])
-    assert [each.code for each in answers.messages] == ["forbidden"] * 2
-    assert coordinator.messages == []
-
-
-def is_refused(who: ZeroMQ, by: ZeroMQ, why: str) -> bool:
-    return why in who.refusals().get(by.endpoints[0], "")
-
-
-def test_no_client_takes_a_node_s_life_for_its_own(network: Network, keys: KeyFolder) -> None:
-    n1, n2 = network.node("n1", guard=KeyGuard(keys)), network.node("n2", guard=KeyGuard(keys))
-    join(n2, n1)
-    for node in (n1, n2):
-        thief = network.open("client-7", incarnation=node.incarnation, guard=DialGuard(keys.path / "alice.secret"))
-        thief.connect(n1.endpoints[0])
-        eventually(partial(is_refused, thief, n1, "is that of a node"))
-
-
-def test_a_client_that_claims_to_be_a_node_is_told_why_not(network: Network, keys: KeyFolder) -> None:
-    n1 = network.node("n1", guard=KeyGuard(keys))
-    thief = network.open("n2", guard=DialGuard(keys.path / "alice.secret"))
-
-    thief.connect(n1.endpoints[0])
-
-    eventually(lambda: "not that of a node" in thief.refusals().get(n1.endpoints[0], ""))
-    assert n1.peers() == []
-
-
-@pytest.mark.parametrize("name", ["n2", "client-7"])
-def test_who_has_no_key_does_not_come_in(network: Network, keys: KeyFolder, name: str) -> None:
-    n1 = network.node("n1", guard=KeyGuard(keys))
-    stranger = network.open(name)
-
-    stranger.connect(n1.endpoints[0])
-
-    eventually(lambda: stranger.refusals().get(n1.endpoints[0]))
-    assert "keys that fit" in stranger.refusals()[n1.endpoints[0]]
-    assert n1.peers() == []
-
-
-def test_without_keys_everybody_is_told_apart_all_the_same(network: Network) -> None:
-    n1 = network.node("n1", guard=OpenGuard())
-    client = network.client("client-7", n1)
-    coordinator = mailbox(n1, "coordinator")
-
-    client.send(Envelope("client-7", "coordinator", 0, (ListMembers("k"),)))
-
-    eventually(lambda: [each.sender for each in coordinator.envelopes] == ["client-7~anonymous"])

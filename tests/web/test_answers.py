@@ -14,6 +14,7 @@ from callsheet.actors.metrics.metrics import Metrics
 from callsheet.errors import NotRunning
 from callsheet.transport.in_process import InProcess
 from support.site import TOKEN, WAIT_S, MakeSite, Site
+from support.thread import no_thread_called
 
 PATHS = ("/health/live", "/health/ready", "/metrics")
 
@@ -118,6 +119,15 @@ def test_a_scrape_without_an_answer_ends_in_time_and_costs_one_thread(make_site:
     assert statuses == [503, 503, 503]
     assert alive == 200
     assert asked == ["scrape"]
+
+
+def test_a_scrape_for_which_there_is_no_thread_is_answered_by_503_and_the_next_one_is_not(make_site: MakeSite) -> None:
+    site = make_site()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("threading.Thread.start", no_thread_called("scrape"))
+        assert site.get("/metrics").status == 503
+
+    assert site.get("/metrics")[::2] == (200, "up 1\n")
 
 
 def test_a_server_stops_while_a_scrape_hangs(make_site: MakeSite) -> None:

@@ -104,9 +104,19 @@ class ZapHandler:
             raise SecurityError(
                 f"the keys cannot be checked, somebody else does so in this ZeroMQ context ({error}); use a context of its own"
             ) from None
-        bell, self._clapper = socket.socketpair()
-        self._thread = threading.Thread(target=self._answer, args=(asked, bell), name="zap", daemon=True)
-        self._thread.start()
+        try:
+            bell, clapper = socket.socketpair()
+        except OSError:
+            asked.close()  # else the context would wait for it for ever when it is ended
+            raise
+        thread = threading.Thread(target=self._answer, args=(asked, bell), name="zap", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread left
+            for each in (asked, bell, clapper):
+                each.close()
+            raise
+        self._thread, self._clapper = thread, clapper
 
     def stop(self) -> None:
         """Answer nothing more: from now on nobody comes in. Twice is harmless."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from os import PathLike
 from threading import Lock
@@ -31,21 +31,13 @@ from ...actors.messages import Envelope, RequestRejected
 from ...actors.records import MAX_NAME_LENGTH
 from ...errors import SecurityError
 from ..contract import Fields, Greeting, split_address
+from ..log_limit import LogLimit
 from .allowed import Allowed
 from .curve import ZapHandler, dial, serve
 from .keys import CLUSTER, KeyFolder, KeyPair, read_pair
 from .roles import ALL_TENANTS, ANONYMOUS, Principal, Reason, Refusal, Role, judge, kind_of, plain_tags, screen
 
 AUDIT: Final = logging.getLogger("callsheet.audit")
-
-MAX_LINES_A_SECOND: Final = 50
-"""Lines of the log about refusals; the others are counted, and how many there were is said with the next line."""
-
-QUIET_S: Final = 10.0
-"""The same refusal of the same peer is logged again after this time, with how often there was another meanwhile."""
-
-MAX_REMEMBERED: Final = 1_024
-"""Refusals that are remembered for that; of more the earliest are forgotten."""
 
 MAX_ANSWER_LENGTH: Final = 1_000
 """Characters of an answer to who was refused, in which names of his own may be repeated."""
@@ -60,54 +52,28 @@ class Refusals:
     """Counts what was refused, and logs it up to a limit."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
         self._lock = Lock()
         self._counts: Counter[Reason] = Counter()
-        self._second = 0
-        self._lines = 0
-        self._unlogged = 0
-        self._told: OrderedDict[tuple[str, str, str, str], tuple[float, int]] = OrderedDict()
+        self._limit = LogLimit(monotonic)
 
     def note(self, refusal: Refusal, *, who: str, message: str) -> None:
         """Note that somebody was refused: `message` is the type of what he sent, or what he tried."""
         tenant = refusal.tenant[:MAX_NAME_LENGTH]
         with self._lock:
             self._counts[refusal.reason] += 1
-            now = self._monotonic()
-            repeated = self._repeated((who, message, tenant, refusal.reason), now)
-            if repeated is None or not self._has_room(now):
-                return
-            unlogged, self._unlogged = self._unlogged, 0
+        left_out = self._limit.ask(who, message, tenant, refusal.reason)
+        if left_out is None:
+            return
         # what a peer has chosen is quoted, so that no line can be forged
         AUDIT.warning(
-            "refused who=%r message=%s tenant=%r reason=%s why=%r%s%s",
+            "refused who=%r message=%s tenant=%r reason=%s why=%r%s",
             who,
             message,
             tenant,
             refusal.reason,
             refusal.text[:MAX_ANSWER_LENGTH],
-            f" repeated={repeated}" if repeated else "",
-            f" unlogged={unlogged}" if unlogged else "",
+            left_out,
         )
-
-    def _repeated(self, what: tuple[str, str, str, str], now: float) -> int | None:
-        """How often this was refused since it was logged last; None when that is not long ago, and it is only counted."""
-        logged_at, count = self._told.pop(what, (now - QUIET_S, 0))
-        is_quiet = now - logged_at < QUIET_S
-        self._told[what] = (logged_at, count + 1) if is_quiet else (now, 0)
-        if len(self._told) > MAX_REMEMBERED:
-            self._told.popitem(last=False)
-        return None if is_quiet else count
-
-    def _has_room(self, now: float) -> bool:
-        """Whether another line may be written in this second."""
-        if int(now) != self._second:
-            self._second, self._lines = int(now), 0
-        self._lines += 1
-        if self._lines > MAX_LINES_A_SECOND:
-            self._unlogged += 1
-            return False
-        return True
 
     def counts(self) -> dict[Reason, int]:
         """How many were refused so far, by reason in alphabetical order."""

@@ -12,14 +12,16 @@ from typing import Final
 from msgspec.structs import replace
 
 from ...actors.actor import Address
+from ...descriptor import check_room
 from ...errors import DataError, DefinitionError, NotRunning
 from ...forks import forking, register
 from ..codec import encode_all
 from ..contract import DropReason, Drops, Envelope, Guard, Receive, split_address
 from ..endpoint import EXPECTED, MAX_DIALED, can_dial
+from ..log_limit import LogLimit
 from .dialer import ANYBODY
 from .hub import LOGGER, Found, Hub
-from .listening import Listening, listen, remove_sockets
+from .listening import Listening, let_go, listen, remove_sockets
 from .loop import Loop, Wanted
 from .peer import Contact, Directory, Peer
 from .post import Post
@@ -27,6 +29,9 @@ from .wire import CLIENT, MAJOR, MAX_INCARNATION_BYTES, MAX_NAME_BYTES, MINOR, H
 
 CLOSE_S: Final = 5.0
 """How long `close` waits for the thread that owns the sockets."""
+
+DESCRIPTORS: Final = 16
+"""That must be free to open: what ZeroMQ's threads, the bell and a first line take."""
 
 _NAME: Final = re.compile(r"[^\s@~\x00]+")
 
@@ -78,6 +83,7 @@ class ZeroMQ:
         self._found, self._lost, self._failed = found, lost, failed
         self._receivers: dict[Address, Receive] = {}
         self._drops = Drops()
+        self._limit = LogLimit()
         self._directory = Directory()
         self._ready: deque[Peer] = deque()
         self._lock = Lock()
@@ -98,19 +104,28 @@ class ZeroMQ:
             ListenError: an endpoint cannot be bound.
             SecurityError: the guard does not let this be opened.
             NotRunning: it was opened or closed before, or belongs to the parent of this process.
+            CallsheetError: too few files can be opened.
         """
         self._check_process()
+        check_room(DESCRIPTORS, "a client" if self._is_client else "a node that others reach")
         with forking, self._lock:  # whoever closes it meanwhile finds it open, or keeps it from opening
             if self._loop is not None or self._closed:
                 raise NotRunning(f"the transport of {self.name} opens once; make a new one")
             listening = listen(self._listen, self._guard)
-            self._endpoints = listening.endpoints
-            endpoint = self._endpoints[0] if self._endpoints else ""
-            kind: Final = "client" if self._is_client else "node"
-            hello = Hello(MAJOR, MINOR, self.name, self.incarnation, kind, endpoint)
-            self._loop = self._make_loop(listening, hello)
-            self._loop.start()
+            try:
+                self._begin(listening)
+            except BaseException:
+                self._loop, self._endpoints = None, ()
+                let_go(listening, self._guard)
+                raise
             register(self)
+
+    def _begin(self, listening: Listening) -> None:
+        self._endpoints = listening.endpoints
+        endpoint = self._endpoints[0] if self._endpoints else ""
+        kind: Final = "client" if self._is_client else "node"
+        self._loop = self._make_loop(listening, Hello(MAJOR, MINOR, self.name, self.incarnation, kind, endpoint))
+        self._loop.start()
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -159,15 +174,21 @@ class ZeroMQ:
             return
         self._check_process()
         if not (can_dial(endpoint) and _NAME.fullmatch(node)) or node.startswith(CLIENT):
-            LOGGER.warning("endpoint_unusable node=%r endpoint=%r", node, endpoint)
+            self._tell_unusable(node, endpoint, "no_endpoint")
             return
         with self._lock:
             if len(self._callees) + len(self._places) >= MAX_DIALED and node not in self._places:
-                LOGGER.warning("endpoint_unusable node=%r endpoint=%r why=too_many", node, endpoint)
+                self._tell_unusable(node, endpoint, "too_many")
                 return
             if self._directory.expect(node) is not None:
                 self._places[node] = endpoint
         self._dial()
+
+    def _tell_unusable(self, node: str, endpoint: str, why: str) -> None:
+        """Log what was learned in vain: it is said again with every beat of the leader."""
+        left_out = self._limit.ask(node, endpoint, why)
+        if left_out is not None:
+            LOGGER.warning("endpoint_unusable node=%r endpoint=%r why=%s%s", node, endpoint, why, left_out)
 
     def forget(self, node: str) -> None:
         """Dial a node no more that was learned, until it is learned again; not to know it is no error.

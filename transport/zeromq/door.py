@@ -18,6 +18,7 @@ from msgspec import Struct
 from ...errors import DecodeError
 from ...forks import Descriptors
 from ..contract import Guard
+from ..log_limit import LogLimit
 from .hub import LOGGER, Hub
 from .monitor import ACCEPTED, DISCONNECTED, LISTENING, Monitor
 from .offence import Offenders
@@ -47,7 +48,7 @@ MAX_RETRY_MS: Final = 100
 
 
 KEYS_MS: Final = 500
-"""How often it is asked whose key still counts."""
+"""How often it is asked whose key still counts, at most: before something is taken in or sent, and while somebody is barred."""
 
 
 class AcceptedLine:
@@ -150,7 +151,9 @@ class Door:
         self._lines: dict[bytes, AcceptedLine] = {}
         self._by_descriptor: dict[int, AcceptedLine] = {}
         self._offenders = Offenders()
+        self._limit = LogLimit()
         self._keys_at = 0
+        self._is_anybody_barred = False
 
     def close(self) -> None:
         """Let go of the sockets."""
@@ -188,21 +191,29 @@ class Door:
                     self._remove(line, now)
 
     def tick(self, now: int) -> int | None:
-        """Bar whose key counts no more, and try again who took nothing; answers when to look again, None for never."""
+        """Try again who took nothing; answers when to look again, None for never."""
         due = self._try_again(now)
-        if self._guard is not None and self._lines:
-            if now >= self._keys_at:
-                self._look_at_keys(self._guard)
-                self._keys_at = now + KEYS_MS
+        if (
+            self._is_anybody_barred
+        ):  # who is barred gets nothing, so that nothing else would tell that his key counts again
             due.append(self._keys_at)
         return min(due, default=None)
 
-    def _look_at_keys(self, guard: Guard) -> None:
-        """A line whose key was revoked is left standing, so that who asks over it is told why he is refused."""
+    def look_at_keys(self, now: int) -> None:
+        """Bar whose key counts no more, at the beginning of each turn: at rest nobody is woken for it, and nothing is sent.
+
+        A line whose key was revoked is left standing, so that who asks over it is told why he is refused.
+        """
+        if self._guard is None or now < self._keys_at:
+            return
+        self._keys_at = now + KEYS_MS
+        self._is_anybody_barred = False
         for line in self._lines.values():
-            was_barred, line.peer.is_barred = line.peer.is_barred, not guard.stands(line.origin.principal)
-            if line.peer.is_barred and not was_barred:
-                self._hub.drops.count("refused", line.peer.outbox.clear())
+            was_barred, line.peer.is_barred = line.peer.is_barred, not self._guard.stands(line.origin.principal)
+            if line.peer.is_barred:
+                self._is_anybody_barred = True
+                if not was_barred:
+                    self._hub.drops.count("refused", line.peer.outbox.clear())
 
     def _try_again(self, now: int) -> list[int]:
         """Try again who took nothing; answers when to try whom again."""
@@ -307,7 +318,9 @@ class Door:
             self._disconnect(each.descriptor, now)
 
     def _refuse(self, arrived: _Arrived, why: str) -> None:
-        LOGGER.info("hello_refused identity=%r why=%r", arrived.identity, why)
+        left_out = self._limit.ask("hello_refused", arrived.offender, why)
+        if left_out is not None:
+            LOGGER.info("hello_refused identity=%r why=%r%s", arrived.identity, why, left_out)
         self.write(arrived.identity, pack_refusal(why))
 
     def _remove(self, line: AcceptedLine, now: int) -> None:
@@ -326,9 +339,10 @@ class Door:
         """Count offences, and keep their author out when they are too many."""
         if not any(self._offenders.note(arrived.offender, now) for _ in range(offences)):
             return
-        LOGGER.warning(
-            "peer_banned who=%r why='what it sends cannot be read, or is in the name of others'", arrived.offender
-        )
+        left_out = self._limit.ask("peer_banned", arrived.offender)
+        if left_out is not None:
+            text = "peer_banned who=%r why='what it sends cannot be read, or is in the name of others'%s"
+            LOGGER.warning(text, arrived.offender, left_out)
         if line := self._lines.get(arrived.identity):
             self._remove(line, now)
         self._disconnect(arrived.descriptor, now)

@@ -77,6 +77,18 @@ def listen(endpoints: Sequence[str], guard: Guard | None) -> Listening:
         raise
 
 
+def let_go(listening: Listening, guard: Guard | None) -> None:
+    """Undo `listen`, when nobody has begun with it."""
+    if listening.router is not None:
+        router, monitor = listening.router
+        monitor.close()
+        router.close()
+    if guard is not None:
+        guard.stop()
+    listening.context.destroy(linger=0)
+    remove_sockets(listening.endpoints)
+
+
 def remove_sockets(endpoints: Sequence[str]) -> None:
     """Remove the files of ipc endpoints that were let go of: ZeroMQ leaves them."""
     for endpoint in endpoints:

@@ -47,14 +47,18 @@ class Lookups:
         """Look a name up, unless that is under way.
 
         Raises:
-            OSError: too many are.
+            OSError: too many are, or the system has no thread left.
         """
         if name in self._under_way:
             return
         if len(self._under_way) >= MAX_UNDER_WAY:
             raise OSError(f"{MAX_UNDER_WAY} names are being looked up already; see that the name server answers")
         # a daemon, because a name server may be silent for long; one for each name, so that none waits for another
-        threading.Thread(target=self._look_up, args=(name,), name="lookup", daemon=True).start()
+        thread = threading.Thread(target=self._look_up, args=(name,), name="lookup", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise OSError(f"the name {name} cannot be looked up: {error}") from None
         self._under_way.add(name)
 
     def take(self) -> list[LookedUp]:

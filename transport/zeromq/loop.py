@@ -1,7 +1,7 @@
 """The one thread that owns all sockets of a node.
 
 a turn   sleep until a socket has something, somebody rings, or something is due
-         ─▶ dial what is wanted ─▶ take in what has come ─▶ send what waits ─▶ do what is due
+         ─▶ look at the keys ─▶ dial what is wanted ─▶ take in what has come ─▶ send what waits ─▶ do what is due
 
 A turn that fails is logged, and the next one follows after a pause. When every turn fails for `GIVE_UP_S` the thread ends, and
 says so: the node hears and is heard no more.
@@ -70,7 +70,11 @@ class Loop:
         self._wanted = wanted
         self._failed = failed
         self._bell = Bell()
-        self._watch = Watch(self._bell.fileno())
+        try:
+            self._watch = Watch(self._bell.fileno())
+        except OSError:
+            self._bell.close()
+            raise
         self._is_stopping = False
         self._must_dial = True
         self._next: int | None = None
@@ -80,13 +84,18 @@ class Loop:
         self.ring: Final = self._bell.ring
 
     def start(self) -> None:
-        """Begin; from now on nobody else touches a socket."""
-        if self._door is not None:
-            door = self._door
-            door.notice(0)
-            self._watch.add(door.monitor.socket, lambda _: door.notice(self.dialer.now))
-            self._watch.add(door.router, lambda _: door.read(self.dialer.now))
-        self.thread.start()
+        """Begin; from now on nobody else touches a socket. What goes wrong leaves the sockets to the caller."""
+        try:
+            if self._door is not None:
+                door = self._door
+                door.notice(0)
+                self._watch.add(door.monitor.socket, lambda _: door.notice(self.dialer.now))
+                self._watch.add(door.router, lambda _: door.read(self.dialer.now))
+            self.thread.start()
+        except BaseException:
+            self._watch.close()
+            self._bell.close()
+            raise
 
     def dial_again(self) -> None:
         """Ask again what to dial. From any thread."""
@@ -133,6 +142,8 @@ class Loop:
     def _turn(self) -> None:
         happened = self._sleep()
         now = self.dialer.now = time.monotonic_ns() // 1_000_000
+        if self._door is not None:
+            self._door.look_at_keys(now)
         if self._must_dial:
             self._must_dial = False
             self.dialer.dial(self._wanted())

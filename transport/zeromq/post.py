@@ -4,6 +4,9 @@
           ─▶ may it say this? ─▶ mailbox
 
 Checking may cost much more than refusing, so who may not send something cannot make this thread check it.
+
+A request or an answer that cannot be read here, because it names a time zone that this machine does not know or is of another
+version, is dropped like all else that cannot be read; but somebody waits for it, and is told why nothing comes.
 """
 
 from __future__ import annotations
@@ -15,15 +18,23 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ...actors.actor import Address
+from ...actors.messages import RequestRejected
 from ...errors import DataError, DecodeError
 from ..codec import Frame, check, encode_all, unpack
-from ..contract import Envelope, Fields, Guard, Receive, split_address
+from ..contract import Envelope, Fields, Guard, Receive, Unreadable, split_address
 from .hub import LOGGER, Hub
 from .peer import Peer
 from .wire import CLIENT, unpack_batch
 
 _MAX_ECHO: Final = 64
 """Characters of the name a peer wrote to that are repeated in an answer."""
+
+
+_MAX_KEY: Final = 200
+"""Characters of a request's key that is answered."""
+
+_MAX_WHY: Final = 1_000
+"""Characters of an answer about what cannot be read, in which some of it may be repeated."""
 
 
 class Origin(Struct, frozen=True, eq=False):
@@ -87,7 +98,16 @@ class Post:
             if frame.messages and not messages:
                 self._hub.drops.count("refused")
                 return True
-        envelope = Envelope(sender, frame.recipient, frame.epoch, check(messages))
+        checked: list[Any] = []
+        for fields in messages:
+            try:
+                checked += check((fields,))
+            except DecodeError as error:
+                if self._tell_who_waits(frame, sender, fields, error, origin) and peer.kind == "node":
+                    self._hub.drops.count("undecodable")
+                    return True  # the zones or the version of a node are no offence, and the line to it is needed
+                raise
+        envelope = Envelope(sender, frame.recipient, frame.epoch, tuple(checked))
         if origin.principal is None:
             self._hand_over(envelope, peer)
         else:
@@ -109,10 +129,27 @@ class Post:
         return messages
 
     def _answer(self, recipient: Address, sender: Address, answers: Sequence[Any], origin: Origin) -> None:
-        """Send back what the guard has to say, in the name of whom it was for."""
+        """Send back why something was refused, in the name of whom it was for."""
         if answers:
             own = f"{split_address(recipient)[0][:_MAX_ECHO]}@{self._own_name}"
             self._send_to(origin.peer, Envelope(own, sender, 0, tuple(answers)))
+
+    def _tell_who_waits(
+        self, frame: Frame, sender: Address, fields: Fields, error: DecodeError, origin: Origin
+    ) -> bool:
+        """Tell a client that its request, or the answer to it, cannot be read here; answers whether there was one to be told."""
+        key, why = fields.get("key"), str(error)[:_MAX_WHY]
+        if not isinstance(key, str) or not 0 < len(key) <= _MAX_KEY:
+            return False
+        if sender.startswith(CLIENT):
+            refusal = RequestRejected(key, "impossible", f"the request cannot be read at {self._own_name}: {why}")
+            self._answer(frame.recipient, sender, (refusal,), origin)
+            return True
+        name, node = split_address(frame.recipient)
+        receive = self._receiver(name) if name.startswith(CLIENT) and node in ("", self._own_name) else None
+        if receive is not None:
+            receive(Envelope(sender, frame.recipient, frame.epoch, (Unreadable(key, why),)))
+        return receive is not None
 
     def _judge(self, envelope: Envelope, origin: Origin) -> None:
         assert self._guard is not None, "who has a principal was let in by a guard"
@@ -139,9 +176,10 @@ class Post:
             self._send_to(client, envelope)
 
     def _send_to(self, peer: Peer, envelope: Envelope) -> None:
-        """Put an envelope into a client's outbox; a node's guard answers it nothing, so it is a client's always."""
+        """Put an envelope for a client into its outbox, or into that of the node where it is."""
         try:
-            frames = encode_all(replace(envelope, recipient=peer.wire_name))
+            recipient = peer.wire_name if peer.kind == "client" else envelope.recipient
+            frames = encode_all(replace(envelope, recipient=recipient))
         except DataError:  # with the sender's omissions filled in it is too large
             self._hub.drops.count("unsendable")
             return

@@ -42,6 +42,8 @@ Whose fault
     What cannot be read is the peer's fault: counted as undecodable and dropped. So is an envelope in another's name, counted as
     refused: a client's `sender` must be its own name, that of a node must end in `@` and the node's name, and the key of a line
     (ZeroMQ's User-Id) must be that of its hello. With it goes what stands behind it in the same frame. A peer that offends 32 times in 10 s is disconnected, and kept out for 30 s.
+    A request or an answer that cannot be read because of a time zone or the version is no offence of a node's, and whoever waits
+    for it is told.
 """
 
 from __future__ import annotations
