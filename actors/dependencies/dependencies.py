@@ -234,11 +234,6 @@ class Dependencies:
 
     def _admit_slot(self, due: DueSlot) -> AdmitSlot:
         """A due slot with its drafts. A slot whose run was made with another job's slot has it in its decision, and no draft."""
-        if not self._workflows.is_linked(due.job):
-            alone = [decision.slot for decision in due.decisions if decision.kind == "FIRED"]
-            if alone:
-                self._workflows.stand_alone(due.job, alone[-1])
-            return AdmitSlot(due, tuple((Draft(due.job, "slot", slot, ""),) for slot in alone))
         decisions: list[Decision] = []
         rows: list[tuple[Draft, ...]] = []
         for it in due.decisions:
@@ -253,6 +248,9 @@ class Dependencies:
         return AdmitSlot(replace(due, decisions=tuple(decisions)), tuple(rows))
 
     def _slot_drafts(self, job: Job, slot: int) -> tuple[Draft, ...]:
+        if not self._workflows.is_linked(job):
+            self._workflows.stand_alone(job, slot)
+            return (Draft(job, "slot", slot, ""),)
         group = f"{OF_SLOT}{slot}"
         present = self._groups.get((job.tenant, group))
         followers = self._workflows.followers(job, group, slot, present.members if present is not None else ())

@@ -29,7 +29,7 @@ from callsheet.actors.messages import (
 from callsheet.actors.persistence.store import GetJobs
 from callsheet.actors.records import Decision, End, Job, JobRecord, Run, RunRecord, RunState
 from callsheet.triggers import DecisionKind, every
-from support.actors import NOW, SECOND, make_job, make_record
+from support.actors import MINUTE, NOW, SECOND, make_job, make_record
 from support.workflow import SLOT, A, B, C, D, ended, leading, made, plan, rebuilt, removed, row, verdicts, waiting
 
 
@@ -97,6 +97,22 @@ def test_a_job_that_stood_alone_in_a_slot_is_not_brought_again_by_a_later_word_o
         names.append([draft.job.name for draft in admit.slots[0].drafts[0]])
 
     assert names == [["a", "d"], ["a", "b", "c", "d"]]
+
+
+def test_a_job_that_was_brought_along_in_a_slot_does_not_fire_in_it_when_it_stands_alone_by_then() -> None:
+    follower = make_job("b", every(60), after=("a",))
+    actor = leading(A, follower)
+    group = f"s/{NOW}"
+    deliver(actor, RunsMade("m", (waiting(1, "a", group=group), waiting(2, "b", "a", group=group))), now=NOW)
+    alone = replace(follower, version=2, after=())
+    deliver(actor, KnowJobs(1, 1, (make_record(alone),)), now=NOW)
+    decisions = tuple(Decision("t", "b", at, at, 1, DecisionKind.FIRED, at) for at in (NOW, NOW + MINUTE))
+    due = Due("due/1", (DueSlot(alone, decisions, NOW + MINUTE, 2, None),))
+
+    (admit,) = sent(deliver(actor, due, now=NOW), AdmitSlots)
+
+    assert [it.run_id for it in admit.slots[0].due.decisions] == [2, None]
+    assert [[draft.slot for draft in row] for row in admit.slots[0].drafts] == [[], [NOW + MINUTE]]
 
 
 def test_a_run_is_unblocked_when_all_its_upstreams_have_succeeded_with_their_results_in_order() -> None:
