@@ -97,7 +97,7 @@ Work = (
 )
 """What only a leader that has rebuilt its memory can take."""
 
-_TIMERS: Final = ("beat", "audit", "members", "look", "rebuild", "reasons", "save", "hand_over")
+_TIMERS: Final = ("beat", "audit", "members", "look", "rebuild", "reasons", "save", "unsettled", "passed", "hand_over")
 
 
 class Leadership:
@@ -272,6 +272,7 @@ class Leadership:
         if not self.is_ready:
             return False
         if self._save is None:
+            self._requests.settle_held(turn)
             self._attempts.claim(turn)
             if reign.batch:
                 self._send_batch(turn)

@@ -7,7 +7,7 @@ the modules beside this one, and works on this.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Final, Literal
 
@@ -83,6 +83,8 @@ class Reign:
         self.sent: Batch | None = None
         self.hooks = Hooks()
         self.held: set[tuple[str, str]] = set()
+        self.unsettled: dict[tuple[str, str], Iterator[Live]] = {}
+        """The runs of jobs that were removed or resumed, which are yet to be ended or to go on."""
         self._removed: dict[tuple[str, str], int] = {}
         self._older_removed: dict[tuple[str, str], int] = {}
         self._marks: dict[tuple[str, str], int] = {}
@@ -196,7 +198,15 @@ class Reign:
                 return
             self.look(start_by, "start_deadline", live)
         live.wait(now, was_blocked=was_blocked)
-        self.book.ready.push(live, needs)
+        if live.key in self.held:
+            self.put_aside(live)
+        else:
+            self.book.ready.push(live, needs)
+
+    def put_aside(self, live: Live) -> None:
+        """Keep a run that is ready until its job goes on, which is paused."""
+        live.reason = PAUSED
+        self.book.put_aside(live)
 
     def renew(self, lives: Iterable[Live], now: int) -> None:
         """Say anew why these wait, and when somebody looks again: nodes come and go, and jobs are paused."""
@@ -226,6 +236,12 @@ class Reign:
     def is_removed(self, live: Live) -> bool:
         """Tell whether the job of a run was removed; one that was declared anew has another version."""
         return live.run.version <= self._removed_to(live.key)
+
+    def doomed(self, job: tuple[str, str]) -> list[Live]:
+        """The runs of a job that was removed of which no attempt is in hand."""
+        up_to = self._removed_to(job)
+        runs = self.book.by_job.get(job, {}).values()
+        return [live for live in runs if live.run.version <= up_to and not live.fence] if up_to else []
 
     def forget_removed(self) -> None:
         """Forget jobs without a live run that were removed long ago: before the last audit but one, if there are many."""
