@@ -132,6 +132,12 @@ class Live:
         return max(self.run.created_at, self.run.not_before) + self.job.start_deadline_us
 
     @property
+    def place_by(self) -> int | None:
+        """The instant by which it must have a place: `start_by`; a moment is left to what was ready later than it might have been."""
+        waited_for = max(self.run.created_at, self.run.not_before) < self.since
+        return self.begin_by if waited_for else self.start_by
+
+    @property
     def begin_by(self) -> int | None:
         """The instant by which what was handed out must have begun: `start_by`, or a moment after it became ready."""
         start_by = self.start_by

@@ -191,12 +191,12 @@ class Reign:
         # what has only now what it waited for may begin at once if there is a place, and has not waited for one until now
         was_blocked = live.state is RunState.BLOCKED
         self._stay(live, RunState.READY, self.places.lack(needs) or reason, now + AUDIT_US)
-        start_by = live.start_by
-        if start_by is not None:
-            if now >= start_by and not was_blocked:
+        place_by = live.place_by
+        if place_by is not None:
+            if now >= place_by and not was_blocked:
                 self.end(live, RunState.EXPIRED, now, reason="its start deadline passed before it could begin")
                 return
-            self.look(start_by, "start_deadline", live)
+            self.look(place_by, "start_deadline", live)
         live.wait(now, was_blocked=was_blocked)
         if live.key in self.held:
             self.put_aside(live)

@@ -325,14 +325,14 @@ class Requests:
 
     def _on_start_deadline(self, live: Live, now: int) -> None:
         """End what waits for a place; what was handed out and waits for one on its node is fetched back, and ends then."""
-        begin_by = live.begin_by
-        if begin_by is None:
+        by = live.place_by if live.state is RunState.READY else live.begin_by
+        if by is None or live.state not in (RunState.READY, RunState.CLAIMED):
             return
-        if live.state is RunState.READY:
+        if now < by:
+            self._reign.look(by, "start_deadline", live)
+        elif live.state is RunState.READY:
             self._reign.end(live, RunState.EXPIRED, now, reason="no place was free before its start deadline")
-        elif live.state is RunState.CLAIMED and now < begin_by:
-            self._reign.look(begin_by, "start_deadline", live)
-        elif live.state is RunState.CLAIMED and not live.begun:
+        elif not live.begun:
             self._attempts.fetch_late(live)
 
     def _on_run_deadline(self, live: Live, turn: Turn) -> None:

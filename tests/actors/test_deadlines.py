@@ -195,6 +195,28 @@ def test_a_run_that_waited_for_upstreams_past_its_start_deadline_begins_if_a_pla
     assert [order.run_id for order in leader.assigned()] == [1]
 
 
+def test_a_run_that_waited_past_its_start_deadline_begins_also_if_the_store_is_busy_just_then() -> None:
+    leader = Leader()
+    leader.admit(draft(after=("first",), waits=True, start_deadline_us=SECOND))
+    leader.hold_saves = True
+    leader.admit(draft(name="busy"), key="2")
+    leader.tell(Unblock(1, ()), after=MINUTE)
+    leader.tell(TimerFired("look"))
+    leader.hold_saves = False
+    leader.tell(TimerFired("save"))
+    assert [order.run_id for order in leader.assigned()] == [2, 1]
+
+
+def test_a_run_that_waited_past_its_start_deadline_expires_if_no_place_is_free_for_a_moment() -> None:
+    leader = Leader(thread=0)
+    leader.admit(draft(after=("first",), waits=True, start_deadline_us=SECOND))
+    leader.tell(Unblock(1, ()), after=MINUTE)
+    leader.tell(TimerFired("look"))
+    assert states(leader) == []
+    leader.tell(TimerFired("look"), after=SECOND)
+    assert states(leader) == ["EXPIRED"]
+
+
 def fetched_back(leader: Leader) -> list[int]:
     """The fences of what was asked back since the last time."""
     withdrawn = [fence for it in leader.out if isinstance(it, Withdraw) for fence in it.fences]
