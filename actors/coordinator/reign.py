@@ -60,6 +60,9 @@ LOOKS_A_RUN: Final = 6
 LOOKS_SLACK: Final = 1_024
 """Looks that are kept at most: so many for each live run, and these. Beyond that those at ended runs are thrown out."""
 
+LOOKED_A_TURN: Final = 2_000
+"""Looks that are taken in one turn, the earliest first: some hundredths of a second. The rest is due at once."""
+
 Look = Literal["ready", "start_deadline", "run_deadline"]
 
 
@@ -155,9 +158,11 @@ class Reign:
         return len(self._looks)
 
     def due_looks(self, now: int) -> list[tuple[Look, Live]]:
-        """What is to be looked at now: what for, and the run."""
+        """What is to be looked at now, or the next of that: what for, and the run."""
         found = []
-        while self._looks and self._looks[0][0] <= now:
+        for _ in range(LOOKED_A_TURN):
+            if not self._looks or self._looks[0][0] > now:
+                break
             _, run_id, what = heappop(self._looks)
             live = self.book.live.get(run_id)
             if live is not None:

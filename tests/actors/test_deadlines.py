@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from callsheet.actors.coordinator.reign import LOOKED_A_TURN
 from callsheet.actors.messages import (
     Answer,
     Assign,
@@ -266,6 +267,18 @@ def test_what_waited_for_upstreams_past_its_start_deadline_has_a_moment_to_begin
     assert fetched_back(leader) == []
     leader.tell(TimerFired("look"), after=SECOND)
     assert fetched_back(leader) == [order.fence]
+
+
+def test_very_many_runs_that_were_submitted_for_one_instant_become_ready_in_several_turns() -> None:
+    leader = Leader(thread=2 * LOOKED_A_TURN)
+    at = NOW + MINUTE
+    leader.admit(*[replace(draft(), not_before=at)] * (LOOKED_A_TURN + 1))
+    leader.timers.clear()
+    leader.tell(TimerFired("look"), after=MINUTE)
+    assert len(leader.assigned()) == LOOKED_A_TURN
+    assert [timer.at for timer in leader.timers if timer.key == "look"] == [at], "it is due at once"
+    leader.tell(TimerFired("look"))
+    assert [order.run_id for order in leader.assigned()] == list(range(1, LOOKED_A_TURN + 2))
 
 
 def test_a_new_leader_fetches_back_what_has_not_begun_by_its_start_deadline() -> None:
