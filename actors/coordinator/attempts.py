@@ -421,7 +421,7 @@ class Attempts:
         target = live.job.target
         if place is None or self._reign.places.is_strange(place, target):
             self._reign.park(live, f"no node knows the function {target!r} ({_text(outcome)})", turn.now)
-            self._reign.park_unknown(turn.now)
+            self._reign.park_unknown()
         else:
             self._reign.make_ready(live, turn.now, f"{place.node} does not know the function {target!r}; another may")
 

@@ -111,6 +111,7 @@ _TIMERS: Final = (
     "save",
     "unsettled",
     "passed",
+    "parked",
     "held",
     "hand_over",
 )
@@ -316,8 +317,7 @@ class Leadership:
         may_run_more = reign.places.offer(turn.sender, message)
         self.membership.on_offer(message)
         if may_run_more and self.is_ready:
-            for live in list(reign.book.parked.values()):
-                reign.unpark(live, turn.now, f"{message.node} may know its function")
+            reign.try_again(message.incarnation, reign.book.parked.values(), f"{message.node} may know its function")
 
     def settle(self, turn: Turn) -> bool:
         """Claim what there is room for, and send the batch in hand, if none is on its way; say whether all is stored."""
@@ -326,6 +326,8 @@ class Leadership:
             return False
         if self._save is None:
             self._requests.settle_held(turn)
+            if reign.sort_parked(turn.now):
+                turn.set_timer("parked", turn.elapsed, steady=True)
             self._attempts.claim(turn)
             if reign.batch:
                 self._send_batch(turn)

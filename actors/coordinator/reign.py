@@ -7,8 +7,9 @@ the modules beside this one, and works on this.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -63,6 +64,9 @@ LOOKS_SLACK: Final = 1_024
 LOOKED_A_TURN: Final = 2_000
 """Looks that are taken in one turn, the earliest first: some hundredths of a second. The rest is due at once."""
 
+SORTED_A_TURN: Final = 2_000
+"""Runs that are put aside, or tried again, in one turn because of what the nodes know: some hundredths of a second."""
+
 Look = Literal["ready", "start_deadline", "run_deadline"]
 
 
@@ -103,6 +107,9 @@ class Reign:
         self._run_id = counters.run_id
         self._fence = counters.fence
         self._settled = counters.settled
+        self.untried: dict[Hashable, tuple[str, Iterator[Live]]] = {}
+        """Parked runs that are to be tried again, and why, by what was learned."""
+        self._may_be_unknown = False
         self._looks: list[tuple[int, int, Look]] = []
         self._opened: deque[Live] = deque()
         self._is_opening = False
@@ -280,18 +287,44 @@ class Reign:
         self.batch.conditions.append(Condition(live.run.run_id, RunState.PARKED, now, reason))
         self.note(now, "run_parked", live.run, reason, level="warning")
 
-    def park_unknown(self, now: int) -> None:
-        """Put aside what stands ready for a function that no node knows any more."""
-        for needs in self.book.ready.with_target():
-            if self.places.nobody_knows(needs.target):
-                while (live := self.book.ready.pop(needs)) is not None:
-                    self.park(live, _unknown(needs.target), now)
+    def park_unknown(self) -> None:
+        """Put aside what stands ready for a function that no node knows any more, when parked runs are sorted next."""
+        self._may_be_unknown = True
 
-    def unpark(self, live: Live, now: int, why: str) -> None:
-        """Try a run again that was put aside."""
-        self.book.parked.pop(live.run.run_id, None)
+    def try_again(self, learned: Hashable, lives: Iterable[Live], why: str) -> None:
+        """Try these again of those that were put aside, when parked runs are sorted next."""
+        self.untried[learned] = (why, iter(list(lives)))
+
+    def sort_parked(self, now: int) -> bool:
+        """Put the next runs aside that nobody can run, and try the next again that were; say whether there are more."""
+        left = SORTED_A_TURN
+        while self.untried and left:
+            learned, (why, lives) = next(iter(self.untried.items()))
+            for live in islice(lives, left):
+                left -= 1
+                if live.run.run_id in self.book.parked:
+                    self._unpark(live, now, why)
+            if left:
+                del self.untried[learned]
+        if self._may_be_unknown:
+            self._may_be_unknown = self._park_unknown(left, now)
+        return bool(self.untried) or self._may_be_unknown
+
+    def _unpark(self, live: Live, now: int, why: str) -> None:
+        del self.book.parked[live.run.run_id]
         self.batch.conditions.append(Condition(live.run.run_id, RunState.READY, now, why))
         self.make_ready(live, now)
+
+    def _park_unknown(self, left: int, now: int) -> bool:
+        for needs in self.book.ready.with_target():
+            if self.places.nobody_knows(needs.target):
+                while (live := self.book.ready.first(needs)) is not None:
+                    if not left:
+                        return True
+                    left -= 1
+                    self.book.ready.pop(needs)
+                    self.park(live, _unknown(needs.target), now)
+        return False
 
     # ---- the end --------------------------------------------------------------------------------------------------------
 

@@ -263,9 +263,10 @@ class Requests:
                 self._reign.hooks.put(job)
             else:  # it may have been one
                 self._reign.hooks.drop(job.key, job.version)
-            for live in list(self._reign.book.by_job.get(job.key, {}).values()):
-                if live.state is RunState.PARKED:
-                    self._reign.unpark(live, turn.now, "its job was declared anew")
+            lives = self._reign.book.by_job.get(job.key, {}).values()
+            parked = [live for live in lives if live.state is RunState.PARKED]
+            if parked:
+                self._reign.try_again(job.key, parked, "its job was declared anew")
 
     # ---- questions ------------------------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ QUIET: Constant = {
     "coordinator .unnoted": 8,
     "coordinator ._holding": 0,
     "coordinator .unsettled": 0,
+    "coordinator .untried": 0,
     "coordinator ._in_hand": 8,
     "registry ._errands": 16,
     "dependencies ._held": 0,
