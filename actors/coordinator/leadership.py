@@ -322,6 +322,7 @@ class Leadership:
     def settle(self, turn: Turn) -> bool:
         """Claim what there is room for, and send the batch in hand, if none is on its way; say whether all is stored."""
         reign = self.reign
+        self.membership.settle(turn)
         if not self.is_ready:
             return False
         if self._save is None:
