@@ -147,7 +147,7 @@ class Leadership:
         self._saves = 0
         self._sent_at = 0
         self._saved_at = 0
-        self._held: OrderedDict[str, tuple[str, Work | Offer | StockTaken]] = OrderedDict()
+        self._held: OrderedDict[tuple[type, str | int], tuple[str, Work | Offer | StockTaken]] = OrderedDict()
         self._held_count = 0
         self._unrenewed: Iterator[Live] = iter(())
         self._lead_reminder = Reminder(BEAT_US, AUDIT_US)
@@ -228,15 +228,15 @@ class Leadership:
     def _hold(self, message: Work | Offer | StockTaken, turn: Turn) -> bool:
         """Keep what comes until the memory is rebuilt, and then until what came before it is done; say whether it waits.
 
-        A submission that is asked for again waits once.
+        A submission, or a batch of slots, that is asked for again waits once.
         """
         if self._rebuild.done and not self._held:
             return False
         if len(self._held) >= HELD_MESSAGES:
             return isinstance(message, Work)  # nobody asks for the others again
         self._held_count += 1
-        key = message.key if isinstance(message, Admit | AdmitSlots) else f"{self._held_count}"
-        self._held.setdefault(key, (turn.sender, message))
+        key = message.key if isinstance(message, Admit | AdmitSlots) else self._held_count
+        self._held.setdefault((type(message), key), (turn.sender, message))
         if self._rebuild.done:
             self._do_held(2, turn)  # else who sends more than is done in between would never see the end of it
         return True

@@ -38,6 +38,7 @@ QUIET: Constant = {
     "coordinator .unsettled": 0,
     "coordinator .untried": 0,
     "coordinator ._in_hand": 8,
+    "coordinator ._deciding": 8,
     "registry ._errands": 16,
     "dependencies ._held": 0,
     "clock ._undecided": 8,
