@@ -50,6 +50,9 @@ class Admission:
         self._reign = reign
         self._in_hand: set[str] = set()
         self._answers = Answers()
+        # apart, because a client may choose any text for a key, also one of the clock's
+        self._deciding: set[str] = set()
+        self._decided = Answers()
         self._tokens: OrderedDict[tuple[str, str], Run] = OrderedDict()
 
     # ---- clients --------------------------------------------------------------------------------------------------------
@@ -109,22 +112,27 @@ class Admission:
             del self._tokens[(run.tenant, run.token)]
 
     def answered(self, key: str, answer: Answer | None, elapsed: int) -> None:
-        """A submission or a batch of slots is stored (or was refused): remember what was said."""
+        """A submission is stored (or was refused): remember what was said."""
         self._in_hand.discard(key)
         if answer is not None:
             self._answers.keep(key, answer, elapsed)
+
+    def decided(self, decided: Decided, elapsed: int) -> None:
+        """A batch of slots is stored: remember what was said."""
+        self._deciding.discard(decided.key)
+        self._decided.keep(decided.key, decided, elapsed)
 
     # ---- slots ----------------------------------------------------------------------------------------------------------
 
     def on_admit_slots(self, message: AdmitSlots, turn: Turn) -> None:
         """Decide overlap and make the runs of due slots."""
-        if message.key in self._in_hand or self._reign.quiet:
+        if message.key in self._deciding or self._reign.quiet:
             return
-        answer = self._answers.find(message.key)
+        answer = self._decided.find(message.key)
         if answer is not None:
             turn.send("clock", answer)
             return
-        self._in_hand.add(message.key)
+        self._deciding.add(message.key)
         kinds: dict[str, int] = {}
         late: list[int] = []
         held: list[tuple[str, str]] = []

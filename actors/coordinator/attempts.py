@@ -32,7 +32,7 @@ from .batch import Claimed
 from .book import Live, Rank
 from .hooks import tell_run
 from .places import MAX_LOADING_BYTES, Needs, Place
-from .reign import LATE, PAUSED, UNSEEN, Reign
+from .reign import LATE, UNSEEN, Reign
 
 CANCEL_GRACE_US: Final = 5 * SECOND
 """How long a running attempt has, after it was asked to stop, before it is made to."""
@@ -43,6 +43,9 @@ CRASH_WAIT_US: Final = SECOND
 STARVED_US: Final = 5 * MINUTE
 """After so long a wait, what is free of a resource is kept for the run that is the most urgent to want it."""
 
+PASSED_A_TURN: Final = 5_000
+"""Runs that are passed over in one turn because their job is paused or was removed: some hundredths of a second."""
+
 SEND_AGAIN_US: Final = 10 * SECOND
 """After how long an order is sent again whose attempt has not been seen to begin."""
 
@@ -52,19 +55,26 @@ class Attempts:
 
     def __init__(self, reign: Reign) -> None:
         self._reign = reign
+        self._passed = 0
 
     # ---- claiming -------------------------------------------------------------------------------------------------------
 
     def claim(self, turn: Turn) -> None:
-        """Claim the most urgent ready runs for executors that have room, into the batch in hand."""
+        """Claim the most urgent ready runs for executors that have room, into the batch in hand.
+
+        Where very many are passed over first, in several turns: members that hear nothing for so long would take the lead.
+        """
         reign = self._reign
         ready = reign.book.ready
         if reign.quiet or not ready:
             return
+        self._passed = 0
         kept = self._keep(turn.now)
         taken = [live for kind in EXECUTOR_KINDS for live in self._claim_kind(kind, kept)]
         if taken:
             turn.emit(AttemptsStarted(len(taken), sum(turn.now - live.ready_at for live in taken)))
+        if self._passed >= PASSED_A_TURN:
+            turn.set_timer("passed", turn.elapsed, steady=True)
 
     def _claim_kind(self, kind: ExecutorKind, kept: dict[Place, tuple[Needs, Rank]]) -> list[Live]:
         """Claim runs of a kind. Needs that differ compete for the same places: one run at a time then, the most urgent first."""
@@ -73,7 +83,7 @@ class Attempts:
         claimed: list[Live] = []
         wanted = [(ready.rank(needs), needs) for needs in ready.waiting(kind) if ready.first(needs)]
         heapify(wanted)
-        while wanted:
+        while wanted and self._passed < PASSED_A_TURN:
             _, needs = wanted[0]
             best = reign.places.best(needs, self._barred(needs, kept) if kept and needs.resources else ())
             if best is None:
@@ -110,29 +120,34 @@ class Attempts:
 
     def _first(self, needs: Needs) -> Live | None:
         """The most urgent run of these needs whose job is not paused; those of paused ones are put aside."""
-        book = self._reign.book
-        while (live := book.ready.first(needs)) is not None and live.key in self._reign.held:
-            book.ready.pop(needs)
-            self._put_aside(live)
+        ready = self._reign.book.ready
+        while (live := ready.first(needs)) is not None and self._passes(live):
+            ready.pop(needs)
+            if self._passed >= PASSED_A_TURN:
+                return None
         return live
 
-    def _put_aside(self, live: Live) -> None:
-        live.reason = PAUSED
-        self._reign.book.put_aside(live)
+    def _passes(self, live: Live) -> bool:
+        """Pass a run over whose job is paused, or was removed and is about to end it; tell whether it was so."""
+        reign = self._reign
+        if live.key in reign.held:
+            reign.put_aside(live)
+        elif live.key not in reign.unsettled or not reign.is_removed(live):
+            return False
+        self._passed += 1
+        return True
 
     def _claim_for(self, needs: Needs, room: int, place: Place) -> list[Live]:
         """Take up to `room` runs, those of paused jobs aside."""
         reign = self._reign
         taken: list[Live] = []
-        held = reign.held
+        some_pass = bool(reign.held or reign.unsettled)
         is_far = place.address != EXECUTOR
-        while len(taken) < room:
+        while len(taken) < room and self._passed < PASSED_A_TURN:
             live = reign.book.ready.pop(needs)
             if live is None:
                 break
-            if held and live.key in held:
-                self._put_aside(live)
-            else:
+            if not (some_pass and self._passes(live)):
                 live.move(RunState.CLAIMED, UNSEEN)
                 live.fence = reign.next_fence()
                 live.node = place.node
@@ -406,7 +421,7 @@ class Attempts:
         target = live.job.target
         if place is None or self._reign.places.is_strange(place, target):
             self._reign.park(live, f"no node knows the function {target!r} ({_text(outcome)})", turn.now)
-            self._reign.park_unknown(turn.now)
+            self._reign.park_unknown()
         else:
             self._reign.make_ready(live, turn.now, f"{place.node} does not know the function {target!r}; another may")
 

@@ -132,6 +132,12 @@ class Live:
         return max(self.run.created_at, self.run.not_before) + self.job.start_deadline_us
 
     @property
+    def place_by(self) -> int | None:
+        """The instant by which it must have a place: `start_by`; a moment is left to what was ready later than it might have been."""
+        waited_for = max(self.run.created_at, self.run.not_before) < self.since
+        return self.begin_by if waited_for else self.start_by
+
+    @property
     def begin_by(self) -> int | None:
         """The instant by which what was handed out must have begun: `start_by`, or a moment after it became ready."""
         start_by = self.start_by
@@ -251,6 +257,10 @@ def _head(lane: tuple[int, list[_Entry]]) -> tuple[int, int]:
     return rank, ticket
 
 
+def _urgency(live: Live) -> int:
+    return live.since - live.run.priority * PRIORITY_STEP_US
+
+
 def _is_ready(entry: _Entry) -> bool:
     _, ticket, live = entry
     return live.ticket == ticket and live.state is RunState.READY
@@ -287,10 +297,8 @@ class Book:
         del self.live[run.run_id]
         self.parked.pop(run.run_id, None)
         key = (run.tenant, run.job)
-        if self._aside and (aside := self._aside.get(key)) is not None:
-            aside.pop(run.run_id, None)
-            if not aside:
-                del self._aside[key]
+        if self._aside:
+            self.take_aside(live)
         runs = self.by_job[key]
         del runs[run.run_id]
         if not runs:
@@ -302,9 +310,18 @@ class Book:
         """Keep a run that is ready for when its job goes on, which is paused."""
         self._aside.setdefault(live.key, {})[live.run.run_id] = live
 
-    def take_aside(self, key: JobKey) -> tuple[Live, ...]:
-        """The runs of a job that goes on, which were put aside and have not ended; they are kept no more."""
-        return tuple(self._aside.pop(key, {}).values())
+    def aside(self, key: JobKey) -> list[Live]:
+        """The runs of a job that were put aside and have not ended, the most urgent first."""
+        return sorted(self._aside.get(key, {}).values(), key=_urgency)
+
+    def take_aside(self, live: Live) -> bool:
+        """Keep a run aside no more; answers whether it was."""
+        runs = self._aside.get(live.key, {})
+        if runs.pop(live.run.run_id, None) is None:
+            return False
+        if not runs:
+            del self._aside[live.key]
+        return True
 
     def gate(self, live: Live, behind: int) -> None:
         """Let a run wait until run `behind` has ended."""

@@ -46,7 +46,7 @@ class Followup:
             self._admission.answered(admitted.key, answer, turn.elapsed)
             turn.send(admitted.client, answer)
         for to, decided in batch.decided:
-            self._admission.answered(decided.key, decided, turn.elapsed)
+            self._admission.decided(decided, turn.elapsed)
             turn.send(to, decided)
         if batch.ended:
             self._tell_ends(batch.ended, turn)

@@ -11,6 +11,7 @@ A message of another reign, an outcome with a stale fence and a key that was ans
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, assert_never
@@ -75,6 +76,9 @@ SAVE_LOST_US: Final = 5 * SECOND
 HELD_MESSAGES: Final = 10_000
 """Messages that wait for the end of a rebuild at most; the senders of further ones ask again."""
 
+HELD_A_TURN: Final = 16
+"""Of these so many are done in one turn: if all are submissions of 256 runs, in some hundredths of a second."""
+
 RENEWED_A_TURN: Final = 5_000
 """Runs of which is said in one turn why they wait: some hundredths of a second."""
 
@@ -97,7 +101,20 @@ Work = (
 )
 """What only a leader that has rebuilt its memory can take."""
 
-_TIMERS: Final = ("beat", "audit", "members", "look", "rebuild", "reasons", "save", "hand_over")
+_TIMERS: Final = (
+    "beat",
+    "audit",
+    "members",
+    "look",
+    "rebuild",
+    "reasons",
+    "save",
+    "unsettled",
+    "passed",
+    "parked",
+    "held",
+    "hand_over",
+)
 
 
 class Leadership:
@@ -130,7 +147,8 @@ class Leadership:
         self._saves = 0
         self._sent_at = 0
         self._saved_at = 0
-        self._held: list[tuple[str, Work]] = []
+        self._held: OrderedDict[tuple[type, str | int], tuple[str, Work | Offer | StockTaken]] = OrderedDict()
+        self._held_count = 0
         self._unrenewed: Iterator[Live] = iter(())
         self._lead_reminder = Reminder(BEAT_US, AUDIT_US)
 
@@ -176,9 +194,8 @@ class Leadership:
                 return False
             message = whole
         if rebuild.done:
-            if isinstance(message, StockTaken):
-                for incarnation in self.rescue.on_stock_taken(message, turn):
-                    self.membership.remove(incarnation, turn)
+            if isinstance(message, StockTaken) and not self._hold(message, turn):
+                self._on_stock_taken(message, turn)
             return False
         match message:
             case Found():
@@ -202,24 +219,57 @@ class Leadership:
             self.rescue.clear_marks(self._rebuild.left)
         return self._rebuild.done
 
+    def _on_stock_taken(self, message: StockTaken, turn: Turn) -> None:
+        for incarnation in self.rescue.on_stock_taken(message, turn):
+            self.membership.remove(incarnation, turn)
+
+    # ---- what must wait -------------------------------------------------------------------------------------------------
+
+    def _hold(self, message: Work | Offer | StockTaken, turn: Turn) -> bool:
+        """Keep what comes until the memory is rebuilt, and then until what came before it is done; say whether it waits.
+
+        A submission, or a batch of slots, that is asked for again waits once.
+        """
+        if self._rebuild.done and not self._held:
+            return False
+        if len(self._held) >= HELD_MESSAGES:
+            return isinstance(message, Work)  # nobody asks for the others again
+        self._held_count += 1
+        key = message.key if isinstance(message, Admit | AdmitSlots) else self._held_count
+        self._held.setdefault((type(message), key), (turn.sender, message))
+        if self._rebuild.done:
+            self._do_held(2, turn)  # else who sends more than is done in between would never see the end of it
+        return True
+
     def take_held(self, turn: Turn) -> None:
-        """Do what came while the memory was being rebuilt."""
-        held, self._held = self._held, []
+        """Do what came while the memory was being rebuilt, some of it at a time: the members are to hear their leader."""
+        self._do_held(HELD_A_TURN, turn)
+        if self._held:
+            turn.set_timer("held", turn.elapsed, steady=True)
+
+    def _do_held(self, most: int, turn: Turn) -> None:
         sender = turn.sender
-        for turn.sender, waiting in held:
-            self.on_work(waiting, turn)
+        for _ in range(min(most, len(self._held))):
+            _, (turn.sender, waiting) = self._held.popitem(last=False)
+            match waiting:
+                case Offer():
+                    self._on_offer(waiting, turn)
+                case StockTaken():
+                    self._on_stock_taken(waiting, turn)
+                case _:
+                    self._do(waiting, turn)
         turn.sender = sender  # more may stand in the envelope in hand
 
     # ---- work -----------------------------------------------------------------------------------------------------------
 
-    def on_work(self, message: Work, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
-        """Do it, or keep it until the memory is rebuilt."""
+    def on_work(self, message: Work, turn: Turn) -> None:
+        """Do it, when its time has come."""
         if 0 < turn.epoch < self.reign.epoch and isinstance(message, Admit | AdmitSlots):
             return  # of an older reign: it may be stored already, and who sent it asks this reign again
-        if not self._rebuild.done:
-            if len(self._held) < HELD_MESSAGES:
-                self._held.append((turn.sender, message))
-            return
+        if not self._hold(message, turn):
+            self._do(message, turn)
+
+    def _do(self, message: Work, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
         match message:
             case AttemptsEnded():
                 self._attempts.on_attempts_ended(message, turn)
@@ -257,21 +307,28 @@ class Leadership:
 
         Nobody would notice the end of a node that is no member, so it gets nothing; one that comes is asked what it offers.
         """
+        if not self._hold(message, turn):
+            self._on_offer(message, turn)
+
+    def _on_offer(self, message: Offer, turn: Turn) -> None:
         if not self.membership.is_known(message.incarnation):
             return
         reign = self.reign
         may_run_more = reign.places.offer(turn.sender, message)
         self.membership.on_offer(message)
         if may_run_more and self.is_ready:
-            for live in list(reign.book.parked.values()):
-                reign.unpark(live, turn.now, f"{message.node} may know its function")
+            reign.try_again(message.incarnation, reign.book.parked.values(), f"{message.node} may know its function")
 
     def settle(self, turn: Turn) -> bool:
         """Claim what there is room for, and send the batch in hand, if none is on its way; say whether all is stored."""
         reign = self.reign
+        self.membership.settle(turn)
         if not self.is_ready:
             return False
         if self._save is None:
+            self._requests.settle_held(turn)
+            if reign.sort_parked(turn.now):
+                turn.set_timer("parked", turn.elapsed, steady=True)
             self._attempts.claim(turn)
             if reign.batch:
                 self._send_batch(turn)
@@ -279,7 +336,7 @@ class Leadership:
         if look is not None and (reign.look_timer_at is None or look < reign.look_timer_at):
             reign.look_timer_at = look
             turn.set_timer("look", look)
-        return self._save is None and not reign.batch
+        return self._save is None and not reign.batch and not self._held
 
     # ---- batches --------------------------------------------------------------------------------------------------------
 
@@ -346,6 +403,8 @@ class Leadership:
                 self._audit(turn)
             case "reasons":
                 self._renew_reasons(turn)
+            case "held":
+                self.take_held(turn)
             case _:
                 pass
 

@@ -237,6 +237,13 @@ class Membership:
         self._told_at = turn.elapsed
         self._wake(turn)
 
+    def settle(self, turn: Turn) -> None:
+        """Tell that the leader lives also while its timer waits behind very much mail; who is silent is seen when it comes."""
+        due_at = max(self._expected, self._told_at + HEARTBEAT_US)
+        if self._peers and turn.elapsed - due_at >= HEARTBEAT_US:
+            self.tell_all(turn)
+            self._told_at = turn.elapsed
+
     def tell_all(self, turn: Turn) -> None:
         """Tell every member that the leader lives, and how many attempts it has."""
         self._list()

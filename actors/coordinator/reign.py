@@ -7,8 +7,9 @@ the modules beside this one, and works on this.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -60,6 +61,12 @@ LOOKS_A_RUN: Final = 6
 LOOKS_SLACK: Final = 1_024
 """Looks that are kept at most: so many for each live run, and these. Beyond that those at ended runs are thrown out."""
 
+LOOKED_A_TURN: Final = 2_000
+"""Looks that are taken in one turn, the earliest first: some hundredths of a second. The rest is due at once."""
+
+SORTED_A_TURN: Final = 2_000
+"""Runs that are put aside, or tried again, in one turn because of what the nodes know: some hundredths of a second."""
+
 Look = Literal["ready", "start_deadline", "run_deadline"]
 
 
@@ -83,6 +90,8 @@ class Reign:
         self.sent: Batch | None = None
         self.hooks = Hooks()
         self.held: set[tuple[str, str]] = set()
+        self.unsettled: dict[tuple[str, str], Iterator[Live]] = {}
+        """The runs of jobs that were removed or resumed, which are yet to be ended or to go on."""
         self._removed: dict[tuple[str, str], int] = {}
         self._older_removed: dict[tuple[str, str], int] = {}
         self._marks: dict[tuple[str, str], int] = {}
@@ -98,6 +107,9 @@ class Reign:
         self._run_id = counters.run_id
         self._fence = counters.fence
         self._settled = counters.settled
+        self.untried: dict[Hashable, tuple[str, Iterator[Live]]] = {}
+        """Parked runs that are to be tried again, and why, by what was learned."""
+        self._may_be_unknown = False
         self._looks: list[tuple[int, int, Look]] = []
         self._opened: deque[Live] = deque()
         self._is_opening = False
@@ -158,9 +170,11 @@ class Reign:
         return len(self._looks)
 
     def due_looks(self, now: int) -> list[tuple[Look, Live]]:
-        """What is to be looked at now: what for, and the run."""
+        """What is to be looked at now, or the next of that: what for, and the run."""
         found = []
-        while self._looks and self._looks[0][0] <= now:
+        for _ in range(LOOKED_A_TURN):
+            if not self._looks or self._looks[0][0] > now:
+                break
             _, run_id, what = heappop(self._looks)
             live = self.book.live.get(run_id)
             if live is not None:
@@ -194,14 +208,22 @@ class Reign:
         # what has only now what it waited for may begin at once if there is a place, and has not waited for one until now
         was_blocked = live.state is RunState.BLOCKED
         self._stay(live, RunState.READY, self.places.lack(needs) or reason, now + AUDIT_US)
-        start_by = live.start_by
-        if start_by is not None:
-            if now >= start_by and not was_blocked:
+        place_by = live.place_by
+        if place_by is not None:
+            if now >= place_by and not was_blocked:
                 self.end(live, RunState.EXPIRED, now, reason="its start deadline passed before it could begin")
                 return
-            self.look(start_by, "start_deadline", live)
+            self.look(place_by, "start_deadline", live)
         live.wait(now, was_blocked=was_blocked)
-        self.book.ready.push(live, needs)
+        if live.key in self.held:
+            self.put_aside(live)
+        else:
+            self.book.ready.push(live, needs)
+
+    def put_aside(self, live: Live) -> None:
+        """Keep a run that is ready until its job goes on, which is paused."""
+        live.reason = PAUSED
+        self.book.put_aside(live)
 
     def renew(self, lives: Iterable[Live], now: int) -> None:
         """Say anew why these wait, and when somebody looks again: nodes come and go, and jobs are paused."""
@@ -231,6 +253,12 @@ class Reign:
     def is_removed(self, live: Live) -> bool:
         """Tell whether the job of a run was removed; one that was declared anew has another version."""
         return live.run.version <= self._removed_to(live.key)
+
+    def doomed(self, job: tuple[str, str]) -> list[Live]:
+        """The runs of a job that was removed of which no attempt is in hand."""
+        up_to = self._removed_to(job)
+        runs = self.book.by_job.get(job, {}).values()
+        return [live for live in runs if live.run.version <= up_to and not live.fence] if up_to else []
 
     def forget_removed(self) -> None:
         """Forget jobs without a live run that were removed long ago: before the last audit but one, if there are many."""
@@ -264,18 +292,44 @@ class Reign:
         self.batch.conditions.append(Condition(live.run.run_id, RunState.PARKED, now, reason))
         self.note(now, "run_parked", live.run, reason, level="warning")
 
-    def park_unknown(self, now: int) -> None:
-        """Put aside what stands ready for a function that no node knows any more."""
-        for needs in self.book.ready.with_target():
-            if self.places.nobody_knows(needs.target):
-                while (live := self.book.ready.pop(needs)) is not None:
-                    self.park(live, _unknown(needs.target), now)
+    def park_unknown(self) -> None:
+        """Put aside what stands ready for a function that no node knows any more, when parked runs are sorted next."""
+        self._may_be_unknown = True
 
-    def unpark(self, live: Live, now: int, why: str) -> None:
-        """Try a run again that was put aside."""
-        self.book.parked.pop(live.run.run_id, None)
+    def try_again(self, learned: Hashable, lives: Iterable[Live], why: str) -> None:
+        """Try these again of those that were put aside, when parked runs are sorted next."""
+        self.untried[learned] = (why, iter(list(lives)))
+
+    def sort_parked(self, now: int) -> bool:
+        """Put the next runs aside that nobody can run, and try the next again that were; say whether there are more."""
+        left = SORTED_A_TURN
+        while self.untried and left:
+            learned, (why, lives) = next(iter(self.untried.items()))
+            for live in islice(lives, left):
+                left -= 1
+                if live.run.run_id in self.book.parked:
+                    self._unpark(live, now, why)
+            if left:
+                del self.untried[learned]
+        if self._may_be_unknown:
+            self._may_be_unknown = self._park_unknown(left, now)
+        return bool(self.untried) or self._may_be_unknown
+
+    def _unpark(self, live: Live, now: int, why: str) -> None:
+        del self.book.parked[live.run.run_id]
         self.batch.conditions.append(Condition(live.run.run_id, RunState.READY, now, why))
         self.make_ready(live, now)
+
+    def _park_unknown(self, left: int, now: int) -> bool:
+        for needs in self.book.ready.with_target():
+            if self.places.nobody_knows(needs.target):
+                while (live := self.book.ready.first(needs)) is not None:
+                    if not left:
+                        return True
+                    left -= 1
+                    self.book.ready.pop(needs)
+                    self.park(live, _unknown(needs.target), now)
+        return False
 
     # ---- the end --------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from msgspec import Struct
@@ -47,6 +48,9 @@ MAX_WATCHERS: Final = 256
 
 HOLD_FORGOTTEN_US: Final = 10 * SECOND
 
+SETTLED_A_TURN: Final = 2_000
+"""Runs that are ended or let go on in one turn because their job was removed or resumed: up to a tenth of a second."""
+
 
 class Holding(Struct):
     """A job that is being held: who wants to know, and of which attempts it is not known what became of them (fences)."""
@@ -73,6 +77,7 @@ class Requests:
         self._listener = Listener(reign.epoch)
         self._holding: dict[str, Holding] = {}
         self._cancelling: dict[str, Cancelling] = {}
+        self._left = SETTLED_A_TURN
 
     # ---- verdicts of dependencies ---------------------------------------------------------------------------------------
 
@@ -146,15 +151,49 @@ class Requests:
             reign.held.discard(key)
             self._tell_skipped(message, turn)
             reign.note_mark(key, message.mark)
-            for live in reign.book.take_aside(key):
-                if live.state is RunState.READY and live.run.run_id in reign.book.live:
-                    reign.make_ready(live, turn.now)
-        stopped = [live for live in reign.book.by_job.get(key, {}).values() if message.held or reign.is_removed(live)]
-        for live in stopped:
-            # the end of one may have ended another that stood behind it
-            if live.fence == 0 and reign.is_removed(live) and live.run.run_id in reign.book.live:
-                reign.end(live, RunState.CANCELLED, turn.now, reason=REMOVED)
-        self._fetch_back(message, [live for live in stopped if live.fence and not live.begun], turn)
+        # of a job that is paused what was ready is put aside when its turn to be claimed comes
+        aside = () if message.held else reign.book.aside(key)
+        unsettled = [*aside, *reign.doomed(key)]
+        reign.unsettled.pop(key, None)
+        if unsettled:
+            reign.unsettled[key] = iter(unsettled)
+        self._fetch_back(message, turn)
+        self._settle_held(turn.now)
+        self._answer_holds(key)
+
+    def settle_held(self, turn: Turn) -> None:
+        """Go on with the runs of jobs that were removed or resumed."""
+        self._settle_held(turn.now)
+        self._left = SETTLED_A_TURN
+        if self._reign.unsettled:
+            turn.set_timer("unsettled", turn.elapsed, steady=True)
+
+    def _settle_held(self, now: int) -> None:
+        """End runs of removed jobs, and let those of resumed ones go on; where that were all, who asked has the answer.
+
+        Of very many in several turns: members that hear nothing for so long would take the lead.
+        """
+        unsettled = self._reign.unsettled
+        while unsettled and self._left:
+            key = next(iter(unsettled))
+            lives = unsettled.pop(key)
+            for live in islice(lives, self._left):
+                self._left -= 1
+                self._go_by_job(live, now)
+            if self._left:
+                self._answer_holds(key)
+            else:
+                unsettled[key] = lives  # behind those of other jobs
+
+    def _go_by_job(self, live: Live, now: int) -> None:
+        """Let a run go by what is said of its job by now; one that was handed out does when it comes back."""
+        reign = self._reign
+        if live.fence or live.run.run_id not in reign.book.live:
+            return
+        if reign.is_removed(live):
+            reign.end(live, RunState.CANCELLED, now, reason=REMOVED)
+        elif reign.book.take_aside(live):
+            reign.make_ready(live, now)
 
     def _tell_skipped(self, message: HoldJob, turn: Turn) -> None:
         """Call the hooks for what a job's pause has passed over, and count it; said again, it is below the mark."""
@@ -166,16 +205,13 @@ class Requests:
             self._reign.call_hooks("on_skip", message.resumed, tell_skip(decision), turn.now)
         turn.emit(SlotsDecided({new[0].kind: sum(decision.count for decision in new)}, ()))
 
-    def _fetch_back(self, message: HoldJob, lives: list[Live], turn: Turn) -> None:
+    def _fetch_back(self, message: HoldJob, turn: Turn) -> None:
+        """Ask for what was handed out of a job, and must not begin any more."""
         job = (message.tenant, message.job)
         by_place: dict[Place, list[int]] = {}
-        for live in lives:
-            if live.place is not None:
+        for live in self._reign.book.by_job.get(job, {}).values():
+            if live.place is not None and not live.begun and (message.held or self._reign.is_removed(live)):
                 by_place.setdefault(live.place, []).append(live.fence)
-        if not by_place:
-            self._holding.pop(message.key, None)
-            self._reign.batch.send(turn.sender, JobHeld(message.key))
-            return
         waits_for = {fence for fences in by_place.values() for fence in fences}
         self._holding[message.key] = Holding(turn.sender, job, turn.elapsed, waits_for)
         for place, fences in by_place.items():
@@ -195,14 +231,18 @@ class Requests:
             self._on_cancel_told(message.key)
         if holding is None:
             return
-        begun = (fence for _, fence in message.begun)
-        holding.waits_for.difference_update(begun, message.unknown, message.over)
-        if holding.waits_for:
+        settled = {*(fence for _, fence in message.begun), *message.unknown, *message.over}
+        for each in self._holding.values():
+            if each.job == holding.job:  # who asked for the same before, and got no answer, has it now
+                each.waits_for -= settled
+        self._answer_holds(holding.job)
+
+    def _answer_holds(self, job: tuple[str, str]) -> None:
+        """Answer who had a job held, if by now nothing of it begins any more that must not."""
+        if job in self._reign.unsettled:
             return
-        # who asked the same before, and got no answer, has it now
-        for key in [key for key, it in self._holding.items() if it.job == holding.job]:
-            asker = self._holding.pop(key).asker
-            self._reign.batch.send(asker, JobHeld(key))
+        for key in [key for key, it in self._holding.items() if it.job == job and not it.waits_for]:
+            self._reign.batch.send(self._holding.pop(key).asker, JobHeld(key))
 
     def forget_holds(self, turn: Turn) -> None:
         """Forget what was asked of executors long ago and never answered: whoever still wants it has asked again."""
@@ -223,9 +263,10 @@ class Requests:
                 self._reign.hooks.put(job)
             else:  # it may have been one
                 self._reign.hooks.drop(job.key, job.version)
-            for live in list(self._reign.book.by_job.get(job.key, {}).values()):
-                if live.state is RunState.PARKED:
-                    self._reign.unpark(live, turn.now, "its job was declared anew")
+            lives = self._reign.book.by_job.get(job.key, {}).values()
+            parked = [live for live in lives if live.state is RunState.PARKED]
+            if parked:
+                self._reign.try_again(job.key, parked, "its job was declared anew")
 
     # ---- questions ------------------------------------------------------------------------------------------------------
 
@@ -285,14 +326,14 @@ class Requests:
 
     def _on_start_deadline(self, live: Live, now: int) -> None:
         """End what waits for a place; what was handed out and waits for one on its node is fetched back, and ends then."""
-        begin_by = live.begin_by
-        if begin_by is None:
+        by = live.place_by if live.state is RunState.READY else live.begin_by
+        if by is None or live.state not in (RunState.READY, RunState.CLAIMED):
             return
-        if live.state is RunState.READY:
+        if now < by:
+            self._reign.look(by, "start_deadline", live)
+        elif live.state is RunState.READY:
             self._reign.end(live, RunState.EXPIRED, now, reason="no place was free before its start deadline")
-        elif live.state is RunState.CLAIMED and now < begin_by:
-            self._reign.look(begin_by, "start_deadline", live)
-        elif live.state is RunState.CLAIMED and not live.begun:
+        elif not live.begun:
             self._attempts.fetch_late(live)
 
     def _on_run_deadline(self, live: Live, turn: Turn) -> None:

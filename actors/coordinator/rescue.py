@@ -135,7 +135,7 @@ class Rescue:
                 live.arrive()
         if is_over:
             self._reign.places.drop(mark.incarnation, dead=mark.dead)
-            self._reign.park_unknown(turn.now)
+            self._reign.park_unknown()
             self._given_up.discard(mark.incarnation)
             if mark.dead:
                 self.clear_marks((mark.incarnation,))

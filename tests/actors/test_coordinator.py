@@ -242,6 +242,16 @@ def due(job: Job, *instants: int) -> AdmitSlots:
     return AdmitSlots(f"due/{instants}", (AdmitSlot(slot, tuple((Draft(job, "slot", at, ""),) for at in instants)),))
 
 
+def test_a_client_that_chooses_the_key_of_a_batch_of_slots_keeps_none_of_them_from_being_decided() -> None:
+    leader = Leader()
+    slots = due(make_job(), NOW)
+    leader.admit(Draft(make_job("other"), "submit", None, ""), key=slots.key)
+    leader.tell(slots, sender="dependencies")
+    assert [it.to for it in leader.sent if isinstance(it.message, Accepted)] == ["client-1"]
+    assert [it.to for it in leader.sent if isinstance(it.message, Decided)] == ["clock"]
+    assert [run.job for run in leader.written(AddRuns, "runs")] == ["other", "work"]
+
+
 def test_decision_run_and_mark_of_a_slot_are_one_transaction() -> None:
     leader = Leader()
     leader.hold_saves = True

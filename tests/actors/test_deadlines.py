@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from callsheet.actors.coordinator.reign import LOOKED_A_TURN
 from callsheet.actors.messages import (
     Answer,
     Assign,
@@ -195,6 +196,28 @@ def test_a_run_that_waited_for_upstreams_past_its_start_deadline_begins_if_a_pla
     assert [order.run_id for order in leader.assigned()] == [1]
 
 
+def test_a_run_that_waited_past_its_start_deadline_begins_also_if_the_store_is_busy_just_then() -> None:
+    leader = Leader()
+    leader.admit(draft(after=("first",), waits=True, start_deadline_us=SECOND))
+    leader.hold_saves = True
+    leader.admit(draft(name="busy"), key="2")
+    leader.tell(Unblock(1, ()), after=MINUTE)
+    leader.tell(TimerFired("look"))
+    leader.hold_saves = False
+    leader.tell(TimerFired("save"))
+    assert [order.run_id for order in leader.assigned()] == [2, 1]
+
+
+def test_a_run_that_waited_past_its_start_deadline_expires_if_no_place_is_free_for_a_moment() -> None:
+    leader = Leader(thread=0)
+    leader.admit(draft(after=("first",), waits=True, start_deadline_us=SECOND))
+    leader.tell(Unblock(1, ()), after=MINUTE)
+    leader.tell(TimerFired("look"))
+    assert states(leader) == []
+    leader.tell(TimerFired("look"), after=SECOND)
+    assert states(leader) == ["EXPIRED"]
+
+
 def fetched_back(leader: Leader) -> list[int]:
     """The fences of what was asked back since the last time."""
     withdrawn = [fence for it in leader.out if isinstance(it, Withdraw) for fence in it.fences]
@@ -244,6 +267,18 @@ def test_what_waited_for_upstreams_past_its_start_deadline_has_a_moment_to_begin
     assert fetched_back(leader) == []
     leader.tell(TimerFired("look"), after=SECOND)
     assert fetched_back(leader) == [order.fence]
+
+
+def test_very_many_runs_that_were_submitted_for_one_instant_become_ready_in_several_turns() -> None:
+    leader = Leader(thread=2 * LOOKED_A_TURN)
+    at = NOW + MINUTE
+    leader.admit(*[replace(draft(), not_before=at)] * (LOOKED_A_TURN + 1))
+    leader.timers.clear()
+    leader.tell(TimerFired("look"), after=MINUTE)
+    assert len(leader.assigned()) == LOOKED_A_TURN
+    assert [timer.at for timer in leader.timers if timer.key == "look"] == [at], "it is due at once"
+    leader.tell(TimerFired("look"))
+    assert [order.run_id for order in leader.assigned()] == list(range(1, LOOKED_A_TURN + 2))
 
 
 def test_a_new_leader_fetches_back_what_has_not_begun_by_its_start_deadline() -> None:

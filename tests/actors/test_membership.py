@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from callsheet.actors.actor import MILLISECOND
+from callsheet.actors.coordinator.election import HEARTBEAT_US
 from callsheet.actors.coordinator.shutdown import FAREWELL_US, RELEASE_US
 from callsheet.actors.executor.runner import Capacity, Outcome
 from callsheet.actors.messages import (
@@ -129,6 +130,19 @@ def test_who_does_not_answer_is_asked_until_it_does() -> None:
     assert (states(leader)["n2"], leader.last(LeaderBeat).asks) == ("alive", True)
     leader.be_silent(0.1)
     assert (states(leader)["n2"], leader.last(LeaderBeat).asks) == ("suspect", True)
+
+
+def test_a_leader_whose_timer_waits_behind_very_much_mail_tells_meanwhile_that_it_lives() -> None:
+    leader = Cluster()
+    leader.tell(TimerFired("members"), after=HEARTBEAT_US)
+    leader.out.clear()
+    for number in range(8):
+        leader.admit(draft(), key=f"k{number}")
+        leader.now += HEARTBEAT_US // 2
+    assert len([it for it in leader.out if isinstance(it, LeaderBeat)]) == 1, "each fourth of these is overdue"
+    leader.now += HEARTBEAT_US
+    leader.admit(draft(), key="last")
+    assert len([it for it in leader.out if isinstance(it, LeaderBeat)]) == 2
 
 
 def test_who_is_suspected_or_unknown_must_tell_of_itself_first() -> None:

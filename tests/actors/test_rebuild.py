@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from callsheet.actors.coordinator.leadership import HELD_A_TURN, HELD_MESSAGES
 from callsheet.actors.coordinator.rebuild import SQUARED_A_TURN
-from callsheet.actors.executor.runner import Outcome
-from callsheet.actors.messages import AttemptsEnded, Read, RenewLease, StockTaken, TimerFired
+from callsheet.actors.executor.runner import Capacity, Outcome
+from callsheet.actors.messages import (
+    Accepted,
+    AttemptsEnded,
+    Beat,
+    Draft,
+    Offer,
+    Read,
+    RenewLease,
+    StockTaken,
+    TimerFired,
+)
 from callsheet.actors.persistence.store import MAX_PAGE, GetDefinitions, GetJobs
 from callsheet.actors.records import LiveRun, RunState
 from support.actors import NOW, SECOND, Leader, live_row, make_job
@@ -65,3 +76,62 @@ def test_a_new_leader_asks_once_for_each_job_that_has_live_runs_also_if_they_fil
     assert {name for page in versions for _, name, _ in page} == {row.run.job for row in rows}
     assert [len(it.names) for it in questions if isinstance(it, GetJobs)] == [MAX_PAGE, MAX_PAGE, 1]
     assert [order.target for order in leader.assigned()] == ["job-1", "job-2", "job-3", "job-4"]
+
+
+# ---- what comes meanwhile -----------------------------------------------------------------------------------------------
+
+
+def rebuilding() -> Leader:
+    """A new leader that has yet to enter very many runs, and has no place for any."""
+    return Leader(waiting(*range(MANY, 2 * MANY)), thread=0)
+
+
+def submit(leader: Leader, *keys: str) -> None:
+    for key in keys:
+        leader.admit(Draft(make_job(), "submit", None, ""), key=key)
+
+
+def accepted(leader: Leader) -> list[str]:
+    """The keys of what was accepted, in order, and that the runs have numbers in this order."""
+    answers = [message for message in leader.out if isinstance(message, Accepted)]
+    assert [it.run_ids for it in answers] == [(number,) for number in range(1, len(answers) + 1)]
+    return [it.key for it in answers]
+
+
+def test_what_came_during_a_rebuild_is_done_some_of_it_at_a_time_and_in_order() -> None:
+    leader = rebuilding()
+    keys = [f"k{number}" for number in range(2 * HELD_A_TURN)]
+    submit(leader, *keys)
+    go_on(leader)
+    assert accepted(leader) == keys[:HELD_A_TURN]
+    assert any(timer.key == "held" and timer.at <= leader.now for timer in leader.timers)
+    leader.tell(TimerFired("held"))
+    assert accepted(leader) == keys
+
+
+def test_what_comes_while_that_is_done_comes_behind_it_and_keeps_nothing_from_being_done() -> None:
+    leader = rebuilding()
+    keys = [f"k{number}" for number in range(2 * HELD_A_TURN)]
+    late = [f"late{number}" for number in range(HELD_A_TURN)]
+    submit(leader, *keys)
+    go_on(leader)
+    submit(leader, *late)
+    assert accepted(leader) == keys + late, "each that comes lets two go"
+
+
+def test_a_submission_that_is_asked_for_again_and_again_during_a_rebuild_takes_the_room_of_no_other() -> None:
+    leader = rebuilding()
+    submit(leader, *["again"] * HELD_MESSAGES, "other")
+    go_on(leader)
+    assert accepted(leader) == ["again", "other"]
+
+
+def test_a_function_that_a_node_learns_during_a_rebuild_is_known_of_it_though_it_had_refused_it_before() -> None:
+    row = replace(live_row(MANY, claim=True, by="i2"), claimed_by="n2")
+    leader = Leader((*waiting(*range(1, MANY)), row), thread=0)
+    leader.tell(Beat("n2", "i2", "ipc:///n2", candidate=True, at=NOW), sender="coordinator@n2")
+    refused = Outcome(90 + MANY, MANY, 1, "unknown_target", NOW, NOW + 1)
+    leader.tell(AttemptsEnded("n2", (refused,)), sender="executor@n2")
+    leader.tell(Offer("n2", "i2", {"thread": MANY}, Capacity(4, 4, 4, 4), knows=1), sender="executor@n2")
+    go_on(leader)
+    assert [order.run_id for order in leader.assigned()] == [MANY]

@@ -62,10 +62,9 @@ def test_a_run_that_ends_while_its_job_is_paused_is_not_kept_until_the_job_goes_
         book.enter(waiting)
         book.put_aside(waiting)
     book.leave(first)
-    assert book.take_aside(first.key) == (second,)
-    book.put_aside(second)
+    assert book.aside(first.key) == [second]
     book.leave(second)
-    assert book.take_aside(second.key) == ()
+    assert book.aside(second.key) == []
 
 
 def test_of_very_many_jobs_that_were_removed_only_the_latest_and_those_with_live_runs_are_remembered() -> None:

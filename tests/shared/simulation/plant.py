@@ -112,7 +112,7 @@ def _never_resent(on_timer_fired: Any) -> Any:
 
 
 def _pause_said_early(fetch_back: Any) -> Any:
-    def planted(self: Any, message: Any, lives: Any, turn: Any) -> None:
+    def planted(self: Any, message: Any, turn: Any) -> None:
         turn.reply(JobHeld(message.key))
 
     return planted

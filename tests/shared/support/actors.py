@@ -111,7 +111,8 @@ class Leader:
         if isinstance(read.question, GetLiveRuns):
             after = read.question.after
             return tuple(row for row in self._rows if row.run.run_id > after)[:MAX_PAGE]
-        rows = {"definitions": self._definitions, "jobs": self._jobs}
+        paused = tuple(record for record in self._jobs if record.state.status == "paused")
+        rows = {"definitions": self._definitions, "jobs": self._jobs, "held": paused}
         return rows.get(read.key.split("/")[2], ())
 
     def _said(self) -> tuple[Job, ...]:
