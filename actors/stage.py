@@ -4,7 +4,7 @@ It is all of hosting that needs neither a thread nor a clock of its own. Whoever
 thread for each actor, the simulator in virtual time. It is not safe for threads; one at a time may call it.
 
     open(envelope), ring() ─▶ actor.receive(message, turn) for each message, and each timer that is due
-                              actor.settle(turn) after SETTLE_AFTER messages,
+                              actor.settle(turn) after SETTLE_AFTER messages, or when they took long,
     rest()                 ─▶ or when the mailbox is empty
                               perform: one envelope per recipient, timers set, events reported
 
@@ -42,13 +42,15 @@ Factory = Callable[[], Actor]
 class Limits(Struct, frozen=True):
     """How much a host bears.
 
-    `mailbox` is in envelopes for each actor, `settle_after` in messages. More than `restarts` of one actor within
-    `restart_period_us` are too many. `poll_us` is how soon it is noticed that the wall clock was set forward or the machine was
+    `mailbox` is in envelopes for each actor, `settle_after` in messages; an actor that has been at its mail for `settle_after_us`
+    settles before it opens more, because somebody may wait for what it has to say, a heartbeat for instance. More than `restarts`
+    of one actor within `restart_period_us` are too many. `poll_us` is how soon it is noticed that the wall clock was set forward or the machine was
     suspended.
     """
 
     mailbox: int = 10_000
     settle_after: int = SETTLE_AFTER
+    settle_after_us: int = 50_000
     restarts: int = 5
     restart_period_us: int = 60_000_000
     poll_us: int = 500_000
@@ -124,6 +126,7 @@ class Stage:
         self._factory = factory
         self._turn = Turn(0)
         self._taken = 0
+        self._began = 0
         self._epoch = 0
         self.timers = Timers()
         self._restarts: deque[int] = deque(maxlen=backstage.limits.restarts)
@@ -133,6 +136,9 @@ class Stage:
     def open(self, envelope: Envelope) -> None:
         """Hand the messages of an envelope to the actor, or drop it for its epoch."""
         self._read_clocks()
+        if self._taken and self._turn.elapsed - self._began >= self._backstage.limits.settle_after_us:
+            self._settle()
+            self._read_clocks()
         sender, epoch = envelope.sender, envelope.epoch
         if sender.startswith("client-"):
             epoch = 0
@@ -188,6 +194,8 @@ class Stage:
     def _hand(self, message: Any) -> None:
         if self._actor is None:
             return
+        if not self._taken:
+            self._began = self._turn.elapsed
         mark = len(self._turn.effects)
         error = self._backstage.attempt(self._actor.receive, message, self._turn)
         if error is not None:

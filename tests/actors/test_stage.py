@@ -159,6 +159,18 @@ def test_a_long_envelope_is_settled_in_parts() -> None:
     assert play.player.settled == [64, 128, 150]
 
 
+def test_an_actor_that_is_long_about_its_mail_settles_in_between_though_more_is_waiting() -> None:
+    def be_long(message: Any, turn: Turn) -> None:
+        play.backstage.clocks.steady += 30
+
+    play = Play({"slow": be_long}, limits=Limits(settle_after=64, settle_after_us=50))
+    for _ in range(5):
+        play.tell("slow", rest=False)
+    assert play.player.settled == [2, 4]
+    play.tell("slow")
+    assert play.player.settled == [2, 4, 6]
+
+
 def test_a_turn_shows_the_clocks_and_the_sender_of_the_message_in_hand() -> None:
     seen: list[tuple[int, int, Address, int]] = []
     play = Play({"a": lambda message, turn: seen.append((turn.now, turn.elapsed, turn.sender, turn.epoch))})
