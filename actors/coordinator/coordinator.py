@@ -103,6 +103,7 @@ class Coordinator:
         self._election = Election(me, self._audience)
         self._shutdown = Shutdown(me)
         self._cordoned = False
+        self._drain: DrainNode | None = None
 
     # ---- messages -------------------------------------------------------------------------------------------------------
 
@@ -142,7 +143,8 @@ class Coordinator:
             case Follow() | ListMembers() | DrainNode():
                 self._on_client(message, turn)
             case NodeDraining():
-                pass  # a member answers to what its leader has handed on; who asked has been told
+                if lead is not None:
+                    lead.membership.on_draining(message)
             case _:
                 if lead is not None:
                     lead.on_work(message, turn)
@@ -277,23 +279,24 @@ class Coordinator:
         turn.reply(LeaderIs(message.key, leader.epoch, leader.node, leader.address))
 
     def _on_drain_other(self, lead: Leadership, message: DrainNode, turn: Turn) -> None:
-        peer = lead.membership.find(message.node)
-        if peer is None:
+        running = lead.membership.drain(message, turn)
+        if running is None:
             text = f"no node {message.node!r} is in the cluster; ask for its members"
             turn.reply(RequestRejected(message.key, "unknown_node", text))
             return
         self._audit(message, turn)
-        turn.send(on_node(COORDINATOR, peer.node), message)
-        turn.reply(NodeDraining(message.key, peer.node, peer.place.busy()))
+        turn.reply(NodeDraining(message.key, message.node, running))
 
     def _on_drain_self(self, message: DrainNode, turn: Turn) -> None:
         """Take no more work, and give up the lead if somebody else can have it; or take work again."""
-        self._audit(message, turn)
-        self._cordoned = message.on
-        if message.on and message.stop:
-            self._on_stop(Stop(DRAIN_US), turn)
-        else:
-            self._set_leaving(turn)
+        if message != self._drain:  # else it was asked again, or told again by a leader that had no answer
+            self._drain = message
+            self._audit(message, turn)
+            self._cordoned = message.on
+            if message.on and message.stop:
+                self._on_stop(Stop(DRAIN_US), turn)
+            else:
+                self._set_leaving(turn)
         place = None if self._lead is None else self._lead.reign.places.of(self._me.incarnation)
         turn.reply(NodeDraining(message.key, self._me.node, 0 if place is None else place.busy()))
 

@@ -20,11 +20,13 @@ from ..actor import COORDINATOR, EXECUTOR, SECOND, Turn, next_multiple, on_node
 from ..messages import (
     NOT_KNOWN,
     Beat,
+    DrainNode,
     Happened,
     LeaderBeat,
     Member,
     MembersListed,
     MemberStatus,
+    NodeDraining,
     NodeState,
     Offer,
     StillHere,
@@ -53,6 +55,8 @@ class Peer:
         "address",
         "asked_at",
         "candidate",
+        "drain",
+        "drain_sent_at",
         "given_up_at",
         "heard_at",
         "incarnation",
@@ -70,6 +74,8 @@ class Peer:
         self.place = place
         self.asked_at: int | None = None
         self.candidate = False
+        self.drain: DrainNode | None = None
+        self.drain_sent_at = 0
         self.given_up_at = 0
         self.heard_at = heard_at
         self.listing = 0
@@ -229,6 +235,8 @@ class Membership:
                 self._suspect(peer, turn)
             elif silent_us < SILENT_US:
                 self._rescue.ask_again(peer.place.address, turn)
+                if peer.drain is not None and turn.elapsed - peer.drain_sent_at >= SECOND:
+                    self._send_drain(peer, peer.drain, turn)
         if self._peers:
             self._on_beat_time(turn)
 
@@ -291,6 +299,25 @@ class Membership:
         peer.place.closed = peer.place.silent = True
         turn.emit(Happened(Event(turn.now, "node_suspected", text=f"{peer.node} ({peer.incarnation})"), "warning"))
         self._rescue.take_back(peer.place, turn)
+
+    def drain(self, message: DrainNode, turn: Turn) -> int | None:
+        """Hand on that a member is to drain, or to work again, until it has answered; its attempts, or None: there is no such one."""
+        peer = self.find(message.node)
+        if peer is None:
+            return None
+        peer.drain = message
+        self._send_drain(peer, message, turn)
+        return peer.place.busy()
+
+    def on_draining(self, answer: NodeDraining) -> None:
+        """A member has heard what it was told last."""
+        for peer in self._peers.values():
+            if peer.node == answer.node and peer.drain is not None and peer.drain.key == answer.key:
+                peer.drain = None
+
+    def _send_drain(self, peer: Peer, message: DrainNode, turn: Turn) -> None:
+        peer.drain_sent_at = turn.elapsed
+        turn.send(on_node(COORDINATOR, peer.node), message)
 
     def _give_up(self, peer: Peer, turn: Turn) -> None:
         """A node is silent for so long that it is given up; asked again until what it held is settled."""

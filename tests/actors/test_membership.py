@@ -14,6 +14,7 @@ from callsheet.actors.messages import (
     CancelLive,
     DrainNode,
     HandOver,
+    Happened,
     HoldJob,
     JobHeld,
     LeaderBeat,
@@ -327,6 +328,32 @@ def test_a_drain_from_outside_is_handed_to_its_node() -> None:
     assert leader.last(DrainNode).node == "n2"
     leader.tell(DrainNode("k", "nobody"), sender="client-1")
     assert leader.last(RequestRejected).code == "unknown_node"
+
+
+def test_a_node_is_told_to_drain_until_it_answers_and_the_newest_word_counts() -> None:
+    leader = Cluster()
+    leader.tell(DrainNode("k", "n2"), sender="client-1")
+    leader.tell(DrainNode("l", "n2", on=False), sender="client-1")
+    leader.tell(NodeDraining("k", "n2", 0), sender="coordinator@n2")
+    leader.out.clear()
+    leader.beat()
+    leader.tell(TimerFired("members"), after=SECOND)
+    assert [it.key for it in leader.out if isinstance(it, DrainNode)] == ["l"]
+
+    leader.tell(NodeDraining("l", "n2", 0), sender="coordinator@n2")
+    leader.out.clear()
+    leader.beat()
+    leader.tell(TimerFired("members"), after=SECOND)
+    assert [it for it in leader.out if isinstance(it, DrainNode)] == []
+
+
+def test_a_node_that_is_told_the_same_again_answers_and_does_it_once() -> None:
+    leader = Leader()
+    for key, on in (("k", True), ("l", False), ("l", False)):
+        leader.tell(DrainNode(key, "n", on=on), sender="client-1~ann")
+    assert [it.key for it in leader.out if isinstance(it, NodeDraining)] == ["k", "l", "l"]
+    audited = [it.event.text for it in leader.events if isinstance(it, Happened) and "who=ann" in it.event.text]
+    assert len(audited) == 2
 
 
 def test_a_leader_goes_on_when_the_node_it_has_told_to_drain_answers() -> None:
