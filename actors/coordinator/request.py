@@ -209,9 +209,15 @@ class Requests:
         """Ask for what was handed out of a job, and must not begin any more."""
         job = (message.tenant, message.job)
         by_place: dict[Place, list[int]] = {}
+        in_hand: set[int] = set()
         for live in self._reign.book.by_job.get(job, {}).values():
-            if live.place is not None and not live.begun and (message.held or self._reign.is_removed(live)):
-                by_place.setdefault(live.place, []).append(live.fence)
+            if live.place is not None and not live.begun:
+                in_hand.add(live.fence)
+                if message.held or self._reign.is_removed(live):
+                    by_place.setdefault(live.place, []).append(live.fence)
+        for each in self._holding.values():
+            if each.job == job:  # an attempt may be over without an answer to who wanted it back
+                each.waits_for &= in_hand
         waits_for = {fence for fences in by_place.values() for fence in fences}
         self._holding[message.key] = Holding(turn.sender, job, turn.elapsed, waits_for)
         for place, fences in by_place.items():

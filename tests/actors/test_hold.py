@@ -143,6 +143,17 @@ def paused(leader: Leader) -> None:
     leader.out.clear()
 
 
+def test_who_asked_before_is_answered_with_who_asks_when_nothing_is_in_hand_any_more() -> None:
+    leader = Leader()
+    leader.admit(draft())
+    leader.tell(PAUSE, sender=REGISTRY)
+    (order,) = leader.assigned()
+    leader.end(order)  # and what was to be fetched back is not answered any more
+    assert held(leader) == []
+    leader.tell(replace(PAUSE, key="q"), sender=REGISTRY)
+    assert sorted(held(leader)) == ["p", "q"]
+
+
 def test_very_many_runs_of_a_resumed_job_go_on_in_several_turns_and_then_that_is_answered() -> None:
     leader = Leader(thread=0)
     paused(leader)
