@@ -55,7 +55,7 @@ from .audience import Audience
 
 HEARTBEAT_US: Final = 100 * MILLISECOND
 """How often the leader and its members tell each other that they live."""
-TELL_US: Final = SECOND
+TELL_US: Final = 5 * SECOND
 """How often a member tells of itself although there is nothing new."""
 SILENT_US: Final = 400 * MILLISECOND
 """After how long without a heartbeat a node is suspected."""

@@ -4,7 +4,7 @@
                           ▲ ◀──────────Beat─────────────┘
                           └──Beat(draining)──▶ draining: gets nothing new, what it runs may end
 
-A member with work is asked by each heartbeat whether it lives, one without by each fourth; it is silent from the first that it
+A member with work is asked by each heartbeat whether it lives, one without by each tenth; it is silent from the first that it
 has not answered.
 
 A member that is suspected gets no new work, and what it has not begun is taken back. What it has begun waits: a node that was
@@ -38,7 +38,7 @@ from .places import Place
 from .reign import Reign
 from .rescue import Rescue
 
-IDLE_US: Final = 4 * HEARTBEAT_US
+IDLE_US: Final = 10 * HEARTBEAT_US
 """How often a member that has nothing to do is asked whether it lives; who has something is asked by each heartbeat."""
 
 GONE_US: Final = 10 * SECOND

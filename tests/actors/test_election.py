@@ -163,7 +163,7 @@ def test_a_follower_says_no_more_than_that_it_lives_while_the_leader_knows_the_r
     node = OneNode()
     node.hear()
     assert node.hear() == [StillHere("n2-1", 1)]
-    node.elapsed += 999 * MILLISECOND
+    node.elapsed += 4_999 * MILLISECOND
     assert node.hear() == [StillHere("n2-1", 1)]
     node.elapsed += MILLISECOND
     assert [type(it) for it in node.hear()] == [Beat]  # its clock is told, too

@@ -104,7 +104,7 @@ def test_a_member_whose_last_sign_of_life_waited_to_be_read_is_suspected_as_soon
     assert states(leader)["n2"] == "suspect"
 
 
-def test_who_has_work_is_asked_by_each_heartbeat_and_who_has_none_by_each_fourth() -> None:
+def test_who_has_work_is_asked_by_each_heartbeat_and_who_has_none_by_each_tenth() -> None:
     leader = Cluster()
     leader.tell(StillHere("i2", 1), sender="coordinator@n2")
 
@@ -117,7 +117,7 @@ def test_who_has_work_is_asked_by_each_heartbeat_and_who_has_none_by_each_fourth
                 leader.tell(StillHere("i2", 1), sender="coordinator@n2")
         return found
 
-    assert asked(1.2) == [False, False, False, True] * 3
+    assert asked(3) == [*[False] * 9, True] * 3
     leader.admit(draft())
     assert asked(0.5) == [True] * 5
 
@@ -125,7 +125,7 @@ def test_who_has_work_is_asked_by_each_heartbeat_and_who_has_none_by_each_fourth
 def test_who_does_not_answer_is_asked_until_it_does() -> None:
     leader = Cluster()
     leader.tell(StillHere("i2", 1), sender="coordinator@n2")
-    leader.be_silent(0.4)
+    leader.be_silent(1)
     assert leader.last(LeaderBeat).asks
     leader.be_silent(0.3)
     assert (states(leader)["n2"], leader.last(LeaderBeat).asks) == ("alive", True)
