@@ -150,7 +150,8 @@ class Coordinator:
                     lead.on_work(message, turn)
 
     def settle(self, turn: Turn) -> None:
-        """On a leader: claim what there is room for, and send what is to be stored."""
+        """Answer the leader; or, as the leader, claim what there is room for, and send what is to be stored."""
+        self._election.settle(turn)
         if self._lead is not None:
             is_stored = self._lead.settle(turn)
             if is_stored:

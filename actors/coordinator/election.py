@@ -28,6 +28,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..actor import COORDINATOR, EXECUTOR, MILLISECOND, PERSISTENCE, REIGNING, SECOND, Address, Bug, Turn, on_node
 from ..messages import (
@@ -135,6 +136,7 @@ class Election:
         self.hurry = False
         self._audience = audience
         self._told_at = -TELL_US
+        self._unanswered: LeaderBeat | None = None
         self._lines: dict[str, None] = {}
         self._heard_at = 0
         self._heard_epoch = -1
@@ -241,8 +243,16 @@ class Election:
         if self.stance != "following":
             self._become("following")
             self._wake(turn, SILENT_US)
-        self._answer(message, turn)
+        before = self._unanswered
+        asks = message.asks or (before is not None and before.epoch == message.epoch and before.asks)
+        self._unanswered = replace(message, asks=asks)
         return True
+
+    def settle(self, turn: Turn) -> None:
+        """Answer the last heartbeat of the turn: to a node that was asleep come all those that it has missed."""
+        message, self._unanswered = self._unanswered, None
+        if message is not None and message.incarnation == self.leader.incarnation:
+            self._answer(message, turn)
 
     def is_of_newest_list(self, message: LeaderBeat) -> bool:
         """Whether the leader had sent the newest list that is known here when it said this; else this is late."""

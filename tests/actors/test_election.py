@@ -216,6 +216,17 @@ def test_who_is_not_asked_answers_only_when_there_is_something_to_say() -> None:
     assert answer(1) == []
 
 
+def test_the_heartbeats_that_a_node_has_slept_through_are_answered_once() -> None:
+    node = OneNode()
+    node.hear()
+    slept = [LeaderBeat(1, "n1", "n1-1", "ipc:///n1", 1, asks=number == 0) for number in range(100)]
+    assert node.tell(*slept, sender="coordinator@n1") == [StillHere("n2-1", 1)]
+    assert node.tell(*slept[1:], sender="coordinator@n1") == []
+    newer = [LeaderBeat(2, "n3", "n3-1", "ipc:///n3", number) for number in range(1, 100)]
+    answers = [it for it in node.tell(*slept, *newer, sender="coordinator@n3") if isinstance(it, Beat | StillHere)]
+    assert [type(it) for it in answers] == [Beat]
+
+
 def test_a_list_of_an_earlier_reign_is_none() -> None:
     node = OneNode()
     node.hear()
