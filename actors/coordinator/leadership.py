@@ -79,8 +79,8 @@ HELD_MESSAGES: Final = 10_000
 HELD_A_TURN: Final = 16
 """Of these so many are done in one turn: if all are submissions of 256 runs, in some hundredths of a second."""
 
-RENEWED_A_TURN: Final = 5_000
-"""Runs of which is said in one turn why they wait: some hundredths of a second."""
+AUDITED_A_TURN: Final = 5_000
+"""Runs that are asked about, and of which is said why they wait, in one turn: some hundredths of a second."""
 
 Work = (
     Admit
@@ -107,7 +107,7 @@ _TIMERS: Final = (
     "members",
     "look",
     "rebuild",
-    "reasons",
+    "audit_runs",
     "save",
     "unsettled",
     "passed",
@@ -149,7 +149,7 @@ class Leadership:
         self._saved_at = 0
         self._held: OrderedDict[tuple[type, str | int], tuple[str, Work | Offer | StockTaken]] = OrderedDict()
         self._held_count = 0
-        self._unrenewed: Iterator[Live] = iter(())
+        self._unaudited: Iterator[Live] = iter(())
         self._lead_reminder = Reminder(BEAT_US, AUDIT_US)
 
     # ---- begin and end --------------------------------------------------------------------------------------------------
@@ -401,8 +401,8 @@ class Leadership:
                 self._requests.on_looks(turn)
             case "audit":
                 self._audit(turn)
-            case "reasons":
-                self._renew_reasons(turn)
+            case "audit_runs":
+                self._audit_runs(turn)
             case "held":
                 self.take_held(turn)
             case _:
@@ -427,11 +427,6 @@ class Leadership:
         for unnoted in reign.unnoted.values():  # who else is in a group may have ended since, and be forgotten there
             again = replace(unnoted, rebuilt=True) if isinstance(unnoted, RunsMade) else unnoted
             turn.send(DEPENDENCIES, again)
-        waiting = made_runs(reign, waiting_only=True)
-        for start in range(0, len(waiting), 256):
-            turn.send(
-                DEPENDENCIES, RunsMade(f"made/{reign.epoch}/audit", tuple(waiting[start : start + 256]), rebuilt=True)
-            )
         for place in reign.places.all():  # that it has room again is told once
             self.rescue.take_stock(place.address, turn)
         self._attempts.send_again(turn)
@@ -439,12 +434,20 @@ class Leadership:
         reign.forget_marks()
         reign.forget_removed()
         reign.book.ready.tidy()
-        self._unrenewed = iter(list(reign.book.live.values()))
-        self._renew_reasons(turn)
+        self._unaudited = iter(list(reign.book.live.values()))
+        self._audit_runs(turn)
 
-    def _renew_reasons(self, turn: Turn) -> None:
-        """Of very many runs in several turns: members that hear nothing for so long would take the lead."""
-        lives = list(islice(self._unrenewed, RENEWED_A_TURN))
-        self.reign.renew(lives, turn.now)
-        if len(lives) == RENEWED_A_TURN:
-            turn.set_timer("reasons", turn.elapsed, steady=True)
+    def _audit_runs(self, turn: Turn) -> None:
+        """Ask again about runs that wait for others, and renew the reasons of all.
+
+        Of very many in several turns: members that hear nothing for so long would take the lead.
+        """
+        reign = self.reign
+        lives = list(islice(self._unaudited, AUDITED_A_TURN))
+        waiting = made_runs(live for live in lives if live.waits and live.run.run_id in reign.book.live)
+        for start in range(0, len(waiting), 256):
+            made = tuple(waiting[start : start + 256])
+            turn.send(DEPENDENCIES, RunsMade(f"made/{reign.epoch}/audit", made, rebuilt=True))
+        reign.renew(lives, turn.now)
+        if len(lives) == AUDITED_A_TURN:
+            turn.set_timer("audit_runs", turn.elapsed, steady=True)

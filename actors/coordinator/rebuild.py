@@ -15,11 +15,11 @@ that it lives, or the next one would take the lease, and come no further either.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, Literal
 
-from ..actor import EXECUTOR, PERSISTENCE, SECOND, Turn, on_node
+from ..actor import DEPENDENCIES, EXECUTOR, PERSISTENCE, SECOND, Turn, on_node
 from ..messages import Found, MadeRun, MarksRead, Read, RunsMade, StockTaken, TakeStock
 from ..persistence.store import MAX_PAGE, GetDefinitions, GetJobs, GetLiveRuns, ListEdges, ListHeld, Question
 from ..records import Condition, Job, JobRecord, LiveRun, RunState
@@ -44,12 +44,14 @@ class Rebuild:
         self._reign = reign
         self._rescue = rescue
         self._rows: list[LiveRun] = []
+        self._found: dict[tuple[str, str, int], None] = {}
         self._versions: tuple[tuple[str, str, int], ...] = ()
         self._definitions: dict[tuple[str, str, int], Job] = {}
         self._names: tuple[tuple[str, str], ...] = ()
         self._jobs: list[JobRecord] = []
         self._asked = 0
         self._squaring: Iterator[None] = iter(())
+        self._untold: Iterator[Live] | None = None
         self.left: tuple[str, ...] = ()
         self.step: Step = "live"
 
@@ -96,10 +98,10 @@ class Rebuild:
         match self.step:
             case "live":
                 self._rows.extend(message.rows)
+                self._found.update(dict.fromkeys((it.run.tenant, it.run.job, it.run.version) for it in message.rows))
                 if len(message.rows) < MAX_PAGE:
-                    runs = [row.run for row in self._rows]
-                    self._versions = tuple(dict.fromkeys((run.tenant, run.job, run.version) for run in runs))
-                    self._names = tuple(dict.fromkeys((run.tenant, run.job) for run in runs))
+                    self._versions = tuple(self._found)
+                    self._names = tuple(dict.fromkeys((tenant, name) for tenant, name, _ in self._found))
                     self.step = "definitions" if self._versions else "edges"
             case "definitions":
                 found = {(job.tenant, job.name, job.version): job for job in message.rows}
@@ -156,14 +158,13 @@ class Rebuild:
         self._go_on(turn)
 
     def _go_on(self, turn: Turn) -> None:
-        """Square the next runs; when that were all, the reign begins."""
+        """Square the next runs, then tell of the next; when that were all, the reign begins."""
         squared = sum(1 for _ in islice(self._squaring, SQUARED_A_TURN))
-        if squared == SQUARED_A_TURN:
+        if squared == SQUARED_A_TURN or self._announce(turn):
             turn.set_timer("rebuild", turn.elapsed, steady=True)
             return
         self.step = "done"
         turn.cancel_timer("rebuild")
-        self._announce(turn)
         self._rows, self._jobs, self._definitions = [], [], {}
 
     def _square(self, message: StockTaken, marks: Mapping[str, MarksRead], now: int) -> Iterator[None]:
@@ -245,13 +246,18 @@ class Rebuild:
         if begin_by is not None:
             self._reign.look(begin_by, "start_deadline", live)
 
-    def _announce(self, turn: Turn) -> None:
-        """Tell dependencies which runs of workflows live; it answers for those that wait."""
-        runs = made_runs(self._reign)
+    def _announce(self, turn: Turn) -> bool:
+        """Tell dependencies of the next live runs of workflows, and say whether there are more; it answers for those that wait."""
+        reign = self._reign
+        if self._untold is None:
+            self._untold = iter([live for live in reign.book.live.values() if live.run.group])
+        lives = list(islice(self._untold, SQUARED_A_TURN))
+        runs = made_runs(lives)
         for start in range(0, len(runs), MADE_A_MESSAGE):
-            key = f"made/{self._reign.epoch}/rebuilt/{start}"
-            self._reign.unnoted[key] = RunsMade(key, tuple(runs[start : start + MADE_A_MESSAGE]), rebuilt=True)
-            turn.send("dependencies", self._reign.unnoted[key])
+            key = f"made/{reign.epoch}/rebuilt/{runs[start].run_id}"
+            made = reign.unnoted[key] = RunsMade(key, tuple(runs[start : start + MADE_A_MESSAGE]), rebuilt=True)
+            turn.send(DEPENDENCIES, made)
+        return len(lives) == SQUARED_A_TURN
 
 
 def _is_parked(row: LiveRun) -> bool:
@@ -259,8 +265,8 @@ def _is_parked(row: LiveRun) -> bool:
     return row.condition is not None and row.condition.state is RunState.PARKED
 
 
-def made_runs(reign: Reign, *, waiting_only: bool = False) -> list[MadeRun]:
-    """The live runs of workflows, as dependencies is told of them."""
+def made_runs(lives: Iterable[Live]) -> list[MadeRun]:
+    """Those of these runs that belong to workflows, as dependencies is told of them."""
     return [
         MadeRun(
             live.run.run_id,
@@ -271,6 +277,6 @@ def made_runs(reign: Reign, *, waiting_only: bool = False) -> list[MadeRun]:
             live.run.slot,
             live.run.created_at + live.job.wait_deadline_us,
         )
-        for live in reign.book.live.values()
-        if live.run.group and (live.waits or not waiting_only)
+        for live in lives
+        if live.run.group
     ]

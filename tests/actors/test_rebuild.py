@@ -15,6 +15,7 @@ from callsheet.actors.messages import (
     Offer,
     Read,
     RenewLease,
+    RunsMade,
     StockTaken,
     TimerFired,
 )
@@ -50,6 +51,23 @@ def test_a_claim_of_the_dead_among_very_many_runs_is_settled_as_among_few() -> N
     leader = Leader((*waiting(*range(1, MANY)), live_row(MANY, claim=True, by="i")))
     go_on(leader)
     assert [(order.run_id, order.fence) for order in leader.assigned()] == [(MANY, 1)], "its order had never come"
+
+
+def test_dependencies_is_told_of_very_many_runs_in_several_turns() -> None:
+    rows = waiting(*range(1, MANY + 1))
+    leader = Leader(tuple(replace(row, run=replace(row.run, group=f"m/{row.run.run_id}")) for row in rows))
+
+    def told() -> list[int]:
+        return [made.run_id for it in leader.out if isinstance(it, RunsMade) for made in it.runs]
+
+    for _ in range(2):
+        leader.tell(TimerFired("rebuild"))
+    assert told() == list(range(1, MANY))
+    submit(leader, "k")
+    assert accepted(leader) == [], "the reign has not begun"
+    leader.tell(TimerFired("rebuild"))
+    assert told() == list(range(1, MANY + 1))
+    assert accepted(leader) == ["k"]
 
 
 def test_an_outcome_that_comes_while_very_many_runs_are_entered_is_taken_when_they_are() -> None:

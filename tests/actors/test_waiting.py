@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from callsheet.actors.coordinator.attempts import STARVED_US
-from callsheet.actors.coordinator.leadership import RENEWED_A_TURN
+from callsheet.actors.coordinator.leadership import AUDITED_A_TURN
 from callsheet.actors.messages import (
     Answer,
     AttemptsEnded,
@@ -15,7 +15,9 @@ from callsheet.actors.messages import (
     Describe,
     Draft,
     HoldJob,
+    Noted,
     PeerLost,
+    RunsMade,
     TimerFired,
 )
 from callsheet.actors.records import Retry, RunRecord, RunState
@@ -127,15 +129,42 @@ def test_why_a_run_waits_is_renewed_when_the_only_node_that_could_run_it_has_lef
     assert shown(leader, 2).reason == "waits for a free place"
 
 
+def test_of_very_many_runs_it_is_asked_again_in_several_turns_what_they_wait_for() -> None:
+    leader = Leader()
+    train = Draft(make_job("train", after=("ingest",)), "submit", None, "m/1", waits=True)
+    leader.admit(*[train] * (AUDITED_A_TURN + 1))
+    leader.tell(*(Noted(it.key) for it in leader.out if isinstance(it, RunsMade)))
+    leader.out.clear()
+
+    def asked() -> list[int]:
+        return [made.run_id for it in leader.out if isinstance(it, RunsMade) for made in it.runs]
+
+    leader.tell(TimerFired("audit"), after=30 * SECOND)
+    assert asked() == list(range(1, AUDITED_A_TURN + 1))
+    leader.tell(TimerFired("audit_runs"))
+    assert asked()[AUDITED_A_TURN:] == [AUDITED_A_TURN + 1]
+
+
+def test_what_has_ended_while_others_were_asked_about_waits_for_nothing() -> None:
+    leader = Leader()
+    train = Draft(make_job("train", after=("ingest",)), "submit", None, "m/1", waits=True)
+    leader.admit(*[train] * (AUDITED_A_TURN + 1))
+    leader.tell(TimerFired("audit"), after=30 * SECOND)
+    leader.tell(CancelLive("c", "client-1", AUDITED_A_TURN + 1, "not wanted"), sender="registry")
+    leader.out.clear()
+    leader.tell(TimerFired("audit_runs"))
+    assert [it for it in leader.out if isinstance(it, RunsMade)] == []
+
+
 def test_of_very_many_runs_it_is_said_anew_in_several_turns_why_they_wait() -> None:
     leader = Leader(thread=0)
-    leader.admit(*[draft()] * (RENEWED_A_TURN + 1))
+    leader.admit(*[draft()] * (AUDITED_A_TURN + 1))
     leader.tell(TimerFired("audit"), after=30 * SECOND)
-    first, last = shown(leader, 1), shown(leader, RENEWED_A_TURN + 1)
+    first, last = shown(leader, 1), shown(leader, AUDITED_A_TURN + 1)
     assert (first.look_at, last.look_at) == (leader.now + 30 * SECOND, leader.now)
-    leader.tell(TimerFired("reasons"))
-    assert shown(leader, RENEWED_A_TURN + 1).look_at == leader.now + 30 * SECOND
-    assert [timer.key for timer in leader.timers].count("reasons") == 1, "when all are renewed it is over"
+    leader.tell(TimerFired("audit_runs"))
+    assert shown(leader, AUDITED_A_TURN + 1).look_at == leader.now + 30 * SECOND
+    assert [timer.key for timer in leader.timers].count("audit_runs") == 1, "when all are renewed it is over"
 
 
 def test_somebody_looks_again_at_a_run_that_waits_for_a_hook_after_each_audit() -> None:

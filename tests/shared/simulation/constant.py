@@ -25,6 +25,13 @@ EXTREMES: Final[dict[str, tuple[int, ...]]] = {
     "KNOWN_JOBS": (1, 3),
     "CLOSED_GROUPS": (1, 5),
     "MAX_PAGE": (2, 7),
+    "SQUARED_A_TURN": (1, 3),
+    "AUDITED_A_TURN": (1, 3),
+    "LOOKED_A_TURN": (1, 3),
+    "SORTED_A_TURN": (1, 3),
+    "SETTLED_A_TURN": (1, 3),
+    "PASSED_A_TURN": (1, 3),
+    "HELD_A_TURN": (1, 3),
 }
 OWN: Final[dict[str, tuple[int, ...]]] = {"settle_after": (1, 2, 10_000)}
 
