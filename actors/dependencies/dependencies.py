@@ -81,7 +81,7 @@ class Dependencies:
         self._workflows = Workflows()
         self._groups = Groups()
         self._reading = Reading(epoch)
-        self._held: list[tuple[str, Plan | Due | RunsMade | GroupsMoved]] = []
+        self._held: dict[tuple[type, str | int], tuple[str, Plan | Due | RunsMade | GroupsMoved]] = {}
         self._unsettled: dict[str, tuple[Due, tuple[GroupKey, ...]]] = {}
         self._deadline_at: int | None = None
 
@@ -94,7 +94,7 @@ class Dependencies:
                 if self._loaded:
                     self._handle(message, turn)
                 elif self._epoch:
-                    self._held.append((turn.sender, message))
+                    self._hold(message, turn)
             case KnowJobs():
                 if self._listener.hears(message, turn):
                     self._know(message.records, turn)
@@ -118,6 +118,11 @@ class Dependencies:
 
     def settle(self, turn: Turn) -> None:
         """Nothing is gathered here: each message is answered by itself."""
+
+    def _hold(self, message: Plan | Due | RunsMade | GroupsMoved, turn: Turn) -> None:
+        """Keep what comes until the graph is loaded; what is asked for again until then waits once, as it was said last."""
+        key = message.key if isinstance(message, Plan | Due) else len(self._held)
+        self._held[(type(message), key)] = (turn.sender, message)
 
     def _handle(self, message: Plan | Due | RunsMade | GroupsMoved, turn: Turn) -> None:
         match message:
@@ -150,9 +155,9 @@ class Dependencies:
             self._workflows.link([record for record in roots_found if record.state.status != "removed"])
             self._loaded = True
             turn.cancel_timer("load")
-            held, self._held = self._held, []
+            held, self._held = self._held, {}
             sender = turn.sender
-            for turn.sender, waiting in held:
+            for turn.sender, waiting in held.values():
                 self._handle(waiting, turn)
             turn.sender = sender
         elif self._reading.is_answer(message.key):

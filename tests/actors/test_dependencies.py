@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from callsheet.actors.actor import SetTimer, deliver, sent
+from callsheet.actors.actor import Send, SetTimer, deliver, sent
 from callsheet.actors.dependencies.dependencies import Dependencies
 from callsheet.actors.lifecycle import REMOVED
 from callsheet.actors.messages import (
@@ -214,6 +214,18 @@ def test_what_comes_before_the_graph_is_known_waits_for_it() -> None:
     found = Found("edges/1", (make_record(B),))
     (admit,) = sent(deliver(actor, found, Found("roots/1", (make_record(A),)), now=NOW), Admit)
     assert [draft.job.name for draft in admit.drafts] == ["a", "b"]
+
+
+def test_what_is_asked_for_again_before_the_graph_is_known_waits_once() -> None:
+    actor = Dependencies()
+    plan = Plan("k", "client-1", "trigger", (PlanItem(A, SubmitItem("a")),))
+    due = Due("k", (DueSlot(A, (Decision("t", "a", NOW, NOW, 1, DecisionKind.FIRED, NOW),), NOW, 1, None),))
+    deliver(actor, Lead(1, "n"), plan, due, now=NOW)
+    for _ in range(2):
+        made(actor, "a", "b", waits="b")
+        deliver(actor, plan, due, now=NOW)
+    loaded = deliver(actor, Found("edges/1", ()), Found("roots/1", ()), now=NOW)
+    assert [type(it.message) for it in loaded if isinstance(it, Send)] == [Read, Admit, AdmitSlots, Noted, Noted]
 
 
 def test_news_is_acknowledged() -> None:
