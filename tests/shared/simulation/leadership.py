@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from callsheet.actors.coordinator.leadership import SAVE_LOST_US
 from callsheet.actors.persistence.store import Lease
 from simulation.machine import Born
 from simulation.virtual import MILLION
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 SILENT_US: Final = 9 * MILLION
 """A process that may still live is given up after ten seconds; by clocks that drift."""
+
+WAITS_US: Final = SAVE_LOST_US + MILLION
+"""So long what was decided may wait to be written, behind a batch of which the answer was lost."""
 
 
 class Leadership:
@@ -52,6 +56,16 @@ class Leadership:
         last = 0 if lease is None else lease.epoch
         self._holders = {epoch: holder for epoch, holder in self._holders.items() if epoch <= last}
 
+    def on_heard(self, life: Life, node: str) -> None:
+        """A coordinator hears that of another node."""
+        now = self._world.time.now
+        if self._silent_us(life, node) >= SILENT_US:
+            life.silent_until[node] = now
+        life.heard[node] = now
+
+    def _silent_us(self, life: Life, node: str) -> int:
+        return self._world.time.now - max(life.heard.get(node, 0), self.taken_at)
+
     def judge_loss(self, born: Born, run_id: int, fence: int, word: str) -> None:
         """An attempt is said to have died with its process: it is dead, or was not heard for long."""
         begin = self._world.trace.by_fence.get(fence)
@@ -64,9 +78,10 @@ class Leadership:
         leader = self._world.leader()
         if holder is None or leader is None:
             return
-        heard_at = leader.heard.get(born.node, 0)
-        silent_us = self._world.time.now - max(heard_at, self.taken_at)
-        if holder is leader or silent_us < SILENT_US:
+        silent_us = self._silent_us(leader, born.node)
+        until = leader.silent_until.get(born.node)
+        was_given_up = until is not None and until >= self.taken_at and self._world.time.now - until <= WAITS_US
+        if holder is leader or (silent_us < SILENT_US and not was_given_up):
             self._world.referee.fail(
                 "5",
                 f"run {run_id} is {word} by fence {fence}; {born.node} lives, and was heard {silent_us / 1e6} s ago",

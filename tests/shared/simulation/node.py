@@ -130,6 +130,7 @@ class Life:
         self._free_at: dict[Address, int] = {}
         self._held_until = 0
         self.heard: dict[str, int] = {}
+        self.silent_until: dict[str, int] = {}
         self.stages: dict[Address, Stage] = {}
         self.actors: dict[Address, Any] = {}
 
@@ -202,7 +203,7 @@ class Life:
             if name == PERSISTENCE:
                 self._world.referee.on_saves(self, envelope)
             elif name == COORDINATOR and "@" in envelope.sender:
-                self.heard[envelope.sender.partition("@")[2]] = self._world.time.now
+                self._world.referee.leadership.on_heard(self, envelope.sender.partition("@")[2])
             if can_wait(envelope):
                 self._waiting[name].append(envelope)
             else:
