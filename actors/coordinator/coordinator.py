@@ -129,8 +129,8 @@ class Coordinator:
             case Stop():
                 self._on_stop(message, turn)
             case NodeStopped():
-                if turn.sender == EXECUTOR and lead is None and self._election.stance == "looking":
-                    self._shutdown.on_nothing_left(turn)
+                if turn.sender == EXECUTOR:
+                    self._shutdown.on_nothing_left(turn, leads=lead is not None)
             case Offer():
                 self._on_offer(message, turn)
             case Found() | ReadRejected() | StockTaken():

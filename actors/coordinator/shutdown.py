@@ -6,8 +6,9 @@
                                └▶ STOPPED: all is stored; `NodeStopped` to whoever asked
 
 A second `Stop` hurries from draining to releasing. A node that does not lead asks its leader for all this with its heartbeats,
-and learns from the leader's how many attempts it still has; with nobody leading it waits its time out and goes, or goes at once if
-its own executor has nothing. So when all nodes stop at once, the leader goes last: it stays until what runs on the others has
+and learns from the leader's how many attempts it still has. Whoever says that there are none may have been deposed and not know it:
+so the node's own executor has the last word, and begins nothing more from then on. With nobody leading it is asked at once; while it
+has something the node waits its time out. So when all nodes stop at once, the leader goes last: it stays until what runs on the others has
 ended and is recorded, or its time is out.
 """
 
@@ -38,6 +39,9 @@ ASK_AGAIN_US: Final = 2 * SECOND
 ASK_SELDOM_US: Final = 60 * SECOND
 """After how long at most: while it asks, nothing else is done."""
 
+ASK_EXECUTOR_US: Final = 50 * MILLISECOND
+"""After how long the own executor is asked again whether it has anything."""
+
 FAREWELL_US: Final = 100 * MILLISECOND
 """How long a leader stays after it has told those that stop with it that nothing of theirs is open."""
 
@@ -58,6 +62,8 @@ class Shutdown:
         self._invited: list[str] = []
         self._ask_again_us = ASK_AGAIN_US
         self._farewell_at: int | None = None
+        self._asked_at: int | None = None
+        self._nothing_left = False
 
     def begin(self, message: Stop, turn: Turn) -> None:
         """Go quiet; a second time: hurry."""
@@ -108,13 +114,15 @@ class Shutdown:
         turn.set_timer("stop", turn.elapsed + RELEASE_US, steady=True)
 
     def settle(self, reign: Reign, membership: Membership, turn: Turn) -> None:
-        """On a leader, when all is stored: tell that the node has stopped, when nothing runs here, nor where others stop too."""
+        """On a leader, when all is stored: the node has stopped, when nothing runs here, nor where others stop too."""
         if not self.begun or reign.handing_over:
             return
         place = reign.places.of(self._me.incarnation)
         is_idle = place is None or not place.busy()
-        if self._over or (is_idle and self._has_parted(membership, turn)):
+        if self._over:
             self._tell(turn)
+        elif is_idle and self._has_parted(membership, turn):
+            self._ask_executor(turn)
 
     def _has_parted(self, membership: Membership, turn: Turn) -> bool:
         """Whether those that stop too have ended what they run, and were told so: nobody else will be there to do it."""
@@ -128,7 +136,7 @@ class Shutdown:
         return self._farewell_at is None or turn.elapsed >= self._farewell_at
 
     def on_leader_beat(self, message: LeaderBeat, members: Iterable[Member], turn: Turn) -> None:
-        """On a member: tell that the node has stopped, when its leader knows that it goes and nothing runs here.
+        """On a member: the node has stopped, when its leader knows that it goes and nothing runs here.
 
         `members` are those of the newest list, which a heartbeat leaves out for who has it. What is said to another life of this
         node is no word of what runs here.
@@ -139,16 +147,26 @@ class Shutdown:
             return
         known = any(it.incarnation == self._me.incarnation and it.state == "draining" for it in members)
         if known and not message.held:
-            self._tell(turn)
+            self._ask_executor(turn)
 
     def on_alone(self, turn: Turn) -> None:
-        """Nobody leads: has the executor anything? What the last leader said of that may have been too early, or too late."""
-        if self.begun and not self._told:
+        """Nobody leads: what the last leader said of what runs here may have been too early, or too late."""
+        self._ask_executor(turn)
+
+    def _ask_executor(self, turn: Turn) -> None:
+        """The node has stopped, if its executor has nothing; it answers when that is so."""
+        if self._nothing_left:
+            self._tell(turn)
+            return
+        is_due = self._asked_at is None or turn.elapsed - self._asked_at >= ASK_EXECUTOR_US
+        if self.begun and not self._told and is_due:
+            self._asked_at = turn.elapsed
             turn.send(EXECUTOR, Stop(0))
 
-    def on_nothing_left(self, turn: Turn) -> None:
-        """Nobody leads, and the executor has nothing: there is nothing to wait for."""
-        if self.begun:
+    def on_nothing_left(self, turn: Turn, *, leads: bool) -> None:
+        """The executor has nothing, and begins nothing more: there is nothing to wait for, but for a leader what others have."""
+        self._nothing_left = self.begun
+        if self.begun and not leads:
             self._tell(turn)
 
     def _tell(self, turn: Turn) -> None:

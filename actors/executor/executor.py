@@ -107,6 +107,7 @@ class Executor:
         self._offered_knows = self._knows
         self._watching = False
         self._resending = False
+        self._parted = False
 
     def receive(self, message: Accepted, turn: Turn) -> None:  # noqa: C901 - a flat table of messages
         """Take a message; those of an older epoch than was seen are dropped."""
@@ -130,7 +131,7 @@ class Executor:
                 if self._is_current(message.epoch, turn):
                     self._on_take_stock(message, turn)
             case HoldStarts():
-                self._runner.hold(message.held)
+                self._runner.hold(message.held or self._parted)
             case ClearMarks():
                 self._runner.sweep(message.incarnations)
             case TimerFired():
@@ -143,6 +144,8 @@ class Executor:
                 self._offer(turn)
             case Stop():
                 if not (self._held or self._ended or self._lost):
+                    self._parted = True
+                    self._runner.hold(True)  # a leader that does not know yet that this node goes may send orders still
                     turn.reply(NodeStopped(self._node, 0))
             case _:
                 assert_never(message)

@@ -258,3 +258,11 @@ def test_an_executor_that_is_asked_to_stop_answers_when_nothing_is_left_to_be_re
     assert not deliver(executor, Stop(0), now=NOW, sender="coordinator")
     deliver(executor, Recorded((1,)), now=NOW)
     assert Send("coordinator", NodeStopped("n", 0)) in deliver(executor, Stop(0), now=NOW, sender="coordinator")
+
+
+def test_an_executor_that_has_said_that_nothing_is_left_begins_nothing_more() -> None:
+    executor, runner = working()
+    deliver(executor, Stop(0), now=NOW, sender="coordinator")
+    assert runner.calls[-1] == ("hold", True)
+    deliver(executor, HoldStarts(held=False), now=NOW, sender="coordinator")
+    assert runner.calls[-1] == ("hold", True)

@@ -6,6 +6,8 @@ from typing import Any
 
 from callsheet.actors.actor import PERSISTENCE, Send, deliver
 from callsheet.actors.coordinator.coordinator import Coordinator
+from callsheet.actors.coordinator.election import LOOK_US
+from callsheet.actors.coordinator.shutdown import ASK_EXECUTOR_US
 from callsheet.actors.messages import (
     NOT_KNOWN,
     AttemptsEnded,
@@ -45,6 +47,8 @@ class Leaver:
         """Hear the leader; say whether the node has stopped."""
         beat = LeaderBeat(1, "n1", "i1", "", **{"listing": 1, "members": LIST, "recipient": "i2", **more})
         effects = self.tell(beat, sender="coordinator@n1")
+        if Send("executor", Stop(0)) in effects:
+            effects = self.tell(NodeStopped("n2", 0), sender="executor")
         return any(isinstance(it, Send) and isinstance(it.message, NodeStopped) for it in effects)
 
 
@@ -97,6 +101,7 @@ def test_a_leader_that_rebuilt_its_memory_says_how_much_a_member_has() -> None:
 def alone() -> Leader:
     """A node that led until just now, and is to stop; nobody leads."""
     leader = Leader()
+    leader.has_nothing = False
     leader.tell(LeaseLost(1))
     leader.tell(Stop(10 * SECOND), sender="client-1")
     return leader
@@ -108,7 +113,7 @@ def has_stopped(node: Leader) -> bool:
 
 def test_a_node_that_stops_when_nobody_leads_asks_its_executor_whether_anything_is_left() -> None:
     node = alone()
-    node.tell(TimerFired("watch"))
+    node.tell(TimerFired("watch"), after=LOOK_US)
     asked = [it.to for it in node.sent if isinstance(it.message, Stop)]
     assert asked == ["executor", "executor"], "again, for the first may be lost"
     assert not has_stopped(node)
@@ -126,11 +131,39 @@ def test_nobody_else_can_say_that_a_node_has_nothing_left() -> None:
     assert not has_stopped(node)
 
 
-def test_a_node_waits_for_the_word_of_a_leader_that_came_meanwhile() -> None:
+def test_a_node_whose_executor_has_nothing_goes_also_when_somebody_leads_meanwhile() -> None:
     node = Leaver()
-    node.tell(NodeStopped("n2", 0), sender="executor")
-    assert not node.hear(held=1)
-    assert node.hear(held=0)
+    (told,) = sent(node.tell(NodeStopped("n2", 0), sender="executor"), NodeStopped)
+    assert told.node == "n2", "its executor begins nothing more, whatever it is given"
+
+
+def test_a_node_asks_its_executor_before_it_believes_a_leader_that_nothing_is_with_it() -> None:
+    node = Leaver()
+    beat = LeaderBeat(1, "n1", "i1", "", listing=1, members=LIST, recipient="i2", held=0)
+    effects = node.tell(beat, sender="coordinator@n1")
+    assert [it.to for it in effects if isinstance(it, Send) and it.message == Stop(0)] == ["executor"]
+    assert sent(effects, NodeStopped) == [], "that leader may have been deposed, and the next have given it work"
+
+
+def test_a_leader_asks_its_executor_before_it_goes() -> None:
+    leader = Leader()
+    leader.has_nothing = False
+    leader.tell(Stop(10 * SECOND), sender="client-1")
+    assert not has_stopped(leader), "who deposed it without its knowledge may have given it work"
+    leader.tell(TimerFired("beat"), after=ASK_EXECUTOR_US)
+    assert [it.to for it in leader.sent if isinstance(it.message, Stop)] == ["executor", "executor"]
+    leader.tell(NodeStopped("n", 0), sender="executor")
+    assert has_stopped(leader)
+
+
+def test_a_leader_whose_executor_has_nothing_waits_all_the_same_for_what_others_have() -> None:
+    leader = Cluster()
+    leader.has_nothing = False
+    leader.admit(draft())
+    leader.beat(draining=True)
+    leader.tell(Stop(10 * SECOND), sender="client-1")
+    leader.tell(NodeStopped("n", 0), sender="executor")
+    assert not has_stopped(leader)
 
 
 def test_a_leader_counts_for_a_member_what_came_back_until_it_is_stored() -> None:

@@ -161,7 +161,7 @@ def _last_word_counts(on_alone: Any) -> Any:
     """A node that nobody leads believes that it has nothing, without a look."""
 
     def planted(self: Any, turn: Any) -> None:
-        self.on_nothing_left(turn)
+        self.on_nothing_left(turn, leads=False)
 
     return planted
 

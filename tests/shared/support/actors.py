@@ -17,12 +17,14 @@ from callsheet.actors.messages import (
     Found,
     LeaseTaken,
     MarksRead,
+    NodeStopped,
     Offer,
     Read,
     Save,
     Saved,
     Started,
     StockTaken,
+    Stop,
     TakeStock,
 )
 from callsheet.actors.persistence.store import MAX_PAGE, Committed, Counters, GetLiveRuns
@@ -74,6 +76,7 @@ class Leader:
         self._definitions = definitions or self._said()
         self._stocks = stocks or (StockTaken(1, "n", "i", (), ()),)
         self.hold_saves = False
+        self.has_nothing = True
         self.held: list[Save] = []
         self.tell(Started("n", "i"))
         self.tell(Offer("n", "i", {**ROOM, **room}, Capacity(4, 4, 4, 4)))
@@ -97,6 +100,8 @@ class Leader:
                 case TakeStock():
                     for stock in (*self._stocks[:-1], _complete(self._stocks[-1], message)):
                         self.tell(stock, sender="executor")
+                case Stop() if self.has_nothing:
+                    self.tell(NodeStopped("n", 0), sender="executor")
                 case Save() if not self.hold_saves:
                     self.writes.extend(message.writes)
                     self.tell(Saved(message.key, Committed()), sender=PERSISTENCE)
