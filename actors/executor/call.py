@@ -57,12 +57,17 @@ def _count_fork() -> None:
 os.register_at_fork(after_in_child=_count_fork)
 
 
+def forks() -> int:
+    """A number that is another one in a child that a job has forked: what comes back there is nobody's, and has to exit."""
+    return _forks[0]
+
+
 def call(live: LiveAttempt, wall: Wall = time.time_ns) -> Outcome:
     """Call the function of an attempt that has begun, in this thread; never raises."""
     function = live.function
     assert function is not None
     current.set(live)
-    forks = _forks[0]
+    before = forks()
     try:
         if live.order.arguments or live.order.handed or function.wants_context:
             args, kwargs = prepare(live)
@@ -72,10 +77,10 @@ def call(live: LiveAttempt, wall: Wall = time.time_ns) -> Outcome:
         if type(value) is CoroutineType:
             value = asyncio.run(value)
     except BaseException as error:  # noqa: BLE001 - SystemExit and all: it is the job's, not ours
-        if _forks[0] != forks:
+        if forks() != before:
             os._exit(1)
         return failed(live, error, wall() // 1_000)
-    if _forks[0] != forks:  # the job has forked, and its child came back here too: it is nobody's
+    if forks() != before:  # the job has forked, and its child came back here too: it is nobody's
         os._exit(0)
     return succeeded(live, value, wall() // 1_000)
 
@@ -85,13 +90,18 @@ async def call_async(live: LiveAttempt, wall: Wall = time.time_ns) -> Outcome:
     function = live.function
     assert function is not None
     current.set(live)
+    before = forks()
     try:
         args, kwargs = prepare(live)
         value = function.call(*args, **kwargs)
         if asyncio.iscoroutine(value) or asyncio.isfuture(value):
             value = await value
     except BaseException as error:  # noqa: BLE001 - likewise; also the CancelledError of a stop
+        if forks() != before:
+            os._exit(1)
         return failed(live, error, wall() // 1_000)
+    if forks() != before:  # likewise
+        os._exit(0)
     return succeeded(live, value, wall() // 1_000)
 
 

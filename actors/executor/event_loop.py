@@ -8,12 +8,17 @@ which it may be blocking; it keeps its place until it ends.
 
 The loop belongs to all: a function that blocks it holds everybody up. Once a second, while there is work, the watch asks the
 loop for a sign of life; if none comes it logs `event_loop.blocked` with the job and the line it stands in.
+
+No job ends it either. asyncio lets a SystemExit of a task that a job has made through to whoever runs the loop, and a job may
+stop the loop: it is run again. A forked child of a job has a copy of the loop, and shares what wakes it: it exits as soon as it
+comes back to it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import threading
 import time
@@ -22,7 +27,8 @@ from collections.abc import Sequence
 from contextvars import copy_context
 from typing import Any, Final
 
-from .call import Wall, call_async, stopped
+from ...forks import register
+from .call import Wall, call_async, forks, stopped
 from .ledger import Ledger
 from .live import LiveAttempt
 from .pool import LedgerPool
@@ -53,9 +59,11 @@ class EventLoopPool(LedgerPool):
         self._flush_armed = False
         self._watched = False
         self._beat_owed = False
+        self._closing = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="callsheet-loop", daemon=True)
         self._thread.start()
+        register(self)
 
     def start(self, lives: Sequence[LiveAttempt]) -> None:
         """Take attempts, in order of urgency."""
@@ -66,8 +74,16 @@ class EventLoopPool(LedgerPool):
 
     def close(self, deadline_ns: int) -> None:
         """End the loop; waits for its thread until the deadline."""
+        self._closing = True
         self._call_soon(self._loop.stop)
         self._thread.join(max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9))
+
+    def let_go(self) -> None:
+        """In a child that a job has forked: when it waits on this loop, it exits."""
+        if (
+            threading.get_ident() == self._thread.ident and not self._loop.is_closed()
+        ):  # else the number is another's by now
+            self._loop.call_soon(os._exit, 1)
 
     def _pump(self) -> None:
         self._pump_armed = False
@@ -144,8 +160,15 @@ class EventLoopPool(LedgerPool):
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
+        before = forks()
         try:
-            self._loop.run_forever()
+            while not self._closing:
+                try:
+                    self._loop.run_forever()
+                except (SystemExit, KeyboardInterrupt) as error:  # all that asyncio lets through
+                    logger.warning("event_loop.interrupted why=%r", error)
+                if forks() != before:
+                    os._exit(1)
             self._loop.run_until_complete(self._end_rest())
         finally:
             self._loop.close()

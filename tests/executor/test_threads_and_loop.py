@@ -102,6 +102,31 @@ def test_a_coroutine_function_may_run_in_a_thread_too(stage: Any) -> None:
     assert unpack(stage.run("add_async", 1, kind="thread").result) == 2
 
 
+@pytest.mark.parametrize("kind", ["SystemExit", "KeyboardInterrupt"])
+def test_a_task_of_a_coroutine_that_leaves_the_program_fails_it_and_harms_nobody_else(
+    stage: Any, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = stage.order("wait_for_async", str(stage.path("go")), kind="async")
+    stage.runner.start([other])
+    eventually(stage.path("go.begun").exists)
+    outcome = stage.run("leave_from_a_task_async", kind, kind="async")
+    assert (outcome.outcome, outcome.error.type) == ("failed", kind)
+    stage.path("go").touch()
+    assert stage.seen.wait(other.fence).outcome == "succeeded"
+    assert "event_loop.interrupted" in caplog.text
+
+
+def test_a_coroutine_that_stops_the_loop_harms_nobody(stage: Any) -> None:
+    assert stage.run("stop_the_loop_async", kind="async").outcome == "succeeded"
+    assert stage.run("noop_async", kind="async").outcome == "succeeded"
+
+
+@pytest.mark.parametrize(("how", "status"), [("answers", 0), ("raises", 1), ("sleeps", 1)])
+def test_a_child_that_a_coroutine_forks_ends_when_it_comes_back_to_the_loop(stage: Any, how: str, status: int) -> None:
+    outcome = stage.run("fork_and_come_back_async", how, kind="async")
+    assert (outcome.outcome, unpack(outcome.result)) == ("succeeded", status)
+
+
 def test_a_function_that_blocks_the_loop_is_named_in_the_log(stage: Any, caplog: pytest.LogCaptureFixture) -> None:
     order = stage.order("block_the_loop_async", str(stage.path("go")), kind="async", job="greedy")
     stage.runner.start([order])

@@ -1,6 +1,6 @@
 """Functions that the tests run as jobs: a module of its own, so that worker processes can load it by its file."""
 
-# ruff: noqa: T201, BLE001, ASYNC110, ASYNC240 - jobs print, wait for files and misbehave
+# ruff: noqa: T201, BLE001, ASYNC110, ASYNC222, ASYNC240 - jobs print, wait for files and misbehave
 
 from __future__ import annotations
 
@@ -293,3 +293,31 @@ def loop_of() -> int:
 
 async def loop_of_async() -> int:
     return id(asyncio.get_running_loop())
+
+
+async def leave_from_a_task_async(kind: str) -> None:
+    """Wait for a task of its own that leaves the program."""
+    await asyncio.gather(leave_async(kind), asyncio.sleep(0))
+
+
+async def stop_the_loop_async() -> None:
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0)
+
+
+async def fork_and_come_back_async(how: str) -> int:
+    """Fork a child that does not leave by itself, and answer its exit status."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        if how == "sleeps":
+            await asyncio.sleep(0)
+        if how == "raises":
+            raise SystemExit(0)
+        return -1
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        await asyncio.sleep(0.002)
