@@ -17,7 +17,7 @@ class LiveAttempt:
 
     `started_at` (µs, UTC) is 0 until the start mark is set; `deadline` (monotonic ns, 0 for none) is when it is timed out;
     `sent_ns` (monotonic) is when it was sent to a worker process. `stop` is why it shall end, None while it may go on; `told` is true when the function has learnt of it. `over` is true when
-    its outcome was reported. `handle` belongs to the pool that runs it.
+    its outcome was reported. `losses` is how many worker processes died that would have called it next. `handle` belongs to the pool that runs it.
     """
 
     __slots__ = (
@@ -25,6 +25,7 @@ class LiveAttempt:
         "function",
         "handle",
         "log",
+        "losses",
         "order",
         "over",
         "report_progress",
@@ -44,6 +45,7 @@ class LiveAttempt:
         self.stop: StopReason | None = None
         self.told = False
         self.over = False
+        self.losses = 0
         self.log: Log | None = None
         self.handle: Any = None
 

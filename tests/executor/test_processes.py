@@ -291,6 +291,15 @@ def test_a_module_that_cannot_be_imported_again_fails_with_what_it_raised(tmp_pa
     assert "job 'job': a worker process cannot load 'job': no disk" in said
 
 
+def test_a_module_that_ends_each_worker_that_imports_it_fails_and_is_not_tried_for_ever(tmp_path: Path) -> None:
+    text = "if in_worker():\n    open('imports', 'a').write('x')\n    __import__('os')._exit(3)\nrun(job)\n"
+    said = program_says(tmp_path / "program.py", text)
+    assert said.startswith("failed ")
+    assert "before it called the function" in said
+    assert "ended with exit status 3" in said
+    assert (tmp_path / "imports").read_text() == "xxx"
+
+
 def test_a_function_that_is_not_there_in_the_worker_is_an_unknown_target(tmp_path: Path) -> None:
     said = program_says(tmp_path / "program.py", "if in_worker():\n    del job\nrun(globals().get('job'))\n")
     assert said.startswith("unknown_target ")

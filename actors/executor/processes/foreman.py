@@ -29,6 +29,8 @@ from .channel import FAILED, OUTCOME, PROGRESS, READY, RETURNED, Frame
 from .worker_process import WorkerProcess, WorkerState
 
 MAX_START_FAILURES: Final = 3
+MAX_LOSSES: Final = 3
+"""So many workers may die that would have called a function next: to import its module may be what ends them."""
 START_PAUSE_US: Final = 1_000_000
 LOOK_AGAIN_US: Final = 10_000
 """How often an attempt that is to be stopped, but has not begun, is looked at."""
@@ -231,6 +233,7 @@ class Foreman:
     def _requeue(self, lives: Sequence[LiveAttempt]) -> None:
         """What has not begun waits again, before the others; what is not wanted any more is given back."""
         self._marks.forget(live.order.fence for live in lives)
+        lives = [live for live in lives if not live.over]
         unwanted = [
             live for live in lives if live.stop is not None or live.order.fence in self._withdrawn or self._ending
         ]
@@ -419,15 +422,28 @@ class Foreman:
         self.workers.remove(worker)
         if was_new:
             self._note_start_failure(worker.fault or f"the process {how}")
-        rest = []
-        for live in list(worker.held.values()):
-            if self._marks.is_set(live.order.fence):
-                self._settle(live, self._cut_off(live, worker, how))
-            else:
-                rest.append(live)
+        held = list(worker.held.values())
         worker.held.clear()
+        rest = [live for live in held if not self._marks.is_set(live.order.fence)]
+        for live in held:
+            if live not in rest:
+                self._settle(live, self._cut_off(live, worker, how))
+        if rest and len(rest) == len(held):
+            self._count_loss(rest[0], worker, how)
         self._requeue(rest)
         self._staff()
+
+    def _count_loss(self, live: LiveAttempt, worker: WorkerProcess, how: str) -> None:
+        """A worker has died before it called the function that was next; with the last one that may, the attempt has failed."""
+        live.losses += 1
+        unwanted = live.stop is not None or live.order.fence in self._withdrawn or self._ending
+        if live.losses < MAX_LOSSES or unwanted:
+            return
+        text = (
+            f"job {live.order.job!r}: its worker process {worker.process.pid} {how} before it called the function, as "
+            f"{live.losses - 1} before it; see what its module does when it is imported"
+        )
+        self._settle(live, ended(live, "failed", self._now(), error=describe(WorkerDied(text))))
 
     def _cut_off(self, live: LiveAttempt, worker: WorkerProcess, how: str) -> Outcome:
         now = self._now()

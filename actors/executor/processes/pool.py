@@ -13,6 +13,7 @@ Promises
     a stop ends one job: TERM to the worker's group, which raises in that job; KILL when the grace is over; then the worker
     is retired with all that the job may have started
     an order that is on its way to a worker counts as begun when it is withdrawn; it goes on, or comes back by itself
+    an attempt whose function is next when its worker dies goes to another one; with the third, it fails and says so
     workers that do not start at all are tried a few times; then what waits fails with the reason, and a pause follows
 
 All workers are made by this one thread, because the kernel takes the end of the thread that made a child for the end of its
