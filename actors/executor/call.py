@@ -20,7 +20,7 @@ from types import CoroutineType
 from typing import Any, Final, TypeVar
 
 from ...data import pack, unpack, unpack_call
-from ...errors import DataError, DefinitionError
+from ...errors import DefinitionError
 from ..records import MAX_RESULT_BYTES, AttemptOutcome, ErrorInfo
 from .capture import current
 from .context import LONGEST_S, Cancelled, Context, Retry, Snooze, duration_us
@@ -125,7 +125,7 @@ def prepare(live: LiveAttempt) -> tuple[list[Any], dict[str, Any]]:
 
 
 def succeeded(live: LiveAttempt, value: Any, now: int) -> Outcome:
-    """The outcome of a function that answered; `failed` if its answer is not data, or too much of it."""
+    """The outcome of a function that answered; `failed` if its answer is not data, too much of it, or raises."""
     order = live.order
     if live.told and live.stop is not None:
         return stopped(live, now)
@@ -134,7 +134,7 @@ def succeeded(live: LiveAttempt, value: Any, now: int) -> Outcome:
     else:
         try:
             result = pack(value, what=f"the result of job {order.job!r}", limit=MAX_RESULT_BYTES)
-        except DataError as error:
+        except BaseException as error:  # noqa: BLE001 - also what the value's own code raises: a time zone, a name for it
             return failed(live, error, now)
     logs = b"" if live.log is None else live.log.content()
     return Outcome(order.fence, order.run_id, order.attempt, "succeeded", live.started_at, now, result, None, logs)

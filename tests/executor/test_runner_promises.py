@@ -109,6 +109,13 @@ def test_an_answer_that_is_no_data_fails_and_says_what_to_do(cast: Cast) -> None
     assert "the result of job 'job' is not data: it is of type object" in outcome.error.text
 
 
+def test_an_answer_whose_own_code_raises_while_it_is_stored_fails_with_that(cast: Cast) -> None:
+    outcome = cast.run("answer_what_raises")
+    assert outcome.error is not None
+    assert (outcome.outcome, outcome.error.type) == ("failed", "NotImplementedError")
+    assert cast.run("noop").outcome == "succeeded"
+
+
 def test_an_answer_that_is_too_large_fails_and_says_what_to_do(cast: Cast) -> None:
     outcome = cast.run("answer_much")
     assert outcome.outcome == "failed"

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,26 @@ def answer_no_data() -> Any:
 
 async def answer_no_data_async() -> Any:
     return object()
+
+
+class Nowhere(tzinfo):
+    """A zone that answers nothing."""
+
+    def utcoffset(self, when: datetime | None) -> timedelta:
+        raise NotImplementedError
+
+    dst = utcoffset
+
+    def tzname(self, when: datetime | None) -> str:
+        return "nowhere"
+
+
+def answer_what_raises() -> Any:
+    return datetime(2030, 1, 1, tzinfo=Nowhere())
+
+
+async def answer_what_raises_async() -> Any:
+    return answer_what_raises()
 
 
 def answer_much() -> bytes:
