@@ -214,6 +214,28 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("instead", [False, True], ids=["removed", "replaced"])
+def test_a_file_that_was_removed_or_replaced_is_not_written_to_and_works_when_it_is_back(
+    tmp_path: Path, instead: bool
+) -> None:
+    store = SQLiteStore(tmp_path / "jobs.db")
+    store.open()
+    leader = Leader(store)
+    leader.write(AddRuns((a_run(1),)))
+    store.path.rename(tmp_path / "moved.db")
+    if instead:
+        shutil.copy(tmp_path / "moved.db", store.path)
+    for write in (lambda: leader.write(AddRuns((a_run(2),))), lambda: store.renew_lease("n/i", 1)):
+        with pytest.raises(StoreError, match=r"jobs\.db: was removed, or another file was put in its place"):
+            write()
+    (tmp_path / "moved.db").rename(store.path)
+    leader.write(AddRuns((a_run(3),)))
+    store.close()
+    store.open()
+    assert [record.run.run_id for record in store.read(ListRuns(tenant="default"))] == [3, 1]
+    store.close()
+
+
 def test_another_programs_lock_makes_the_store_busy_and_nothing_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

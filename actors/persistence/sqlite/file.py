@@ -10,6 +10,7 @@ A store that leads brings the log into the file by itself when it has grown; one
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -49,6 +50,7 @@ class StoreFile:
         self._migrations = migrations
         self._look_who_keeps = look
         self._open: sqlite3.Connection | None = None
+        self._opened: os.stat_result | None = None
         self._checkpoint_pages = 0
         self._suspect = False
 
@@ -68,10 +70,11 @@ class StoreFile:
         try:
             if is_ready:
                 self._open = self._connect()
-                return
-            with self.write_lock.held():
-                make_file(self.path)
-                self._open = self._connect()
+            else:
+                with self.write_lock.held():
+                    make_file(self.path)
+                    self._open = self._connect()
+            self._opened = self.path.stat()
         except BaseException:
             self.write_lock.file.close()
             raise
@@ -178,9 +181,23 @@ class StoreFile:
         if self._open is None:
             raise self._closed()
         with self.write_lock.held(self._look_who_keeps):
+            self._check_place()
             if self._suspect:
                 self._reconnect()
             yield self._open
+
+    def _check_place(self) -> None:
+        """Refuse to write to a file that nobody else finds: who comes next would lead another one, and what is written be lost."""
+        assert self._opened is not None, "the store is not open"
+        try:
+            there = self.path.stat()
+        except OSError:
+            there = None
+        if there is None or not os.path.samestat(there, self._opened):
+            raise StoreError(
+                f"{self.path}: was removed, or another file was put in its place, while it was open; nothing of this batch was "
+                f"stored. Put it back, or stop all that use it and start them again"
+            )
 
     def _connection(self) -> sqlite3.Connection:
         """The connection, to read."""
