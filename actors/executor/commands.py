@@ -127,6 +127,7 @@ class _Conversation:
         self._process = process
         self._rest = memoryview(stdin)
         self._log = log
+        self._is_silent = False
         self._selector = selectors.DefaultSelector()
         assert process.stdout is not None
         os.set_blocking(process.stdout.fileno(), False)
@@ -156,7 +157,8 @@ class _Conversation:
         patience: float | None = None
         assert process.stdout is not None
         while patience is None or time.monotonic() < patience:
-            if not self._turn(_POLL_S if self._exit is None or patience is not None else None):
+            self._turn(_POLL_S if self._exit is None or patience is not None else None)
+            if self._is_silent and not self._rest:
                 self._await_exit()
                 return
             if patience is None and _has_ended(process):
@@ -164,8 +166,8 @@ class _Conversation:
                 if self._exit is not None:
                     self._selector.unregister(self._exit)
 
-    def _turn(self, timeout: float | None) -> bool:
-        """Do what can be done now; false when the output has ended."""
+    def _turn(self, timeout: float | None) -> None:
+        """Do what can be done now."""
         process = self._process
         for key, _ in self._selector.select(timeout):
             if key.fileobj is process.stdin:
@@ -173,10 +175,10 @@ class _Conversation:
             elif key.fileobj is process.stdout:
                 assert process.stdout is not None
                 packed = os.read(process.stdout.fileno(), READ_BYTES)
-                if not packed:
-                    return False
                 self._log.add(packed)
-        return True
+                if not packed:  # it has ended, or goes elsewhere from now on
+                    self._is_silent = True
+                    self._selector.unregister(process.stdout)
 
     def _feed(self) -> None:
         stdin = self._process.stdin
@@ -190,7 +192,7 @@ class _Conversation:
             stdin.close()
 
     def _await_exit(self) -> None:
-        """The output has ended, so nothing more is to be read: wait for the end without taking the exit status."""
+        """Nothing more is to be read or written: wait for the end without taking the exit status."""
         if hasattr(os, "waitid"):
             os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         else:

@@ -75,6 +75,21 @@ def test_more_input_than_a_pipe_holds_reaches_the_command(run: Callable[..., Any
     assert run("wc -c", stdin="x" * 1_000_000).logs.strip() == b"1000000"
 
 
+def test_a_command_whose_output_goes_elsewhere_still_gets_all_of_its_input(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    outcome = run(
+        "exec >/dev/null 2>&1; cat >count", stdin="x" * 1_000_000, folder=str(tmp_path), timeout_us=20 * SECOND
+    )
+    assert outcome.outcome == "succeeded"
+    assert (tmp_path / "count").stat().st_size == 1_000_000
+
+
+def test_input_that_is_not_read_is_no_failure_when_the_output_has_ended_either(run: Callable[..., Any]) -> None:
+    line = "exec >/dev/null 2>&1; sleep 0.1"
+    assert run(line, stdin="x" * 1_000_000, timeout_us=20 * SECOND).outcome == "succeeded"
+
+
 def test_input_that_is_not_read_is_no_failure(run: Callable[..., Any]) -> None:
     assert run("exec true", stdin="x" * 1_000_000).outcome == "succeeded"
 
