@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -11,6 +12,8 @@ from .sqlite import SQLiteStore
 from .store import Store
 
 _HERE: Final = "sqlite:///relative.db, sqlite:////absolute.db (with ?synchronous=normal), memory://"
+_ODD: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+"""Control characters, and halves of a character of UTF-16."""
 _COMING: Final = {"redis", "rediss", "postgresql", "postgres", "files", "json", "pickle", "shelve"}
 
 
@@ -22,6 +25,10 @@ def open_store(url: str) -> Store:
     Raises:
         DefinitionError: no such kind of store, or the address has parts that it does not know.
     """
+    odd = _ODD.search(url)
+    if odd is not None:  # of some of these `urlsplit` says nothing and leaves them out, which names another file
+        instead = f"; write it as %{ord(odd[0]):02X}" if odd[0].isascii() else ", nor can UTF-8"
+        raise DefinitionError(f"{url!r}: has {odd[0]!r}, which an address cannot hold{instead}")
     parts = urlsplit(url)
     match parts.scheme:
         case "memory":
@@ -38,6 +45,8 @@ def open_store(url: str) -> Store:
 
 def _sqlite(url: str, parts: SplitResult) -> Store:
     path = unquote(parts.path)
+    if "\0" in path:
+        raise DefinitionError(f"{url!r}: no file has a NUL in its name")
     if parts.netloc:
         raise DefinitionError(f"{url!r}: an SQLite store has no host; a relative path takes three slashes: sqlite:///…")
     if not path.startswith("/") or path == "/" or path.startswith("/:memory:"):

@@ -56,6 +56,9 @@ def test_what_is_synced_is_an_option(query: str, promise: str) -> None:
         ("sqlite:///jobs.db?sync=full", "unknown option sync"),
         ("sqlite:///jobs.db#x", "unknown option #x"),
         ("memory://name", "no name and no options"),
+        ("sqlite:///jobs\n.db", "'\\n', which an address cannot hold; write it as %0A"),
+        ("sqlite:///jobs\udcff.db", "'\\udcff', which an address cannot hold"),
+        ("sqlite:///jobs%00.db", "no file has a NUL in its name"),
     ],
 )
 def test_an_address_that_cannot_be_says_what_was_expected(url: str, says: str) -> None:
