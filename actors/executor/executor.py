@@ -10,7 +10,7 @@ The coordinator that leads may be on another node. What is to be said is said to
 that was heard of; before anybody did, to the node's own. A new leader takes stock first, and hears then what it missed.
 
 An executor that was made anew has forgotten how attempts ended whose functions were called: their marks tell that there are
-such. They are never begun again, and are told as lost.
+such. They are never begun again, and are told as lost, but for those whose outcome waited in the mailbox.
 """
 
 from __future__ import annotations
@@ -223,10 +223,11 @@ class Executor:
             match it:
                 case Outcome():
                     order = self._held.pop(it.fence, None)
-                    if order is None:
+                    if order is None and it.fence not in self._lost:
                         continue
+                    self._lost.pop(it.fence, None)  # it was on its way when this actor was made
                     self._ended.keep(it)
-                    if order is not _RESTORED:
+                    if order is not None and order is not _RESTORED:
                         self._learn(order, it)
                 case Progress():
                     progress.append(it)

@@ -121,6 +121,18 @@ def test_what_had_begun_under_a_failed_executor_is_lost_and_never_begins_again()
     assert not sent(deliver(executor, TakeStock(1), now=NOW, sender="coordinator@n2"), AttemptsLost)
 
 
+def test_an_outcome_that_a_failed_executor_had_not_read_yet_is_told_and_not_lost() -> None:
+    runner = FakeRunner()
+    runner.begun_fences = {1, 2}
+    executor = Executor(runner)
+    deliver(executor, Started("n", "i"), now=NOW)
+
+    effects = deliver(executor, RunnerReported((outcome(1),)), now=NOW)
+    assert [it.fence for told in sent(effects, AttemptsEnded) for it in told.outcomes] == [1]
+    stock = deliver(executor, TakeStock(1), now=NOW, sender="coordinator@n2")
+    assert sent(stock, AttemptsLost) == [AttemptsLost("i", (2,))]
+
+
 def test_two_withdrawals_under_one_key_are_answered_together() -> None:
     executor, _ = working(1, 2)
     deliver(executor, Withdraw(1, "w", (1, 8)), Withdraw(1, "w", (2, 9)), now=NOW)
