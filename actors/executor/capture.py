@@ -8,7 +8,8 @@ never configured logging would lose the warnings that Python prints for it.
 A record that a handler also prints to a teed stream would be kept twice; the log remembers its last record's text and
 leaves out the write right after it that ends in the same line (`print` writes its line and the end of it apart).
 
-Text of threads that a job starts itself, and of programs it runs, goes to the original stream only.
+Text of threads that a job starts itself, and of programs it runs, goes to the original stream only. A job that closes a stream
+closes nothing: the stream is not its own.
 """
 
 from __future__ import annotations
@@ -106,6 +107,11 @@ class Tee:
         """Write several texts."""
         for line in lines:
             self.write(line)
+
+    def close(self) -> None:
+        """Close the stream, unless a job asks for it: it is the whole process's, and other jobs go on to print."""
+        if current.get() is None:
+            self.stream.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

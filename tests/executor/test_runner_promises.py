@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -174,6 +175,15 @@ def test_what_a_function_prints_is_kept_with_its_attempt(cast: Cast, capfd: pyte
     first, second = cast.run("talk", 2), cast.run("noop")
     assert first.logs.decode().splitlines() == ["line 0 " + "x" * 80, "line 1 " + "x" * 80, "the last one"]
     assert second.logs == b""
+
+
+def test_a_function_that_closes_the_streams_closes_them_to_nobody(
+    cast: Cast, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cast.run("close_the_streams").logs == b"before\nafter\n"
+    assert cast.run("talk", 1).outcome == "succeeded"
+    sys.stdout.write("the program\n")
+    assert "the program" in capsys.readouterr().out
 
 
 def test_megabytes_of_print_are_cut_to_the_limit(cast: Cast, capfd: pytest.CaptureFixture[str]) -> None:

@@ -116,6 +116,17 @@ async def talk_async(lines: int) -> None:
     talk(lines)
 
 
+def close_the_streams() -> None:
+    print("before")
+    sys.stdout.close()
+    sys.stderr.close()
+    print("after")
+
+
+async def close_the_streams_async() -> None:
+    close_the_streams()
+
+
 def who(ctx: Any) -> dict[str, Any]:
     ctx.log("asked")
     ctx.progress(3, 10, "rows")
