@@ -79,7 +79,7 @@ class Running:
         if options.listen or options.join:
             from ..transport.security import make_guard
 
-            guard = make_guard(options.listen, doors.keys)
+            guard = make_guard(options.listen, doors.keys, insecure=doors.insecure)
         self._process = os.getpid()
         self.node = Node(store, runner, incarnation=incarnation, options=options, guard=guard)
         self._incarnation = incarnation

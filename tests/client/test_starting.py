@@ -83,6 +83,16 @@ def test_http_that_others_reach_needs_a_token_or_that_it_is_said_to_be_insecure(
         assert b"callsheet_" in answer.read()
 
 
+def test_listening_where_others_come_in_needs_keys_or_that_it_is_said_to_be_insecure(make: Make) -> None:
+    with pytest.raises(SecurityError, match=r"without keys.*say `insecure`"):
+        make("memory://", processes=0, listen="tcp://0.0.0.0:0").start()
+
+    scheduler = add_echo_and_fail(make("memory://", processes=0, listen="tcp://0.0.0.0:0", insecure=True)).start()
+    port = scheduler.endpoints[0].rpartition(":")[2]
+    with Client(f"tcp://127.0.0.1:{port}") as client:
+        assert client.submit("echo", "a").result(WAIT_S) == "aa"
+
+
 def test_a_store_in_a_folder_with_a_blank_in_its_name_makes_a_cluster_like_any_other(make: Make) -> None:
     with TemporaryDirectory(prefix="my jobs ") as folder:  # short: the sockets are beside the store
         url = f"sqlite:///{folder}/jobs.db"
