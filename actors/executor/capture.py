@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from typing import Any, Final, Protocol, TextIO
 
@@ -91,7 +92,10 @@ class Log:
 
 
 class Tee:
-    """A text stream that passes everything on, and gives the running job's part to its attempt."""
+    """A text stream that passes everything on, and gives the running job's part to its attempt.
+
+    A job does not fail because its program's terminal or pipe is gone, or a file has no room: what it said is kept all the same.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -99,9 +103,17 @@ class Tee:
     def write(self, text: str) -> int:
         """Write text; answers how many characters."""
         sink = current.get()
-        if sink is not None:
-            sink.write(text)
-        return self.stream.write(text)
+        if sink is None:
+            return self.stream.write(text)
+        sink.write(text)
+        with suppress(OSError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Let the stream write what it holds."""
+        with nullcontext() if current.get() is None else suppress(OSError):
+            self.stream.flush()
 
     def writelines(self, lines: Any) -> None:
         """Write several texts."""

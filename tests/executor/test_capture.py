@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextvars
 import io
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+
+import pytest
 
 from callsheet.actors.executor import capture
 from callsheet.actors.executor.capture import HEAD_BYTES, Log
@@ -40,6 +43,24 @@ def test_what_a_job_prints_goes_to_the_stream_and_to_its_log() -> None:
         print("outside")
     assert log.content() == b"inside\n"
     assert stdout.getvalue() == "inside\noutside\n"
+
+
+def test_a_job_that_prints_goes_on_when_nobody_reads_the_stream_any_more() -> None:
+    log = Log()
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer, "w", buffering=1)
+    with redirect_stdout(stream), redirect_stderr(stream):
+        capture.install()
+        try:
+            within(log, lambda: print("inside", flush=True))
+            with pytest.raises(BrokenPipeError):
+                print("outside")
+        finally:
+            capture.remove()
+    with suppress(BrokenPipeError):
+        stream.close()
+    assert log.content() == b"inside\n"
 
 
 def test_the_streams_are_put_back() -> None:
