@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -92,10 +93,8 @@ def run(arguments: list[str]) -> int:
     """Do what the arguments say and return the exit code."""
     debug = "--debug" in arguments
     try:
-        code = application(arguments, prog_name="callsheet", standalone_mode=False)
+        code = _obey(arguments)
         sys.stdout.flush()
-    except UsageError as error:
-        return _tell_usage(error)
     except BrokenPipeError:
         return _abandon_output()
     except SystemExit as error:  # how the parser ends on a broken pipe of its own accord
@@ -108,12 +107,23 @@ def run(arguments: list[str]) -> int:
         _tell(str(error), debug=debug)
         return code_of(error)
     except Exception as error:  # noqa: BLE001 - a fault of ours is told in a line too, with what to do to see where
-        _tell(
-            f"unexpected {type(error).__name__}: {error}; this is a fault of callsheet, --debug shows where",
-            debug=debug,
-        )
+        _tell(_unexpected(error), debug=debug)
         return REFUSED
+    return code
+
+
+def _obey(arguments: list[str]) -> int:
+    try:
+        code = application(arguments, prog_name="callsheet", standalone_mode=False)
+    except UsageError as error:
+        return _tell_usage(error)
     return code if isinstance(code, int) else DONE
+
+
+def _unexpected(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"there is no room for what is to be written ({error.strerror}); make some, or write it elsewhere"
+    return f"unexpected {type(error).__name__}: {error}; this is a fault of callsheet, --debug shows where"
 
 
 def _tell(text: str, *, debug: bool) -> None:
