@@ -19,7 +19,7 @@ from rich.text import Text
 from ..client.questions import Questions
 from ..client.view import JobView, RunView
 from ..client.vocabulary import Vocabulary
-from ..errors import NotRunning
+from ..errors import CallsheetError, NotRunning
 from .output import COLOURS, Column, is_terminal, make_table, seconds_text, show_json_line
 from .query_command import took_s
 
@@ -65,6 +65,8 @@ def live(
             _lines(source, until, title, as_json=False)
     except NotRunning:
         return  # it has stopped, and so has what there is to see
+    except OSError:
+        return  # whoever looked has gone: the reader of a pipe, a terminal
 
 
 def take(source: Questions) -> Snapshot:
@@ -115,20 +117,36 @@ _RUNS: Final = [
 
 
 def _draw(source: Questions, until: threading.Event, title: str, console: Console) -> None:
-    with Live(render(take(source), title), console=console, auto_refresh=False, transient=False) as drawn:
-        while not until.wait(REFRESH_S):
-            drawn.update(render(take(source), title), refresh=True)
+    with Live(console=console, auto_refresh=False, transient=False) as drawn:
+        while True:
+            moment = _look(source)
+            if moment is not None:
+                drawn.update(render(moment, title), refresh=True)
+            if until.wait(REFRESH_S):
+                return
 
 
 def _lines(source: Questions, until: threading.Event, title: str, *, as_json: bool) -> None:
     while True:
-        moment = take(source)
-        if as_json:
+        moment = _look(source)
+        if moment is None:
+            pass
+        elif as_json:
             show_json_line({"event": "state", "at": moment.at, "title": title, **_counts(moment)})
         else:
             print(line(moment), flush=True)
         if until.wait(LINE_S):
             return
+
+
+def _look(source: Questions) -> Snapshot | None:
+    """Look once; None when there was no answer, because nobody leads or the store is busy: the next look may get one."""
+    try:
+        return take(source)
+    except NotRunning:
+        raise
+    except (CallsheetError, TimeoutError):
+        return None
 
 
 def _counts(moment: Snapshot) -> dict[str, int]:

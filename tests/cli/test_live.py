@@ -1,5 +1,6 @@
 import io
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,3 +66,53 @@ def test_the_view_ends_with_its_event_and_with_its_scheduler(scheduler: Schedule
 
     scheduler.stop()
     live(scheduler, until=threading.Event(), console=console)
+
+
+class Faltering:
+    """Has no answer to every other look, as a cluster while nobody leads it."""
+
+    def __init__(self, source: Scheduler, until: threading.Event) -> None:
+        self._source = source
+        self._until = until
+        self._looks = 0
+
+    def jobs(self, limit: int) -> object:
+        self._looks += 1
+        if self._looks % 2:
+            raise TimeoutError("no answer: nobody is known to lead")
+        if self._looks == 4:
+            self._until.set()
+        return self._source.jobs(limit=limit)
+
+    def runs(self, limit: int) -> object:
+        return self._source.runs(limit=limit)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_the_view_goes_on_after_a_look_that_got_no_answer(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_terminal: bool
+) -> None:
+    monkeypatch.setattr("callsheet.cli.live.LINE_S", 0.01)
+    until = threading.Event()
+    console = Console(file=io.StringIO(), width=100, force_terminal=True) if is_terminal else None
+
+    live(Faltering(scheduler, until), until=until, console=console)  # type: ignore[arg-type]
+
+    shown = capsys.readouterr().out if console is None else console.file.getvalue()  # type: ignore[attr-defined]
+    assert until.is_set()
+    assert shown.count("next hourly" if console is None else "Newest runs") >= 2
+
+
+class Gone(io.StringIO):
+    """A stream that nobody reads any more."""
+
+    def write(self, text: str) -> int:
+        del text
+        raise BrokenPipeError
+
+
+def test_the_view_ends_without_a_word_when_nobody_reads_it_any_more(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Gone())
+    live(scheduler, until=threading.Event())
