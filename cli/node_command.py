@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Final, cast
 
 import typer
 
+from ..client.leadership import Leader
 from ..client.scheduler import Scheduler
 from ..client.setup import SetupOptions
 from ..errors import NotRunning
+from ..health import Health
 from ..log import LogLevel, configure_logging
 from .option import DebugOption, HttpOption, JsonOption, LogFormatOption
 from .outcome import WrongUsage
@@ -197,6 +200,11 @@ def _tell_when_ready(scheduler: Scheduler, as_json: bool) -> None:
         http = scheduler.http_address
     except NotRunning:
         return
+    with suppress(OSError):  # nobody reads it
+        _tell_ready(health, leader, endpoints, http, as_json=as_json)
+
+
+def _tell_ready(health: Health, leader: Leader, endpoints: Sequence[str], http: str, *, as_json: bool) -> None:
     if as_json:
         told = {"event": "ready", "node": health.node, "role": health.role, "leader": leader.node}
         show_json_line({**told, "epoch": leader.epoch, "endpoints": list(endpoints), "http": http or None})

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 from callsheet import Client, Scheduler
 from callsheet.cli.application import run
 from support.nodes import WITHIN_S, Nodes, nodes_in
+from support.waiting import eventually
 
 PROGRAM = """
 from callsheet import Scheduler
@@ -120,6 +124,28 @@ def test_a_node_without_a_program_may_lead_for_those_that_only_work(nodes: Nodes
     with Scheduler(f"sqlite:///{nodes.folder}/jobs.db", threads=0, processes=0) as scheduler:
         scheduler.add(train, name="train", labels=["gpu"])
         assert scheduler.submit("train").result(WITHIN_S) == "trained"
+
+
+def test_a_node_whose_output_nobody_reads_works_all_the_same_and_says_nothing_of_it(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(PROGRAM.replace('labels=["gpu"], resources={"memory_gb": 4}', ""))
+    reader, writer = os.pipe()
+    os.close(reader)
+    with (tmp_path / "err").open("w") as err:
+        node = subprocess.Popen(
+            [sys.executable, "-m", "callsheet.cli", "node", "app.py"], cwd=tmp_path, stdout=writer, stderr=err
+        )
+    os.close(writer)
+    try:
+        eventually((tmp_path / "jobs.db").exists, WITHIN_S)
+        with Client(f"sqlite:///{tmp_path}/jobs.db") as client:
+            assert client.submit("train").result(WITHIN_S) == "trained"
+    finally:
+        node.terminate()
+        assert node.wait(WITHIN_S) == 0
+
+    told = (tmp_path / "err").read_text()
+    assert "leader_changed" in told
+    assert "Traceback" not in told
 
 
 def train() -> str:
