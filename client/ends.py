@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -11,8 +12,12 @@ from typing import Final, Protocol
 
 from ..actors.messages import RunsEnded
 from ..actors.records import End
+from ..errors import Forbidden
 
 WATCH_BATCH: Final = 256
+
+FORBIDDEN_S: Final = 2.0
+"""How long a refusal counts: whoever waits looks again each second, and a key may be let in again."""
 
 
 class Ended(Protocol):
@@ -41,6 +46,8 @@ class Ends:
         self._waiting: dict[int, list[Ended]] = {}
         self._unwatched: deque[tuple[str, list[int]]] = deque()
         self._doubted: dict[int, str] = {}
+        self._forbidden = ""
+        self._forbidden_until = 0.0
         self._lock = Lock()
 
     def follow(self, handle: Ended) -> None:
@@ -73,11 +80,22 @@ class Ends:
                     handle.on_end(end)
 
     def doubt(self, handle: Ended) -> bool:
-        """Have it asked whether a handle's run has ended; say whether it is the first to be asked about. Twice is once."""
+        """Have it asked whether a handle's run has ended; say whether it is the first to be asked about. Twice is once.
+
+        Raises:
+            Forbidden: that was refused just now, as when this client's key was revoked.
+        """
         with self._lock:
+            if time.monotonic() < self._forbidden_until:
+                raise Forbidden(self._forbidden, "forbidden")
             is_first = not self._doubted
             self._doubted[handle.run_id] = handle.tenant
         return is_first
+
+    def forbid(self, why: str) -> None:
+        """It was refused to tell of ends: whoever waits in vain is told so, until it is tried again."""
+        with self._lock:
+            self._forbidden, self._forbidden_until = why, time.monotonic() + FORBIDDEN_S
 
     @property
     def must_look(self) -> bool:

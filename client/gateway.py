@@ -144,6 +144,7 @@ class Gateway:
         self._led = threading.Condition(self._lock)
         self._watched_by: tuple[int, str] | None = None
         self._is_watch_missing = False
+        self._watch_key = ""
         self._look_at = 0.0
         transport.attach(self.address, self._receive)
         self._thread = threading.Thread(target=self._attend, name="gateway", daemon=True)
@@ -326,7 +327,7 @@ class Gateway:
         """Ask soon to be told of the end of a handle's run, and of those of others in case they were missed too.
 
         Raises:
-            NotRunning: the gateway was closed.
+            NotRunning: the gateway was closed. Forbidden: it may not be asked any more.
         """
         if self._closed:
             raise NotRunning(self._closed)
@@ -350,7 +351,8 @@ class Gateway:
         if leader is None:
             self._is_watch_missing = True
         else:
-            self._send(Watch(self.key(), tenant, run_ids), REGISTRY, leader)
+            self._watch_key = key = self.key()
+            self._send(Watch(key, tenant, run_ids), REGISTRY, leader)
 
     # ---- the gateway's thread -------------------------------------------------------------------------------------------
 
@@ -471,6 +473,8 @@ class Gateway:
         if pending is not None:
             pending.is_answered = True
             _fail(pending.future, refusal(message))
+        elif message.code == "forbidden" and message.key == self._watch_key:
+            self._ends.forbid(message.text)
 
     def _on_leader_is(self, message: LeaderIs, sender: Address) -> None:
         if not self._node:

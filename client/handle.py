@@ -65,6 +65,7 @@ class Handle:
         Raises:
             TimeoutError: it has not ended in time; it goes on.
             NotRunning: the scheduler was stopped while this waited, and the run has not ended.
+            Forbidden: a client's key was revoked while this waited.
         """
         return self._wait(timeout).state
 
@@ -75,6 +76,7 @@ class Handle:
             TimeoutError: it has not ended in time; it goes on.
             RunError: it ended in another state than SUCCEEDED; the error says in which, and why.
             NotRunning: the scheduler was stopped while this waited, and the run has not ended.
+            Forbidden: a client's key was revoked while this waited.
         """
         return self._value(self._end or self._wait(timeout))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,25 @@ def error_of(client: Client) -> Exception | None:
     except (CallsheetError, TimeoutError) as error:
         return error
     return None
+
+
+def test_who_waits_for_a_run_is_told_that_his_key_was_revoked(make: Make, keys: KeyFolder) -> None:
+    _, alice = keys.new("alice", "operator", "default", NOW)
+    may_end = threading.Event()
+    node = make("memory://", processes=0, listen="tcp://127.0.0.1:0", keys=keys.path)
+    node.add(lambda: may_end.wait(WAIT_S), name="long", overlap="allow_all")
+    node.start()
+
+    async def main() -> None:
+        async with AsyncClient(node.endpoints[0], key=alice) as client:
+            handle = await client.handle(1)
+            await asyncio.to_thread(keys.revoke, "alice", NOW)
+            with pytest.raises(Forbidden, match="revoked"):
+                await handle.wait(WAIT_S)
+
+    with Client(node.endpoints[0], key=alice) as client:
+        handle = client.submit("long")
+        asyncio.run(main())
+        with pytest.raises(Forbidden, match="revoked"):
+            handle.result(WAIT_S)
+    may_end.set()
