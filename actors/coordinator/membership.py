@@ -60,6 +60,7 @@ class Peer:
         "given_up_at",
         "heard_at",
         "incarnation",
+        "left",
         "listing",
         "node",
         "place",
@@ -78,6 +79,7 @@ class Peer:
         self.drain_sent_at = 0
         self.given_up_at = 0
         self.heard_at = heard_at
+        self.left = False
         self.listing = 0
         self.skew_us = 0
         self.state: NodeState = "alive"
@@ -284,8 +286,14 @@ class Membership:
     # ---- going ----------------------------------------------------------------------------------------------------------
 
     def on_peer_lost(self, incarnation: str, turn: Turn) -> None:
-        """The line to a node is lost: has it died?"""
-        if incarnation in self._peers:
+        """The line to a node is lost: has it died? One that drains and has nothing went in order, or comes again."""
+        peer = self._peers.get(incarnation)
+        if peer is None:
+            return
+        if peer.state == "draining" and self._has_adopted and not self._reign.in_hand(peer.place):
+            peer.left = True
+            self._give_up(peer, turn)
+        else:
             self._rescue.inspect((incarnation,), turn)
 
     def on_peer_found(self, incarnation: str, turn: Turn) -> None:
@@ -332,7 +340,7 @@ class Membership:
             peer.place.closed = True
             if self.find(peer.node) is None:  # no other life of it has come
                 self._acquaintances.part((peer.node,), turn)
-            went = peer.state == "draining"
+            went = peer.left or peer.state == "draining"
             event = Event(turn.now, "node_left" if went else "node_gone", text=f"{peer.node} ({peer.incarnation})")
             turn.emit(Happened(event, "info" if went else "warning"))
 

@@ -14,11 +14,16 @@ from callsheet.actors.messages import (
     Beat,
     DrainNode,
     HandOver,
+    Happened,
     LeaderBeat,
     LeaseLost,
     LeaseTaken,
+    ListMembers,
     Member,
+    MembersListed,
+    MemberStatus,
     NodeStopped,
+    PeerLost,
     Saved,
     Started,
     Stop,
@@ -26,7 +31,7 @@ from callsheet.actors.messages import (
 )
 from callsheet.actors.persistence.store import Committed, Counters
 from support.actors import NOW, SECOND, Leader, sent
-from support.membership import OTHER, Cluster, draft, outcome
+from support.membership import OTHER, Cluster, draft, ends, outcome
 
 LIST = (Member("n1", "i1", "", candidate=True), Member("n2", "i2", "", candidate=True, state="draining"))
 
@@ -243,3 +248,28 @@ def test_a_leader_that_is_drained_no_more_asks_nobody() -> None:
     assert asked(leader) == 1
     leader.admit(draft())
     assert len(leader.assigned()) == 1
+
+
+def test_a_node_that_drains_and_has_nothing_has_left_when_its_line_is_lost() -> None:
+    leader = Cluster()
+    leader.beat(draining=True)
+    leader.tell(PeerLost("n2", "i2"))
+    assert [it.node for it in _listed(leader)] == ["n"]
+    assert [it.event.kind for it in leader.events if isinstance(it, Happened)] == ["node_joined", "node_left"]
+    leader.beat(draining=True)  # it was the line alone
+    assert [it.state for it in _listed(leader) if it.node == "n2"] == ["draining"]
+
+
+def test_a_node_that_drains_and_has_something_is_waited_for_when_its_line_is_lost() -> None:
+    leader = Cluster()
+    leader.admit(draft())
+    leader.beat(draining=True)
+    leader.tell(PeerLost("n2", "i2"))
+    assert [it.state for it in _listed(leader) if it.node == "n2"] == ["draining"]
+    assert ends(leader) == []
+
+
+def _listed(leader: Cluster) -> tuple[MemberStatus, ...]:
+    leader.tell(ListMembers("k"), sender="client-1")
+    rows: tuple[MemberStatus, ...] = leader.last(MembersListed).members
+    return rows
