@@ -25,7 +25,10 @@ def submit_command(
     job: Annotated[str, typer.Argument(metavar="JOB", help="The name of a job.")],
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ARGS", help="Its arguments, each as JSON; what is none is text."),
+        typer.Argument(
+            metavar="ARGS",
+            help="Its arguments, each as JSON; what is none is text. Behind -- one may begin with -, as in -- -5.",
+        ),
     ] = None,
     to: ToOption = None,
     store: StoreOption = None,
