@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -39,6 +39,7 @@ _unpack_value: Final = partial(
     max_map_len=1024 * 1024,
     max_ext_len=64,
 )
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SMALLEST: Final = -(2**63)
 _LARGEST: Final = 2**64 - 1
 
@@ -136,7 +137,7 @@ def _kept(name: str, make: Callable[[], _Pack]) -> _Pack:
 
 
 def _new_value_packer() -> _Pack:
-    pack_value: _Pack = msgpack.Packer(use_bin_type=True, strict_types=True, default=_convert, datetime=True).pack
+    pack_value: _Pack = msgpack.Packer(use_bin_type=True, strict_types=True, default=_convert).pack
     return pack_value
 
 
@@ -151,6 +152,9 @@ _ADVICE: Final = "data is None, bool, int (64 bits), float, str, bytes, list, di
 def _convert(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
+    if type(value) is datetime and value.utcoffset() is not None:
+        since = value.astimezone(UTC) - _EPOCH  # what has no instant of UTC could be packed, and not be read again
+        return msgpack.Timestamp(since.days * 86_400 + since.seconds, since.microseconds * 1_000)
     raise TypeError(f"{type(value).__name__} is not data")
 
 
@@ -183,7 +187,7 @@ def _fault(value: Any, path: str = "it", depth: int = 0) -> str:
         case int():
             return "" if _SMALLEST <= value <= _LARGEST else f"{path} is an integer beyond 64 bits"
         case datetime():
-            return "" if value.tzinfo else f"{path} is a naive datetime"
+            return _fault_of_datetime(value, path)
         case list() | tuple():
             faults = (_fault(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value))
             return next((fault for fault in faults if fault), "")
@@ -195,3 +199,13 @@ def _fault(value: Any, path: str = "it", depth: int = 0) -> str:
             return next((fault for fault in faults if fault), "")
         case _:
             return f"{path} is of type {type(value).__name__}"
+
+
+def _fault_of_datetime(value: datetime, path: str) -> str:
+    if value.utcoffset() is None:
+        return f"{path} is a naive datetime"
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        return f"{path} is a datetime that UTC does not have, which ends with the years 1 and 9999"
+    return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from types import ModuleType
 from typing import Any
 
@@ -378,6 +378,8 @@ def test_arguments_that_are_no_data_are_refused_with_where_they_stand(scheduler:
         ({1: "a"}, "key"),
         (2**70, "beyond 64 bits"),
         (datetime(2030, 1, 1), "naive datetime"),  # noqa: DTZ001 - what it is about
+        (datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2))), "datetime that UTC does not have"),
+        ([datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-2)))], "datetime that UTC does not have"),
         (threading.Lock(), "lock"),
     ):
         with pytest.raises(DataError, match=rf"job 'job': its arguments (is|are) not data: .*{fault}"):

@@ -115,6 +115,7 @@ def test_data_of_every_kind_comes_back_as_it_was(scheduler: Scheduler) -> None:
     value = {
         "none": None, "bool": True, "int": -(2**63), "large": 2**64 - 1, "float": 0.1, "text": "ä\x00🎬", "bytes": b"\xff",
         "list": [1, [2, {}]], "instant": datetime(2026, 3, 29, 2, 30, tzinfo=UTC),
+        "ends": [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)],
     }  # fmt: skip
 
     assert scheduler.submit(lambda it: it, value).result(20) == value
