@@ -12,7 +12,7 @@ from msgspec import structs
 from callsheet.actors import stage
 from callsheet.actors.coordinator import election, membership, reign, request, rescue, shutdown
 from callsheet.actors.executor import executor
-from callsheet.actors.messages import Lead
+from callsheet.actors.messages import Lead, NodeStopped, Stop
 from callsheet.actors.persistence.store import GetCounters
 from callsheet.actors.registry import registry
 from callsheet.triggers import cron_series
@@ -157,6 +157,27 @@ def _is_second(series: Any, instant: int) -> bool:
     return bool(instant - segment.start < segment.before - segment.offset)
 
 
+def _unsaved_is_nothing(receive: Any) -> Any:
+    def planted(self: Any, message: Any, turn: Any) -> None:
+        if isinstance(message, Stop) and not self._held:
+            turn.reply(NodeStopped(self._node, 0))
+        else:
+            receive(self, message, turn)
+
+    return planted
+
+
+@contextmanager
+def _parts_before_saved() -> Iterator[None]:
+    """What has ended counts as nothing before it is stored, for the leader and for the executor."""
+    receive = _unsaved_is_nothing(executor.Executor.receive)
+    with (
+        patch.object(reign.Reign, "in_hand", lambda self, place: place.busy()),
+        patch.object(executor.Executor, "receive", receive),
+    ):
+        yield
+
+
 def _last_word_counts(on_alone: Any) -> Any:
     """A node that nobody leads believes that it has nothing, without a look."""
 
@@ -230,7 +251,7 @@ _ALL: Final = (
     Plant("hints_answered", lambda: patch.object(election.Election, "hint", _hints_answered), ("16",), "nodes=3"),
     Plant(
         "parts_before_saved",
-        lambda: patch.object(reign.Reign, "in_hand", lambda self, place: place.busy()),
+        _parts_before_saved,
         ("27",),
         "nodes=3,faults=leave+store+stop,faulty_s=30",
     ),
