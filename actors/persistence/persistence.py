@@ -11,8 +11,7 @@ who saves and then asks sees what it saved.
 
 Where even that cannot be read because the store is busy, nobody knows whether the group is there: the answer is "fenced", the
 reign is over, and the next one reads what there is. A store that is broken is told as such, so that clients hear its fault at
-once; what they are refused then may turn out to be stored. Nothing is written to it again before that can be read: if the group
-is there after all, the reign is over too, since what is left of it would be written a second time.
+once; what they are refused then may turn out to be stored.
 
 A `Save` whose key was answered before in this reign is answered the same again: what was written is not written twice, and
 what was refused stays refused, since who sent it has gone on, and a copy of it may come late. Who tries again takes a new
@@ -68,9 +67,6 @@ IDLE_US: Final = 100 * MILLISECOND
 NOBODY: Final = 0
 """The epoch of who does not lead; the first reign is epoch 1."""
 
-NONE_IN_DOUBT: Final = 0
-"""Instead of a group's number, which are from 1."""
-
 Accepted = Started | TimerFired | WatchLease | TakeLease | RenewLease | Save | Read
 
 
@@ -83,7 +79,6 @@ class Persistence:
         self._holder = ""
         self._epoch = NOBODY
         self._seq = 0
-        self._in_doubt = NONE_IN_DOUBT
         self._idle_since: int | None = None
         self._saves: list[tuple[Address, Save]] = []
         self._reads: list[tuple[Address, Read]] = []
@@ -164,7 +159,7 @@ class Persistence:
         except StoreError as error:
             turn.reply(LeaseRejected(str(error)))
             return
-        self._holder, self._epoch, self._seq, self._in_doubt = message.holder, lease.epoch, 0, NONE_IN_DOUBT
+        self._holder, self._epoch, self._seq = message.holder, lease.epoch, 0
         self._saves.clear()
         self._answered.clear()
         turn.reply(LeaseTaken(lease.epoch, counters))
@@ -215,25 +210,13 @@ class Persistence:
             self._answer(sender, Saved(save.key, share), turn)
 
     def _commit(self, writes: list[Write]) -> Committed:
-        self._settle_doubt()
         try:
             return self._store.commit(writes, epoch=self._epoch, holder=self._holder, seq=self._seq)
         except StoreUnknown as error:
             return self._read_back(writes, error)
 
-    def _settle_doubt(self) -> None:
-        """See what became of a group that was cut off, if that could not be read when it was."""
-        if self._in_doubt != NONE_IN_DOUBT:
-            lease = self._store.lease()
-            if lease is None or lease.epoch != self._epoch or lease.last_seq == self._in_doubt:
-                raise Fenced(
-                    "a commit that was cut off took effect, or its reign has ended; the next one reads what there is"
-                )
-            self._in_doubt = NONE_IN_DOUBT
-
     def _read_back(self, writes: list[Write], cut_off: StoreUnknown) -> Committed:
         """What became of a commit that was cut off."""
-        self._in_doubt = self._seq
         try:
             lease = self._store.lease()
             took_effect = lease is not None and lease.epoch == self._epoch and lease.last_seq == self._seq
@@ -242,7 +225,6 @@ class Persistence:
             raise Fenced(f"a commit was cut off, and whether it took effect cannot be read: {error}") from error
         if lease is None or lease.epoch != self._epoch:
             raise Fenced("the reign ended while a commit was cut off") from cut_off
-        self._in_doubt = NONE_IN_DOUBT
         if not took_effect:
             raise StoreBusy(f"a commit was cut off and did not take effect: {cut_off}") from cut_off
         return committed

@@ -331,21 +331,6 @@ def test_a_store_that_is_broken_is_told_as_such_and_its_reign_goes_on() -> None:
     assert (rejected.code, rejected.text) == ("broken", "the disk is gone")
 
 
-@pytest.mark.parametrize("done", [True, False], ids=["took effect", "did not"])
-def test_what_was_cut_off_at_a_broken_store_is_settled_before_anything_is_written_again(done: bool) -> None:
-    actor, store = leading()
-    store.error, store.after, store.broken = StoreUnknown("cut off"), done, StoreError("the disk is gone")
-    assert sent(deliver(actor, save("a", run(1)), now=NOW), SaveRejected)[0].code == "broken"
-    assert sent(deliver(actor, save("b", run(1)), now=NOW), SaveRejected)[0].code == "broken"
-    assert store.commits == 1
-    store.broken = StoreBusy("locked")
-    assert sent(deliver(actor, save("c", run(1)), now=NOW), SaveRejected)[0].code == "busy"
-    store.broken = None
-    (answer,) = sent(deliver(actor, save("d", run(1)), now=NOW), (Saved, SaveRejected))
-    assert (answer.code if isinstance(answer, SaveRejected) else "saved") == ("fenced" if done else "saved")
-    assert store.commits == (1 if done else 2)
-
-
 def test_a_commit_that_took_effect_but_whose_findings_cannot_be_read_ends_the_reign() -> None:
     class Forgetful(Counting):
         def found_before(self, writes: Any) -> Committed:
