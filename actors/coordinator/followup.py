@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..actor import DEPENDENCIES, Turn
-from ..graph import reachable, turned
 from ..messages import (
     Gauged,
     GroupsMoved,
@@ -37,7 +36,7 @@ class Followup:
 
     def perform(self, batch: Batch, committed: Committed | None, turn: Turn) -> None:
         """Let out what waited for this batch."""
-        replaced = self._replace(batch, committed, turn) if committed is not None and committed.replaced else {}
+        replaced = self._replace(batch, committed, turn) if committed is not None and committed.tokens else {}
         if batch.claimed:
             self._attempts.assign(batch.claimed, turn)
         for admitted in batch.admitted:
@@ -64,23 +63,22 @@ class Followup:
         levels = {"live": float(len(self._reign.book.live)), "running": float(self._reign.places.out())}
         turn.emit(Gauged(levels))
 
-    # ---- runs that were there before ------------------------------------------------------------------------------------
+    # ---- idempotency keys -----------------------------------------------------------------------------------------------
 
     _refused: frozenset[str] = frozenset()
 
     def _replace(self, batch: Batch, committed: Committed, turn: Turn) -> dict[int, int]:
-        """Runs that were there before by their token or slot: the new ones never were. Answers new number → number that counts."""
+        """Runs that were there before by their token: the new ones never were. Answers new number → number that counts."""
         replaced: dict[int, int] = {}
         conflicts: dict[int, Run] = {}
-        new = {run.run_id: run for run in batch.runs}
-        for run_id, old in committed.replaced:
+        new = {run.run_id: run for run in batch.runs if run.token is not None}
+        for run_id, old in committed.tokens:
             replaced[run_id] = old.run_id
-            if old.slot is None and (old.job, old.arguments) != (new[run_id].job, new[run_id].arguments):
+            if (old.job, old.arguments) != (new[run_id].job, new[run_id].arguments):
                 conflicts[run_id] = old
         self._unmake(dict.fromkeys(replaced), batch, turn.now)
-        for run_id, old in committed.replaced:
+        for run_id, old in committed.tokens:
             self._dissolve(new[run_id], old, batch, turn)
-            self._arm(new[run_id], old, turn.now)
         refused = set()
         for admitted in batch.admitted:
             found = next((run_id for run_id in admitted.run_ids if run_id in conflicts), None)
@@ -91,11 +89,11 @@ class Followup:
         return replaced
 
     def _dissolve(self, gone: Run, old: Run, batch: Batch, turn: Turn) -> None:
-        """What was made with such a run was stored and stands for nothing now: its hooks, and of its group what belongs to it."""
+        """What was made with such a run was stored and stands for nothing now: its hooks, the rest of its group."""
+        group = (gone.tenant, gone.group)
         others = [run.run_id for run in batch.runs if run.parent == gone.run_id]
         if gone.group:
-            others.extend(_companions(gone, batch))
-        key = "idempotency key" if old.slot is None else "slot"
+            others.extend(made.run_id for made in batch.made if (made.tenant, made.group) == group)
         for number in others:
             other = self._reign.book.live.get(number)
             if other is None:
@@ -103,19 +101,8 @@ class Followup:
             if other.fence:
                 self._void_claim(other, batch)
                 other.fence = 0
-            reason = f"belongs to a run that was there before, by its {key}: run {old.run_id}"
+            reason = f"belongs to a run that was there before, by its idempotency key: run {old.run_id}"
             self._reign.end(other, RunState.CANCELLED, turn.now, reason=reason)
-
-    def _arm(self, gone: Run, old: Run, now: int) -> None:
-        """The next slot of its job counts from the end of such a run: of that which was there, then, or from now on."""
-        unarmed = self._reign.unarmed.get((gone.tenant, gone.job))
-        if unarmed is None or unarmed.run_id != gone.run_id:
-            return
-        live = self._reign.book.live.get(old.run_id)
-        if live is None:
-            self._reign.arm(unarmed.job, unarmed.mark, None, now)
-        else:
-            self._reign.arm_after(live, unarmed.job, unarmed.mark)
 
     def _refuse_token(self, admitted: Admitted, run_id: int, old: Run, turn: Turn) -> None:
         text = conflict_text(old)
@@ -204,12 +191,3 @@ class Followup:
         gone.update(dict.fromkeys(run.run_id for run in batch.runs if run.parent in gone))
         batch.admitted = []
         self._unmake(gone, batch, turn.now)
-
-
-def _companions(gone: Run, batch: Batch) -> list[int]:
-    """The runs that were made with one that was there before: of a submission all, of a slot those that would wait for it."""
-    made = [it for it in batch.made if (it.tenant, it.group) == (gone.tenant, gone.group)]
-    if gone.slot is None:
-        return [it.run_id for it in made]
-    behind = set(reachable(turned({it.job: it.after for it in made}), gone.job))
-    return [it.run_id for it in made if it.job in behind]

@@ -291,11 +291,11 @@ def _groups(saves: list[tuple[Address, Save]]) -> list[list[tuple[Address, Save]
 
 def _share(committed: Committed, save: Save) -> Committed:
     """What of a group's findings belongs to one of its batches."""
-    if not committed.existing and not committed.replaced:
+    if not committed.existing and not committed.tokens:
         return committed
     inserted = {write.job.key for write in save.writes if isinstance(write, InsertJob)}
     added = {run.run_id for write in save.writes if isinstance(write, AddRuns) for run in write.runs}
     return Committed(
         existing=tuple(name for name in committed.existing if name in inserted),
-        replaced=tuple((run_id, run) for run_id, run in committed.replaced if run_id in added),
+        tokens=tuple((run_id, run) for run_id, run in committed.tokens if run_id in added),
     )

@@ -2,8 +2,8 @@
 
 A store is called by one actor, persistence, on one thread at a time. Writing is one call: `commit` takes a batch and does
 all of it or nothing, durably, and only if the epoch is still the lease's. Reading is one call too: `read` takes a question
-and answers a list. A store decides nothing, with one exception: it says which of the batch was there before (`InsertJob`,
-tokens and slots), because only it can know.
+and answers a list. A store decides nothing, with one exception: it says which of the batch was there before (`InsertJob`
+and tokens), because only it can know.
 
 Promises
     atomic       a batch is there whole or not at all, after any crash
@@ -21,11 +21,10 @@ StoreForeign, StoreTooNew, on entering NameTaken. After StoreFull, StoreBusy and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from ..records import (
     Attempt,
@@ -120,23 +119,9 @@ class AdvanceJob(Struct, frozen=True, gc=False, tag="advance_job"):
 
 
 class AddRuns(Struct, frozen=True, tag="add_runs"):
-    """Add runs. One whose (tenant, token) or (tenant, job, slot) is there already is not added: see `Committed.replaced`.
-
-    Its number counts as used, and decisions of the batch that name it name the run that is there.
-    """
+    """Add runs. A run whose (tenant, token) is there already is not added: see `Committed.tokens`. Its number counts as used."""
 
     runs: tuple[Run, ...]
-
-
-Unique = tuple[str, str] | tuple[str, str, int]
-"""Tenant and token, or tenant, job and slot."""
-
-
-def unique_key(run: Run) -> Unique | None:
-    """What no second run of a store has."""
-    if run.token is not None:
-        return (run.tenant, run.token)
-    return None if run.slot is None else (run.tenant, run.job, run.slot)
 
 
 class AddClaim(Struct, frozen=True, tag="add_claim"):
@@ -161,14 +146,6 @@ class AddDecisions(Struct, frozen=True, tag="add_decisions"):
     """Record what became of slots. A slot (tenant, job, instant) that has its decision keeps it."""
 
     decisions: tuple[Decision, ...]
-
-
-def decided_of(replaced: Iterable[tuple[int, Run]], decisions: Iterable[Decision]) -> Iterable[Decision]:
-    """The decisions of a batch, with the runs that were there in place of those that were not added."""
-    there = {number: run.run_id for number, run in replaced}
-    if not there:
-        return decisions
-    return [replace(it, run_id=there.get(it.run_id, it.run_id)) if it.run_id else it for it in decisions]
 
 
 class AddSubmissions(Struct, frozen=True, tag="add_submissions"):
@@ -220,10 +197,10 @@ Write = (
 
 
 class Committed(Struct, frozen=True):
-    """What the store found there before: jobs not inserted, and runs not added for their token or slot (new id → old run)."""
+    """What the store found there before: jobs not inserted, and runs not added because of their token (new id → old run)."""
 
     existing: tuple[tuple[str, str], ...] = ()
-    replaced: tuple[tuple[int, Run], ...] = ()
+    tokens: tuple[tuple[int, Run], ...] = ()
 
 
 # ---- questions ----------------------------------------------------------------------------------------------------------

@@ -359,7 +359,7 @@ def test_the_hooks_before_a_run_that_was_there_by_its_key_are_cancelled() -> Non
     (runs,) = [write.runs for write in held.writes if isinstance(write, AddRuns)]
     asked, hook = sorted(runs, key=lambda run: run.job, reverse=True)
     leader.hold_saves = False
-    leader.tell(Saved(held.key, Committed(replaced=((asked.run_id, replace(asked, run_id=99)),))), sender="persistence")
+    leader.tell(Saved(held.key, Committed(tokens=((asked.run_id, replace(asked, run_id=99)),))), sender="persistence")
     assert leader.assigned() == []
     assert [(end.run_id, end.state) for end in leader.written(AddEnds, "ends")] == [(hook.run_id, RunState.CANCELLED)]
 

@@ -11,12 +11,8 @@ from callsheet.actors.coordinator.reign import AUDIT_US
 from callsheet.actors.messages import (
     Accepted,
     Admit,
-    AdmitSlot,
-    AdmitSlots,
     CancelLive,
     Draft,
-    DueSlot,
-    JobEnded,
     KnowJobs,
     MarksRead,
     RequestRejected,
@@ -35,9 +31,8 @@ from callsheet.actors.persistence.store import (
     Committed,
     PutConditions,
 )
-from callsheet.actors.records import Decision, Hook, HookMoment, Job, LiveRun, Run, RunState
-from callsheet.triggers import DecisionKind, every
-from support.actors import MINUTE, NOW, SECOND, Leader, make_job, make_record
+from callsheet.actors.records import Hook, HookMoment, Job, LiveRun, Run, RunState
+from support.actors import NOW, SECOND, Leader, make_job, make_record
 
 
 def submitted(job: Job | None = None, group: str = "", **more: Any) -> Draft:
@@ -145,69 +140,8 @@ def test_the_group_and_hooks_of_a_run_that_was_there_by_its_key_go_also_when_it_
     cancel(leader, 1)
     (runs,) = [write.runs for write in leader.held[-1].writes if isinstance(write, AddRuns)]
     leader.hold_saves = False
-    taken = Committed(replaced=((1, replace(runs[0], run_id=99)),))
+    taken = Committed(tokens=((1, replace(runs[0], run_id=99)),))
     leader.tell(Saved(leader.held[-1].key, taken), sender=PERSISTENCE)
     assert [message.run_ids for message in leader.out if isinstance(message, Accepted)] == [(99,)]
     assert [(end.run_id, end.state) for end in leader.written(AddEnds, "ends")] == [(2, RunState.CANCELLED)]
     assert [run.parent for run in leader.written(AddRuns, "runs")] == [2], "a hook follows the end of the other alone"
-
-
-def slot_of(*jobs: Job, slot: int = NOW) -> AdmitSlots:
-    """A slot of the first job, with runs of the others that follow it or stand beside it."""
-    first, *others = jobs
-    group = f"slot/{slot}" if others else ""
-    drafts = (
-        Draft(first, "slot", slot, group),
-        *(Draft(job, "dependency", slot, group, waits=bool(job.after)) for job in others),
-    )
-    fired = (Decision("t", first.name, slot, slot, 1, DecisionKind.FIRED, slot),)
-    return AdmitSlots(f"due/{first.name}/{slot}", (AdmitSlot(DueSlot(first, fired, slot, 1, None), (drafts,)),))
-
-
-def find_twin(leader: Leader, slots: AdmitSlots, number: int, older: int) -> None:
-    """Decide slots of which the store says that run `number` was there before, as run `older`."""
-    leader.hold_saves = True
-    leader.tell(slots, sender="dependencies")
-    save = leader.held[-1]
-    (runs,) = [write.runs for write in save.writes if isinstance(write, AddRuns)]
-    (twin,) = [run for run in runs if run.run_id == number]
-    leader.hold_saves = False
-    leader.tell(Saved(save.key, Committed(replaced=((number, replace(twin, run_id=older)),))), sender=PERSISTENCE)
-
-
-def test_a_slot_whose_run_was_there_before_begins_no_second_one() -> None:
-    leader = Leader()
-    find_twin(leader, slot_of(make_job()), 1, 99)
-    assert leader.assigned() == []
-    assert facts(leader) == []
-    leader.tell(slot_of(make_job(), slot=NOW + SECOND))
-    assert [order.run_id for order in leader.assigned()] == [2], "nor does it hold up the next slot"
-
-
-def test_what_would_wait_for_a_run_that_was_there_before_is_cancelled_and_the_rest_of_the_slot_goes_on() -> None:
-    leader = Leader()
-    jobs = make_job("a"), make_job("b", after=("a",)), make_job("c", after=("b",)), make_job("d", after=("a",))
-    find_twin(leader, slot_of(*jobs), 2, 99)
-    assert [(end.run_id, end.state, end.reason) for end in leader.written(AddEnds, "ends")] == [
-        (3, RunState.CANCELLED, "belongs to a run that was there before, by its slot: run 99")
-    ]
-    assert [order.run_id for order in leader.assigned()] == [1]
-    assert told_of(leader) == [(1, ()), (3, ("b",)), (4, ("a",))]
-
-
-def test_a_job_that_counts_from_the_end_of_a_run_that_was_there_before_has_a_next_slot() -> None:
-    leader = Leader()
-    find_twin(leader, slot_of(make_job(trigger=every(60, after_end=True))), 1, 99)
-    assert [it.next_due for it in leader.out if isinstance(it, JobEnded)] == [leader.now + MINUTE]
-
-
-def test_a_job_counts_from_the_end_of_the_run_that_was_there_before_while_that_lives() -> None:
-    leader = Leader()
-    job = make_job(trigger=every(60, after_end=True), overlap="allow_all")
-    leader.tell(slot_of(make_job("other"), job), sender="dependencies")
-    older = leader.assigned()[-1]
-    leader.tell(TimerFired("look"), after=SECOND)
-    find_twin(leader, slot_of(job), older.run_id + 1, older.run_id)
-    assert [it.next_due for it in leader.out if isinstance(it, JobEnded)] == []
-    leader.end(older, after=SECOND)
-    assert [it.next_due for it in leader.out if isinstance(it, JobEnded)] == [leader.now + MINUTE]

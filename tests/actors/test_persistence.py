@@ -180,7 +180,7 @@ def test_a_commit_that_took_effect_unseen_still_tells_what_it_found() -> None:
     deliver(actor, save("a", run(1, token="t1")), now=NOW)
     store.error, store.after = StoreUnknown("cut off"), True
     (saved,) = sent(deliver(actor, save("b", run(2, token="t1")), now=NOW), Saved)
-    assert [(new, old.run_id) for new, old in saved.committed.replaced] == [(2, 1)]
+    assert [(new, old.run_id) for new, old in saved.committed.tokens] == [(2, 1)]
 
 
 def test_each_batch_gets_its_own_share_of_what_was_there_before() -> None:

@@ -97,7 +97,7 @@ def test_what_a_batch_found_is_known_after_its_outcome_was_not() -> None:
     with pytest.raises(StoreUnknown):
         leader.write(writes)
     assert leader.store.last_seq() == 2
-    assert leader.store.found_before((writes,)).replaced == ((2, a_run(1, token="t")),)
+    assert leader.store.found_before((writes,)).tokens == ((2, a_run(1, token="t")),)
 
 
 def test_a_snapshot_of_memory_can_be_gone_back_to_again_and_again() -> None:

@@ -63,7 +63,6 @@ WRITES: tuple[Write, ...] = (
     *(AdvanceJob("default", f"job-{number}", 2, 5, 1, 9) for number in range(5)),
     SetJobStatus("default", "job-1", 2, "paused"),
     AddRuns(tuple(a_run(number, token=f"t{number}", group="g") for number in range(1, 6))),
-    AddRuns(tuple(a_run(number, slot=number) for number in range(6, 9))),
     a_claim((1, 1, 1), (2, 1, 2)),
     AddAttempts((an_attempt(1, 1),)),
     AddEnds((an_end(2),)),

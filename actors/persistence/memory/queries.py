@@ -47,7 +47,9 @@ def answer(tables: Tables, question: Question) -> list[Any]:  # noqa: C901 -- on
             numbers = {number for group in groups for number in tables.by_group.get((tenant, group), ())}
             return [_record(tables, tables.runs[number]) for number in sorted(numbers)]
         case contract.GetTokens(tenant=tenant, tokens=tokens):
-            kept = [tables.by_key[key] for token in dict.fromkeys(tokens) if (key := (tenant, token)) in tables.by_key]
+            kept = [
+                tables.by_token[key] for token in dict.fromkeys(tokens) if (key := (tenant, token)) in tables.by_token
+            ]
             return [_record(tables, run) for run in sorted(kept, key=lambda run: run.run_id)]
         case contract.GetSubmissions(keys=keys):
             return _found(tables.submissions, keys)

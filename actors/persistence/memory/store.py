@@ -24,7 +24,7 @@ from ...records import (
     RunState,
 )
 from .. import store as contract
-from ..store import Capabilities, Committed, Lease, Question, Unique, Write, decided_of, unique_key
+from ..store import Capabilities, Committed, Lease, Question, Write
 from ..view import Facts, Holder, Progress
 from .queries import answer
 from .tables import JobKey, Tables, append, due_key, is_unarmed
@@ -120,11 +120,11 @@ class MemoryStore:
         lease = self._held(holder, epoch)
         self._check(writes, epoch)
         existing: list[JobKey] = []
-        replaced: list[tuple[int, Run]] = []
-        for write in sorted(writes, key=lambda it: not isinstance(it, contract.AddRuns)):  # decisions name them
-            self._apply(write, existing, replaced)
+        tokens: list[tuple[int, Run]] = []
+        for write in writes:
+            self._apply(write, existing, tokens)
         self._tables.lease = Lease(lease.holder, lease.epoch, lease.beat, seq, lease.address)
-        self._found = Committed(tuple(existing), tuple(replaced)) if existing or replaced else _NOTHING
+        self._found = Committed(existing=tuple(existing), tokens=tuple(tokens)) if existing or tokens else _NOTHING
         return self._found
 
     def found_before(self, writes: Sequence[Write]) -> Committed:
@@ -134,34 +134,34 @@ class MemoryStore:
     def _check(self, writes: Sequence[Write], epoch: int) -> None:
         """Refuse a batch that cannot be applied, before any of it is."""
         added: set[int] = set()
-        keys: set[Unique] = set()
+        tokens: set[JobKey] = set()
         for write in writes:
             match write:
                 case contract.AddRuns(runs=runs):
-                    self._check_runs(runs, added, keys)
+                    self._check_runs(runs, added, tokens)
                 case contract.AddClaim(claim=claim):
                     if claim.entries and claim.epoch < epoch:
                         raise Fenced(f"a claim of epoch {claim.epoch} in a batch of epoch {epoch}; nothing was stored")
                 case contract.InsertJob(job=job, state=state) | contract.PutJob(job=job, state=state):
                     assert (*job.key, job.version) == (state.tenant, state.name, state.version), (job.key, state)
 
-    def _check_runs(self, runs: Iterable[Run], added: set[int], keys: set[Unique]) -> None:
+    def _check_runs(self, runs: Iterable[Run], added: set[int], tokens: set[JobKey]) -> None:
         for run in runs:
-            key = unique_key(run)
-            if key is not None:
-                if key in self._tables.by_key or key in keys:
+            if run.token is not None:
+                key = (run.tenant, run.token)
+                if key in self._tables.by_token or key in tokens:
                     continue  # it will not be added
-                keys.add(key)
+                tokens.add(key)
             if run.run_id in self._tables.runs or run.run_id in added:
                 raise StoreError(f"run {run.run_id} of job {run.job!r} is there already; nothing was stored")
             added.add(run.run_id)
 
     def _apply(  # noqa: C901 -- one case for each write
-        self, write: Write, existing: list[JobKey], replaced: list[tuple[int, Run]]
+        self, write: Write, existing: list[JobKey], tokens: list[tuple[int, Run]]
     ) -> None:
         match write:
             case contract.AddRuns():
-                self._add_runs(write.runs, replaced)
+                self._add_runs(write.runs, tokens)
             case contract.AddEnds():
                 self._add_ends(write.ends)
             case contract.AddClaim():
@@ -169,7 +169,7 @@ class MemoryStore:
             case contract.AdvanceJob():
                 self._advance(write)
             case contract.AddDecisions():
-                for decision in decided_of(replaced, write.decisions):
+                for decision in write.decisions:
                     slots = self._tables.decisions.setdefault((decision.tenant, decision.job), {})
                     slots.setdefault(decision.slot, decision)
             case contract.InsertJob():
@@ -245,15 +245,14 @@ class MemoryStore:
         )
         self._put_job(record.job, state)
 
-    def _add_runs(self, runs: Iterable[Run], replaced: list[tuple[int, Run]]) -> None:
+    def _add_runs(self, runs: Iterable[Run], tokens: list[tuple[int, Run]]) -> None:
         tables = self._tables
         for run in runs:
             tables.run_id = max(tables.run_id, run.run_id)
-            key = unique_key(run)
-            if key is not None:
-                first = tables.by_key.setdefault(key, run)
+            if run.token is not None:
+                first = tables.by_token.setdefault((run.tenant, run.token), run)
                 if first is not run:
-                    replaced.append((run.run_id, first))
+                    tokens.append((run.run_id, first))
                     continue
             run_id = run.run_id
             tables.runs[run_id] = run

@@ -8,7 +8,7 @@ import msgspec
 
 from ...records import Attempt, Decision, End, Event, Job, JobRecord, JobState, Receipt, Run, Submission
 from ..sorted_keys import SortedKeys
-from ..store import Lease, Unique
+from ..store import Lease
 from ..view import Facts
 
 JobKey = tuple[str, str]
@@ -31,7 +31,7 @@ class Tables(msgspec.Struct):
     by_tenant: dict[str, list[int]] = msgspec.field(default_factory=dict)
     by_job: dict[JobKey, list[int]] = msgspec.field(default_factory=dict)
     by_group: dict[JobKey, list[int]] = msgspec.field(default_factory=dict)
-    by_key: dict[Unique, Run] = msgspec.field(default_factory=dict)
+    by_token: dict[JobKey, Run] = msgspec.field(default_factory=dict)
     ends: dict[int, End] = msgspec.field(default_factory=dict)
     facts: dict[int, Facts] = msgspec.field(default_factory=dict)
     attempts: dict[int, list[Attempt]] = msgspec.field(default_factory=dict)
@@ -47,7 +47,7 @@ class Tables(msgspec.Struct):
     def copy(self) -> Tables:
         """A copy that later commits do not touch."""
         twin = msgspec.structs.replace(self, names=self.names.copy(), due=self.due.copy(), unarmed=self.unarmed.copy())
-        for name in ("jobs", "definitions", "runs", "live", "by_key", "ends", "submissions", "receipts"):
+        for name in ("jobs", "definitions", "runs", "live", "by_token", "ends", "submissions", "receipts"):
             setattr(twin, name, getattr(self, name).copy())
         for name in ("by_tenant", "by_job", "by_group", "attempts", "decisions", "events"):
             setattr(twin, name, {key: items.copy() for key, items in getattr(self, name).items()})

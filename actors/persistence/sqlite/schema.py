@@ -194,10 +194,7 @@ _UNARMED: Final[Migration] = (
 )
 """Jobs that count from the end of their last run are found while they wait for it."""
 
-_SLOTS: Final[Migration] = ("CREATE INDEX runs_by_slot ON runs (tenant, job, slot) WHERE slot IS NOT NULL",)
-"""Whether a slot has its run already is asked before another is added. Not UNIQUE: a file of before may have two of a slot."""
-
-MIGRATIONS: Final[tuple[Migration, ...]] = (_FIRST, _RECEIPTS, _REMOVED, _UNARMED, _SLOTS)
+MIGRATIONS: Final[tuple[Migration, ...]] = (_FIRST, _RECEIPTS, _REMOVED, _UNARMED)
 """The n-th brings a file from version n-1 to n."""
 
 

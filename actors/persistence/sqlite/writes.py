@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from ...records import Attempt, Claim, Condition, Decision, End, Event, Receipt, Run, RunState, Submission
 from .. import store as contract
-from ..store import Committed, Unique, Write, decided_of, unique_key
+from ..store import Committed, Write
 from .rows import (
     RUN_COLUMNS,
     Row,
@@ -167,12 +167,6 @@ _FIND_TOKENS: Final = _Statement(
     f") SELECT {RUN_COLUMNS} FROM asked a CROSS JOIN runs r INDEXED BY runs_by_token "
     "ON r.tenant = a.tenant AND r.token = a.token AND r.token IS NOT NULL",
 )
-_FIND_SLOTS: Final = _Statement(
-    "WITH asked (tenant, job, slot) AS (VALUES",
-    "(?, ?, ?)",
-    f") SELECT {RUN_COLUMNS} FROM asked a CROSS JOIN runs r INDEXED BY runs_by_slot "
-    "ON r.tenant = a.tenant AND r.job = a.job AND r.slot = a.slot AND r.slot IS NOT NULL",
-)
 _USE_NUMBER: Final = (
     "INSERT INTO marks VALUES ('numbered', ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
 )
@@ -229,7 +223,7 @@ class Batch:
     def write(self, connection: sqlite3.Connection, epoch: int) -> Committed:
         """Write all of it; the caller began the transaction and ends it."""
         existing = _write_jobs(connection, self._on_jobs, epoch) if self._on_jobs else []
-        replaced = _add_runs(connection, self._runs) if self._runs else []
+        tokens = _add_runs(connection, self._runs) if self._runs else []
         if self._claims:
             _add_claims(connection, self._claims)
         if self._attempts:
@@ -237,7 +231,7 @@ class Batch:
         if self._ends:
             _ADD_ENDS.run(connection, [end_row(end) for end in self._ends])
         if self._decisions:
-            _ADD_DECISIONS.run(connection, [decision_row(it) for it in decided_of(replaced, self._decisions)])
+            _ADD_DECISIONS.run(connection, [decision_row(decision) for decision in self._decisions])
         if self._submissions:
             _ADD_SUBMISSIONS.run(connection, [(s.key, s.first, s.count, s.at) for s in self._submissions])
         if self._receipts:
@@ -248,37 +242,27 @@ class Batch:
             _ADD_EVENTS.run(connection, [event_row(event) for event in self._events])
         if self._settled:
             connection.execute("UPDATE marks SET value = max(value, ?) WHERE name = 'settled'", (self._settled,))
-        return Committed(tuple(existing), tuple(replaced)) if existing or replaced else _NOTHING
+        return Committed(existing=tuple(existing), tokens=tuple(tokens)) if existing or tokens else _NOTHING
 
 
 def _add_runs(connection: sqlite3.Connection, runs: list[Run]) -> list[tuple[int, Run]]:
-    replaced: list[tuple[int, Run]] = []
-    keys = [unique_key(run) for run in runs]
-    if any(keys):
-        runs, replaced = _drop_known(connection, runs, keys)
-        if replaced:
-            connection.execute(_USE_NUMBER, (max(number for number, _ in replaced),))
+    tokens: list[tuple[int, Run]] = []
+    if any(run.token is not None for run in runs):
+        runs, tokens = _drop_known_tokens(connection, runs)
+        if tokens:
+            connection.execute(_USE_NUMBER, (max(number for number, _ in tokens),))
     _ADD_RUNS.run(connection, [run_row(run) for run in runs])
-    return replaced
+    return tokens
 
 
-def _drop_known(
-    connection: sqlite3.Connection, runs: list[Run], keys: list[Unique | None]
-) -> tuple[list[Run], list[tuple[int, Run]]]:
-    """Leave out runs whose token or slot is there already, or came earlier in the batch; answer the rest, and who was first."""
-    asked = [key for key in dict.fromkeys(keys) if key is not None]
-    found = [
-        *_FIND_TOKENS.fetch(connection, [key for key in asked if len(key) == 2]),
-        *_FIND_SLOTS.fetch(connection, [key for key in asked if len(key) == 3]),
-    ]
-    first: dict[Unique | None, Run] = {}
-    for row in found:
-        run = Run(*row)
-        first.setdefault(unique_key(run), run)
+def _drop_known_tokens(connection: sqlite3.Connection, runs: list[Run]) -> tuple[list[Run], list[tuple[int, Run]]]:
+    """Leave out runs whose token is there already, or came earlier in the batch; answer the rest, and who was first."""
+    keys = dict.fromkeys((run.tenant, run.token) for run in runs if run.token is not None)
+    first = {(run.tenant, run.token): run for run in (Run(*row) for row in _FIND_TOKENS.fetch(connection, list(keys)))}
     kept: list[Run] = []
     dropped: list[tuple[int, Run]] = []
-    for run, key in zip(runs, keys, strict=True):
-        holder = run if key is None else first.setdefault(key, run)
+    for run in runs:
+        holder = run if run.token is None else first.setdefault((run.tenant, run.token), run)
         if holder is run:
             kept.append(run)
         else:

@@ -7,7 +7,6 @@ import pytest
 from callsheet.actors.persistence.store import (
     MAX_PAGE,
     AddAttempts,
-    AddDecisions,
     AddEnds,
     AddRuns,
     Committed,
@@ -18,7 +17,6 @@ from callsheet.actors.persistence.store import (
     GetRuns,
     GetTokens,
     ListAttempts,
-    ListDecisions,
     ListRuns,
     PutConditions,
     PutSettled,
@@ -26,11 +24,9 @@ from callsheet.actors.persistence.store import (
 )
 from callsheet.actors.records import (
     Condition,
-    Decision,
     ErrorInfo,
     RunState,
 )
-from callsheet.triggers import DecisionKind
 from support.stored import (
     Leader,
     Place,
@@ -82,31 +78,9 @@ def test_a_token_that_is_there_gives_the_run_that_has_it(leader: Leader) -> None
     assert leader.write(AddRuns((first, other, plain))) == Committed()
     late, new, again = a_run(4, token="t"), a_run(5, token="u"), a_run(6, token="u")
     committed = leader.write(AddRuns((late, new)), AddRuns((again, a_run(7))))
-    assert committed == Committed(replaced=((4, first), (6, new)))
+    assert committed == Committed(tokens=((4, first), (6, new)))
     assert numbers(leader.read(GetLiveRuns())) == [1, 2, 3, 5, 7]
     assert leader.store.found_before(()) == committed
-
-
-def test_a_slot_that_has_its_run_gets_no_second_one(leader: Leader) -> None:
-    alone = a_run(1, "b", slot=60, cause="slot")
-    others = a_run(2, "a", slot=60), a_run(3, "b", slot=120), a_run(4, "b", slot=60, tenant="other"), a_run(5, "b")
-    assert leader.write(AddRuns((alone, *others))) == Committed()
-    twin, next_slot, again = (a_run(number, "b", slot=at, group="g") for number, at in ((6, 60), (7, 180), (8, 180)))
-    named = ((60, 6), (120, 3), (180, 8), (240, None))
-    decided = tuple(Decision("default", "b", at, at, 1, DecisionKind.FIRED, 9, run_id=number) for at, number in named)
-    committed = leader.write(AddDecisions(decided), AddRuns((twin, next_slot)), AddRuns((again,)))
-    assert committed == Committed(replaced=((6, alone), (8, next_slot)))
-    assert numbers(leader.read(GetLiveRuns())) == [1, 2, 3, 4, 5, 7]
-    found = leader.read(ListDecisions(tenant="default", job="b"))
-    assert [(it.slot, it.run_id) for it in found] == [(240, None), (180, 7), (120, 3), (60, 1)]
-    assert leader.read(GetCounters())[0].run_id == 8
-
-
-def test_a_slot_whose_run_has_ended_gets_no_second_one(leader: Leader) -> None:
-    first = a_run(1, slot=60)
-    leader.write(AddRuns((first,)), AddEnds((an_end(1),)))
-    assert leader.write(AddRuns((a_run(2, slot=60),))) == Committed(replaced=((2, first),))
-    assert leader.read(GetLiveRuns()) == []
 
 
 def test_the_number_of_a_run_that_was_there_by_its_token_is_used_all_the_same(place: Place) -> None:

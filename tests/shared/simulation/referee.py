@@ -167,9 +167,7 @@ class Referee:
     def _judge_run(self, run: Run) -> None:
         tables = self._world.disk.tables
         if tables.runs.get(run.run_id) is not run:
-            if run.slot is not None:
-                self._judge_twin(run)
-            return  # its token or slot was there before
+            return  # its token was there before
         self._world.count("runs made")
         if run.slot is None:
             return
@@ -180,12 +178,6 @@ class Referee:
         definition = self._world.definition(run.run_id)
         if run.cause == "slot" and definition is not None and definition.overlap == "skip":
             self._judge_overlap(run)
-
-    def _judge_twin(self, run: Run) -> None:
-        """Only who follows whom says whose slot brings a run, and that can be edited within a slot: nothing else is left to the store."""
-        self._world.count("slots that had their run")
-        if not self._world.counts["relinks"]:
-            self.fail("3", f"slot {run.slot} of {run.job} was to have a second run, {run.run_id} ({run.cause})")
 
     def _judge_overlap(self, run: Run) -> None:
         """A slot does not fire while a run of an earlier commit lives, unless all are to be caught up with and it came first."""
